@@ -1,0 +1,54 @@
+"""Arbitrary-resolution, arbitrary-scale face super-resolution, made fast."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from arasfsr._version import __version__
+
+if TYPE_CHECKING:
+    from arasfsr.checkpoint import bundled_models, load_model, save_model
+    from arasfsr.config import DecoderConfig, EncoderConfig, FrequencyConfig, ModelConfig
+    from arasfsr.errors import BackendUnavailable, CheckpointError, ImageError
+    from arasfsr.model import Encoding, ImplicitSR
+    from arasfsr.query import backends
+
+__all__ = [
+    "BackendUnavailable",
+    "CheckpointError",
+    "DecoderConfig",
+    "EncoderConfig",
+    "Encoding",
+    "FrequencyConfig",
+    "ImageError",
+    "ImplicitSR",
+    "ModelConfig",
+    "__version__",
+    "backends",
+    "bundled_models",
+    "load_model",
+    "save_model",
+]
+
+_HOMES = {
+    "arasfsr.checkpoint": ("bundled_models", "load_model", "save_model"),
+    "arasfsr.config": ("DecoderConfig", "EncoderConfig", "FrequencyConfig", "ModelConfig"),
+    "arasfsr.errors": ("BackendUnavailable", "CheckpointError", "ImageError"),
+    "arasfsr.model": ("Encoding", "ImplicitSR"),
+    "arasfsr.query": ("backends",),
+}
+"""Where each public name lives. They are imported when first used: the command line's --help needs no torch."""
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            value = getattr(importlib.import_module(module), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

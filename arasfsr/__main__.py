@@ -1,0 +1,5 @@
+"""`python -m arasfsr`."""
+
+from arasfsr.cli import main
+
+main()

@@ -1,0 +1,24 @@
+"""`arasfsr convert`: a public checkpoint becomes a native one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN.pth", help="A checkpoint of the public implementation.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
+    half: Annotated[bool, typer.Option("--half", help="Store float16: half the size.")] = False,
+) -> None:
+    """Convert a checkpoint to one .safetensors file with its configuration inside."""
+    import torch
+
+    from arasfsr.checkpoint import load_model, save_model
+
+    if target.suffix.lower() != ".safetensors":
+        raise typer.BadParameter(f"{target}; taken is a name that ends in .safetensors", param_hint="OUT.safetensors")
+    save_model(load_model(source), target, torch.float16 if half else None)
+    typer.echo(str(target))

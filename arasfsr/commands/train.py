@@ -1,0 +1,41 @@
+"""`arasfsr train`: train a model on a folder of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG.yaml", exists=True, dir_okay=False, help="The run's configuration.")
+    ],
+    data: Annotated[
+        Path, typer.Option("--data", exists=True, file_okay=False, help="A folder of images of any sizes.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for checkpoints and logs; by default runs/CONFIG.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
+    device: Annotated[
+        str, typer.Option("--device", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.")
+    ] = "auto",
+) -> None:
+    """Train a model; interrupted at any point, it goes on with --resume."""
+    from arasfsr.commands.options import choose_device
+    from arasfsr.training.config import load_config
+    from arasfsr.training.loop import Interrupted
+    from arasfsr.training.loop import train as run
+
+    settings = load_config(config)
+    try:
+        summary = run(settings, data, output or Path("runs") / config.stem, resume, choose_device(device))
+    except Interrupted as stop:
+        typer.echo(f"arasfsr: {stop}", err=True)
+        raise typer.Exit(128 + stop.signum) from stop
+    broken = summary["broken"]
+    typer.echo(f"{summary['model']} after {summary['step']} steps on {summary['images']} images")
+    if broken:
+        typer.echo(f"{len(broken)} broken images were skipped: {', '.join(broken)}", err=True)

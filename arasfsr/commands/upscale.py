@@ -1,0 +1,175 @@
+"""`arasfsr upscale`: pictures and folders of pictures, by a scale or to a size."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from arasfsr.batch import Record
+
+LARGEST_SIDE = 2**31 - 1
+
+
+def upscale(
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Pictures, or folders of them.")],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="A file, or a folder that mirrors IN; by default NAME_x3.7.SUFFIX beside IN.",
+        ),
+    ] = None,
+    scale: Annotated[float | None, typer.Option("--scale", help="Factor for both sides, any number above 0.")] = None,
+    size: Annotated[str | None, typer.Option("--size", metavar="WxH", help="Width and height in pixels.")] = None,
+    width: Annotated[
+        int | None, typer.Option("--width", min=1, max=LARGEST_SIDE, help="Keeps the aspect ratio.")
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option("--height", min=1, max=LARGEST_SIDE, help="Keeps the aspect ratio.")
+    ] = None,
+    long_side: Annotated[
+        int | None, typer.Option("--long-side", min=1, max=LARGEST_SIDE, help="The longer of width and height.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", metavar="NAME|FILE", help="A bundled model, a .safetensors or a .pth file.")
+    ] = "tiny",
+    format_: Annotated[
+        str | None, typer.Option("--format", help="png, jpg, webp, tif or bmp; by default that of IN or of OUT.")
+    ] = None,
+    backend: Annotated[str, typer.Option("--backend", help="auto, reference, tiled, triton or cuda.")] = "auto",
+    device: Annotated[
+        str, typer.Option("--device", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.")
+    ] = "auto",
+    dtype: Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")] = "float32",
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that are there.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="One JSON record a picture on standard output.")] = False,
+) -> None:
+    """Upscale pictures by --scale, or to --size, --width, --height or --long-side; just one of them is given.
+
+    PNG, JPEG, WebP, TIFF and BMP, 8 or 16 bits a channel, folders recursively. ICC profile and DPI are kept, EXIF
+    rotation is applied. A picture that fails is named on standard error and the others go on; the exit status is
+    then 1.
+    """
+    given = {"--scale": scale, "--size": size, "--width": width, "--height": height, "--long-side": long_side}
+    chosen = [name for name, value in given.items() if value is not None]
+    if len(chosen) != 1:
+        raise typer.BadParameter(f"{' and '.join(chosen) or 'no size'} given; just one of {', '.join(given)} is taken")
+
+    from arasfsr.batch import SizeRule, Upscaler, plan_jobs
+    from arasfsr.checkpoint import load_model
+    from arasfsr.commands.options import choose_device, choose_dtype
+
+    rule = SizeRule(_checked_scale(scale), _parse_size(size), width, height, long_side)
+    try:
+        jobs = plan_jobs(inputs, output, rule.label, _parse_format(format_))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    _check_backend(backend)
+    compute = choose_dtype(dtype)
+    upscaler = Upscaler(load_model(model, choose_device(device)), rule, backend, compute, skip_existing)
+    failed = False
+    with _progress(len(jobs)) as advance:
+        for record in upscaler.run(jobs, advance):
+            _report(record, json_)
+            failed = failed or record.status == "failed"
+    if failed:
+        raise typer.Exit(1)
+
+
+def _checked_scale(scale: float | None) -> float | None:
+    if scale is not None and not 0 < scale < LARGEST_SIDE:  # NaN too
+        raise typer.BadParameter(f"{scale}; taken is a finite number above 0", param_hint="--scale")
+    return scale
+
+
+def _parse_size(text: str | None) -> tuple[int, int] | None:
+    """WxH to (height, width)."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,10})[xX]([0-9]{1,10})", text)
+    width, height = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not (1 <= width <= LARGEST_SIDE and 1 <= height <= LARGEST_SIDE):
+        raise typer.BadParameter(f"{text!r}; taken is WIDTHxHEIGHT in pixels, as 1024x768", param_hint="--size")
+    return height, width
+
+
+def _parse_format(name: str | None) -> str | None:
+    """A suffix with its dot."""
+    from arasfsr.image_files import FORMATS
+
+    if name is None:
+        return None
+    suffix = "." + name.lower().removeprefix(".")
+    if suffix not in FORMATS:
+        taken = ", ".join(known.removeprefix(".") for known in FORMATS)
+        raise typer.BadParameter(f"{name!r}; taken are {taken}", param_hint="--format")
+    return suffix
+
+
+def _check_backend(name: str) -> None:
+    from arasfsr.query import BACKENDS
+
+    if name not in ("auto", *BACKENDS):
+        raise typer.BadParameter(f"{name!r}; taken are auto, {', '.join(BACKENDS)}", param_hint="--backend")
+
+
+def _report(record: Record, as_json: bool) -> None:
+    import json
+    from dataclasses import asdict
+
+    if as_json:
+        typer.echo(json.dumps(asdict(record)))
+    elif record.status == "skipped":
+        typer.echo(f"{record.output}  (skipped, it is there)")
+    elif record.input_size and record.output_size:
+        (w, h), (width, height) = record.input_size, record.output_size
+        typer.echo(f"{record.output}  ({w} x {h} -> {width} x {height}, {record.seconds:.1f} s)")
+    if record.error is not None:
+        typer.echo(f"arasfsr: {record.error}", err=True)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[float], None] | None]:
+    """A bar over pictures and parts of them on standard error, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    bar = Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+    )
+    with bar, _logging_above_the_bar():
+        task = bar.add_task("", total=total)
+        yield lambda part: bar.advance(task, part)
+
+
+@contextmanager
+def _logging_above_the_bar() -> Iterator[None]:
+    """Log lines go where Rich, for as long as it draws, has put standard error."""
+    moved = [
+        (handler, stream)
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, logging.StreamHandler) and (stream := handler.setStream(sys.stderr)) is not None
+    ]
+    try:
+        yield
+    finally:
+        for handler, stream in moved:
+            handler.setStream(stream)

@@ -1,0 +1,133 @@
+"""Geometry of queries, written once: pixel centres, cells, the corners of the local ensemble.
+
+Coordinates are (y, x) in [-1, 1]; pixel i of n sits at (2i + 1)/n - 1. All of it is float32 arithmetic whatever
+the compute dtype (the shift of 1e-6 vanishes in half precision), or float64 where float64 coordinates come in.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from arasfsr.config import CORNERS, FOURIER_OCTAVES
+
+CORNER_SHIFT = 1e-6
+"""Moves a corner off the boundary between two LR cells; also how far corners stay inside [-1, 1]."""
+
+AREA_FLOOR = 1e-9
+"""Added to every corner's area, so that the four never sum to zero."""
+
+
+def pixel_centres(index: Tensor, n: int) -> Tensor:
+    """Coordinates of the pixels of that index among n: float32, in (-1, 1).
+
+    Rounded as the method's published numbers are, product first and then the sum: the highest octave of the Fourier
+    encoding multiplies any other rounding by 512.
+    """
+    return index.to(torch.float32) * (2 / n) + (1 / n - 1)
+
+
+def grid_coords(
+    size: tuple[int, int], first: int, last: int, width: int, origin: tuple[int, int], device: torch.device
+) -> Tensor:
+    """Coordinates of queries first .. last-1 of a region of an output grid, counted row by row.
+
+    `size` is the whole grid (height, width), `width` the region's width, `origin` its (top, left).
+    Returns float32 (last - first, 2).
+    """
+    query = torch.arange(first, last, device=device, dtype=torch.int64)
+    y = pixel_centres(origin[0] + query // width, size[0])
+    x = pixel_centres(origin[1] + query % width, size[1])
+    return torch.stack((y, x), dim=-1)
+
+
+def make_coord(size: tuple[int, int], device: torch.device | None = None) -> Tensor:
+    """Coordinates of a whole grid of (height, width) pixels, row by row: float32 (height * width, 2)."""
+    return grid_coords(size, 0, size[0] * size[1], size[1], (0, 0), device or torch.device("cpu"))
+
+
+def make_cell(size: tuple[int, int], device: torch.device | None = None) -> Tensor:
+    """The cell (2/H, 2/W) of a target of (height, width) pixels: float32 (2,)."""
+    return torch.tensor([2 / size[0], 2 / size[1]], dtype=torch.float32, device=device)
+
+
+def nearest_cell(x: Tensor, n: int) -> Tensor:
+    """LR cell nearest to coordinate x among n, as grid_sample(mode="nearest", align_corners=False) picks it.
+
+    float32 arithmetic, ties to even. Returns int64 in [0, n), of x's shape.
+    """
+    x = x.to(torch.float32)
+    return (((x + 1) * n - 1) / 2).round().to(torch.int64).clamp(0, n - 1)
+
+
+def cell_centre(index: Tensor, n: int, dtype: torch.dtype) -> Tensor:
+    """Centre of the LR cell of that index among n, in (-1, 1)."""
+    return (2 * index + 1).to(dtype) / n - 1
+
+
+class Corners(NamedTuple):
+    """The local ensemble's four corners; the leading axis of each field is the corner, in the order of CORNERS."""
+
+    cell: Tensor
+    """(4, ...) int64: the LR cell, counted row by row."""
+    rel: Tensor
+    """(4, ..., 2): query minus the cell's centre, in LR pixels times two: (x - q)(h, w)."""
+    centre: Tensor
+    """(4, ..., 2): the cell's centre q."""
+    weight: Tensor
+    """(4, ...): the corner's share of the ensemble; the four sum to one."""
+
+
+def local_ensemble(coord: Tensor, lr_size: tuple[int, int]) -> Corners:
+    """Cells, offsets and weights of the four corners of each query (DESIGN: LIIF's local ensemble).
+
+    `coord` is (..., 2), float32 or float64; gradients flow to it through `rel` and `weight`.
+    """
+    h, w = lr_size
+    low, high = -1 + CORNER_SHIFT, 1 - CORNER_SHIFT
+    fixed = coord.detach().to(torch.float32)
+    rows = {v: nearest_cell((fixed[..., 0] + (v / h + CORNER_SHIFT)).clamp(low, high), h) for v in (-1, 1)}
+    columns = {v: nearest_cell((fixed[..., 1] + (v / w + CORNER_SHIFT)).clamp(low, high), w) for v in (-1, 1)}
+    row = torch.stack([rows[vy] for vy, _ in CORNERS])
+    column = torch.stack([columns[vx] for _, vx in CORNERS])
+    centre = torch.stack((cell_centre(row, h, coord.dtype), cell_centre(column, w, coord.dtype)), dim=-1)
+    rel = (coord - centre) * torch.tensor([h, w], dtype=coord.dtype, device=coord.device)
+    area = rel.prod(dim=-1).abs() + AREA_FLOOR
+    weight = area.flip(0) / area.sum(dim=0)  # a corner weighs as the area of the opposite one
+    return Corners(row * w + column, rel, centre, weight)
+
+
+def fourier_encoding(coord: Tensor) -> Tensor:
+    """[x, sin(2^k x), cos(2^k x) for k = 0 .. 9] of (y, x), no pi: (..., 2) to (..., 42)."""
+    parts = [coord]
+    for octave in range(FOURIER_OCTAVES):
+        scaled = coord * float(2**octave)
+        parts += [scaled.sin(), scaled.cos()]
+    return torch.cat(parts, dim=-1)
+
+
+def local_ensemble_backward(
+    corners: Corners, lr_size: tuple[int, int], grad_rel: Tensor, grad_weight: Tensor
+) -> Tensor:
+    """Gradient to coord (..., 2) from those to `rel` (4, ..., 2) and to `weight` (4, ...) of `local_ensemble`."""
+    rel = corners.rel
+    area = rel.prod(dim=-1).abs() + AREA_FLOOR
+    total = area.sum(dim=0)
+    grad_area = (grad_weight.flip(0) - (grad_weight * corners.weight).sum(dim=0)) / total
+    grad_product = grad_area * rel.prod(dim=-1).sign()
+    grad_rel = grad_rel + grad_product.unsqueeze(-1) * rel.flip(-1)
+    return grad_rel.sum(dim=0) * grad_rel.new_tensor(lr_size)
+
+
+def fourier_encoding_backward(coord: Tensor, grad: Tensor) -> Tensor:
+    """Gradient to coord (..., 2) from that to its Fourier encoding (..., 42)."""
+    parts = grad.split(2, dim=-1)
+    total: Tensor = parts[0]
+    for octave in range(FOURIER_OCTAVES):
+        scale = float(2**octave)
+        scaled = coord * scale
+        grad_sin, grad_cos = parts[1 + 2 * octave], parts[2 + 2 * octave]
+        total = total + scale * (grad_sin * scaled.cos() - grad_cos * scaled.sin())
+    return total

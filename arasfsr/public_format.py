@@ -1,0 +1,101 @@
+"""Checkpoints of the public implementation: .pth with {"model": {"name", "args", "sd"}, ...}."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arasfsr.config import DecoderConfig, EncoderConfig, FrequencyConfig, ModelConfig
+from arasfsr.errors import CheckpointError
+
+SWITCHES = {
+    "asfsr": {},
+    "asfsr_wo_freq": {"frequency": False},
+    "asfsr_wo_glo": {"modulated": False},
+    "asfsr_wo_res": {"skip": False},
+    "liif": {"frequency": False, "modulated": False, "skip": False},
+}
+"""The public implementation's model names that this version reads, and what each leaves out."""
+
+_RENAME = (
+    (r"^encoder\.head\.0\.", "encoder.head."),
+    (r"^netCTM\.(encoder|decoder)\.resblock\.", r"frequency.\1.blocks."),
+    (r"^netCTM\.", "frequency."),
+    (r"^imnet\.I\.(\d+)\.0\.", r"decoder.content.\1."),
+    (r"^imnet\.C\.(\d+)\.0\.", r"decoder.modulator.\1."),
+    (r"^imnet\.output_linear\.", "decoder.output."),
+)
+_UNUSED = re.compile(r"^encoder\.(sub_mean|add_mean)\.")
+"""The mean shift, which the public implementation stores and never runs."""
+
+
+def read_public(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """Configuration and parameters, under this package's names, of a public checkpoint.
+
+    Only tensors and plain containers are unpickled; nothing in the file can run.
+
+    Raises:
+        CheckpointError: not such a file, or of a model that this version does not read.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+        reason = str(error).strip().split("\n")[0].split(". ")[0] or type(error).__name__
+        raise CheckpointError(f"{path}: not a whole checkpoint of tensors alone ({reason})") from error
+    try:
+        name, args, tensors = (content["model"][key] for key in ("name", "args", "sd"))
+        if name not in SWITCHES:
+            raise CheckpointError(f"{path}: holds a model {name!r}; read are {', '.join(SWITCHES)}")
+        return _config(path, name, args, tensors), rename_parameters(tensors)
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"{path}: not in the public implementation's format ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _config(path: Path, name: str, args: dict[str, Any], tensors: dict[str, Tensor]) -> ModelConfig:
+    switches = SWITCHES[name]
+    encoder = args["encoder_spec"]
+    if encoder["name"] != "edsr-baseline":
+        raise CheckpointError(f"{path}: its encoder is {encoder['name']!r}; read is edsr-baseline")
+    widths = args["imnet_spec"]["args"]["hidden_list"]
+    if len(set(widths)) != 1:
+        raise CheckpointError(f"{path}: its decoder's hidden_list is {widths}; read are decoders of one width")
+    frequency = None
+    if switches.get("frequency", True):
+        blocks = {key.split(".")[3] for key in tensors if key.startswith("netCTM.encoder.resblock.")}
+        last = tensors["netCTM.decoder.conv3.weight"]
+        frequency = FrequencyConfig(channels=last.shape[0], width=last.shape[1], blocks=len(blocks))
+    sizes = {"blocks": encoder["args"].get("n_resblocks", 16), "features": encoder["args"].get("n_feats", 64)}
+    return ModelConfig(
+        encoder=EncoderConfig(**sizes),
+        frequency=frequency,
+        decoder=DecoderConfig(width=widths[0], layers=len(widths), modulated=switches.get("modulated", True)),
+        skip=switches.get("skip", True),
+    )
+
+
+def rename_parameters(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under this package's names, those that are never used left out."""
+    plain = [int(key.split(".")[2]) for key in tensors if key.startswith("imnet.layers.")]
+    last = max(plain, default=-1)
+    renamed = {}
+    for key, tensor in tensors.items():
+        if _UNUSED.match(key):
+            continue
+        match = re.match(r"^imnet\.layers\.(\d+)\.", key)
+        if match:  # a plain MLP: linear layers and ReLUs in turn, so layer i stands at 2 i
+            index = int(match[1])
+            target = "decoder.output." if index == last else f"decoder.content.{index // 2}."
+            key = target + key[match.end() :]
+        for pattern, replacement in _RENAME:
+            key = re.sub(pattern, replacement, key)
+        renamed[key] = tensor
+    return renamed

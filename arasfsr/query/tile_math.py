@@ -1,0 +1,190 @@
+"""The fast algebra on one tile of queries, forward and backward, in plain torch (DESIGN, section 2).
+
+A tile holds T queries of b images that share coordinates, or T queries of any images (b = 1). Its rows are
+(4, b, T, n): the four corners first. The coordinate branch has T rows, whatever b.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from arasfsr.coords import Corners, fourier_encoding, fourier_encoding_backward, local_ensemble_backward
+from arasfsr.decoder import DecoderWeights
+
+BIAS_SUM = torch.float64
+"""A bias's gradient is a sum over all queries of terms that nearly cancel: in float32 it would lose to the plain path,
+which sums the four corners apart."""
+
+
+class Tile(NamedTuple):
+    """What a tile reads."""
+
+    latent: Tensor
+    """(rows, n): the LR map G of all images, one row a cell."""
+    rows: Tensor
+    """(4, b, T) int64: of `latent`."""
+    corners: Corners
+    """Geometry of the T queries: rel (4, T, 2), weight (4, T)."""
+    coord: Tensor
+    """(T, 2)."""
+    cell: Tensor | None
+    """(T, 2): cell times (h, w), or None where the latent holds its term."""
+    rel_weight: Tensor
+    """(n, 2)."""
+    cell_weight: Tensor | None
+    """(n, 2), with `cell`."""
+    weights: DecoderWeights
+    """The layers after the first (`content` starts at I_1), in the dtype of the products."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the layers after the first multiply in; all before them is in the geometry's dtype."""
+        return self.weights.output[0].dtype
+
+
+class Activations(NamedTuple):
+    """What the backward needs of the forward."""
+
+    content: list[Tensor]
+    """f_1 .. f_L: (4, b, T, n)."""
+    modulation: list[Tensor]
+    """s_1 .. s_L: (T, n)."""
+    angles: list[Tensor]
+    """The sines' arguments: (T, n)."""
+    ensemble: Tensor
+    """sum over corners of weight * f_L: (b, T, n)."""
+
+
+def modulate(coord: Tensor, weights: DecoderWeights, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
+    """The coordinate branch: s_1 .. s_L (T, n) and the sines' arguments."""
+    modulation: list[Tensor] = []
+    angles: list[Tensor] = []
+    s = fourier_encoding(coord).to(dtype) if weights.modulated else coord
+    for weight, bias in weights.modulator:
+        angles.append(torch.addmm(bias, s, weight.t()))
+        s = angles[-1].sin()
+        modulation.append(s)
+    return modulation, angles
+
+
+def first_layer(tile: Tile) -> Tensor:
+    """relu(G[corner] + I0_rel rel [+ I0_cell cell]): (4, b, T, n)."""
+    n = tile.latent.shape[1]
+    z = tile.latent.index_select(0, tile.rows.reshape(-1)).view(*tile.rows.shape, n)
+    local = tile.corners.rel @ tile.rel_weight.t()
+    if tile.cell is not None and tile.cell_weight is not None:
+        local += tile.cell @ tile.cell_weight.t()
+    return z.add_(local.unsqueeze(1)).relu_().to(tile.dtype)
+
+
+def forward(tile: Tile, keep: bool) -> tuple[Tensor, Activations]:
+    """Decode a tile: (b, T, 3) in the geometry's dtype; `keep` keeps every layer's output for the backward."""
+    weights = tile.weights
+    modulation, angles = modulate(tile.coord, weights, tile.dtype)
+    f = first_layer(tile)
+    content = [f]
+    for i, (weight, bias) in enumerate(weights.content):
+        n = f.shape[-1]
+        z = torch.addmm(bias, f.view(-1, n), weight[:, :n].t())
+        if weights.modulated:
+            z.addmm_((f * modulation[i]).view(-1, n), weight[:, n:].t())
+        f = z.relu_().view(f.shape)
+        content = [*content, f] if keep else [f]
+    ensemble = _ensemble(f, tile.corners.weight)
+    product = ensemble * modulation[-1] if weights.modulated else ensemble
+    weight, bias = weights.output
+    out = product.to(weight.dtype) @ weight.t() + bias
+    return out.to(tile.coord.dtype), Activations(content, modulation, angles, ensemble)
+
+
+def _ensemble(f: Tensor, weight: Tensor) -> Tensor:
+    """sum_v weight_v f_v in the weights' dtype: (4, b, T, n), (4, T) to (b, T, n)."""
+    shares = weight.unsqueeze(-1)
+    total = f[0] * shares[0]
+    for corner in range(1, 4):
+        total.addcmul_(f[corner].to(total.dtype), shares[corner])
+    return total
+
+
+class TileGradients(NamedTuple):
+    """Gradients of a tile; what nobody asked for is None."""
+
+    latent: Tensor
+    """(4, b, T, n): of the gathered rows, to be added at the tile's rows."""
+    coord: Tensor | None
+    """(T, 2), the skip's part left out."""
+    cell: Tensor | None
+    """(T, 2), of cell times (h, w)."""
+    weights: list[Tensor]
+    """rel_weight, cell_weight if there is one, then the layers as `flatten` orders them."""
+
+
+def backward(tile: Tile, saved: Activations, grad: Tensor, lr_size: tuple[int, int], need_coord: bool) -> TileGradients:
+    """Gradients of sum(grad * forward(tile)), grad being (b, T, 3)."""
+    weights, dtype, n = tile.weights, tile.dtype, tile.latent.shape[1]
+    modulated = weights.modulated
+    grad2 = grad.reshape(-1, 3).to(dtype)
+    grad_s: list[Tensor] = []
+
+    # output layer and ensemble
+    product = saved.ensemble * saved.modulation[-1] if modulated else saved.ensemble
+    output_grads = [grad2.t() @ product.to(dtype).view(-1, n), grad2.sum(0, dtype=BIAS_SUM)]
+    grad_product = (grad2 @ weights.output[0]).view(product.shape)
+    grad_ensemble = grad_product
+    if modulated:
+        # summed over corners and images beyond half precision: a corner's rounding must not outweigh its neighbours'
+        grad_s = [torch.zeros_like(s, dtype=tile.coord.dtype) for s in saved.modulation]
+        grad_s[-1] += (grad_product * saved.ensemble).sum(0)
+        grad_ensemble = grad_product * saved.modulation[-1]
+    grad_weight = None
+    if need_coord:
+        grad_weight = (grad_ensemble * saved.content[-1]).sum(dim=(1, 3), dtype=tile.coord.dtype)
+    grad_f = (grad_ensemble * tile.corners.weight[:, None, :, None]).to(dtype)
+
+    # hidden layers, last to first
+    content_grads: list[Tensor] = []
+    for i in reversed(range(len(weights.content))):
+        weight, f = weights.content[i][0], saved.content[i]
+        grad_z = grad_f.mul_(saved.content[i + 1] > 0).view(-1, n)
+        grad_f = (grad_z @ weight[:, :n]).view(f.shape)
+        grad_weight_parts = [grad_z.t() @ f.view(-1, n)]
+        if modulated:
+            s = saved.modulation[i]
+            grad_weight_parts.append(grad_z.t() @ (f * s).view(-1, n))
+            grad_product = (grad_z @ weight[:, n:]).view(f.shape)
+            grad_s[i] += (grad_product * f).sum(dim=(0, 1), dtype=tile.coord.dtype)
+            grad_f.addcmul_(grad_product, s)
+        content_grads[:0] = [torch.cat(grad_weight_parts, dim=1), grad_z.sum(0, dtype=BIAS_SUM)]
+
+    # first layer
+    grad_z0 = grad_f.mul_(saved.content[0] > 0).to(tile.coord.dtype)
+    local = grad_z0.sum(1)
+    first_grads = [local.view(-1, n).t() @ tile.corners.rel.view(-1, 2)]
+    grad_cell = None
+    if tile.cell is not None and tile.cell_weight is not None:
+        summed = local.sum(0)
+        first_grads.append(summed.t() @ tile.cell)
+        grad_cell = summed @ tile.cell_weight
+
+    # coordinate branch, last to first
+    modulator_grads: list[Tensor] = []
+    grad_encoding = None
+    for i in reversed(range(len(weights.modulator))):
+        grad_angle = (grad_s[i] * saved.angles[i].cos()).to(dtype)
+        below = saved.modulation[i - 1] if i else fourier_encoding(tile.coord).to(dtype)
+        modulator_grads[:0] = [grad_angle.t() @ below, grad_angle.sum(0, dtype=BIAS_SUM)]
+        if i:
+            grad_s[i - 1] += grad_angle @ weights.modulator[i][0]
+        elif need_coord:
+            grad_encoding = (grad_angle @ weights.modulator[0][0]).to(tile.coord.dtype)
+
+    grad_coord = None
+    if grad_weight is not None:
+        grad_rel = local @ tile.rel_weight
+        grad_coord = local_ensemble_backward(tile.corners, lr_size, grad_rel, grad_weight)
+        if grad_encoding is not None:
+            grad_coord = grad_coord + fourier_encoding_backward(tile.coord, grad_encoding)
+    return TileGradients(grad_z0, grad_coord, grad_cell, first_grads + content_grads + modulator_grads + output_grads)

@@ -1,0 +1,150 @@
+"""Self-check: does every backend of this machine keep the numerical contract (DESIGN, section 4) on small models?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from arasfsr.config import EncoderConfig, FrequencyConfig, ModelConfig
+from arasfsr.errors import BackendUnavailable
+from arasfsr.model import Encoding, ImplicitSR
+from arasfsr.query import BACKENDS
+
+FLOAT32_BAR = 1e-5
+"""Largest relative RMS error of a float32 result against float64 `reference`."""
+
+REFERENCE_FACTOR = 2.0
+"""How many times the error of `reference` in the same half precision a backend's may be."""
+
+HALF_DTYPES = (torch.bfloat16, torch.float16)
+
+SEED = 20251116
+LR_SIZE = (5, 3)
+SR_SIZE = (12, 8)
+"""Even sides over odd ones put no query within 1e-6 of a boundary between LR cells, where backends may differ."""
+
+MODELS = {
+    "arasfsr": ModelConfig(encoder=EncoderConfig(blocks=1), frequency=FrequencyConfig(width=16, blocks=1), skip=False),
+    "liif": ModelConfig.liif(EncoderConfig(blocks=1)),
+}
+"""The models checked: decoders of the methods' own size on cheap encoders, without the skip, which hides errors."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison with float64 `reference`."""
+
+    device: str
+    backend: str
+    model: str
+    dtype: str
+    quantity: str
+    """output, or gradient (to the feature map)."""
+    error: float | None
+    """Relative RMS error; None where nothing could be computed."""
+    bar: float | None
+    """The largest error that passes; None where none could be found."""
+    problem: str | None = None
+    """What was raised instead of a result."""
+
+    @property
+    def ok(self) -> bool:
+        return self.error is not None and self.bar is not None and self.error <= self.bar
+
+
+class _Result(NamedTuple):
+    """What a backend made of the check's problem; where it raised, one line that says what."""
+
+    output: Tensor | str
+    gradient: Tensor | str
+
+
+def relative_error(found: Tensor, true: Tensor) -> float:
+    """RMS of the difference over RMS of the truth."""
+    difference = found.double() - true.double()
+    return float(difference.norm() / true.double().norm())
+
+
+def run_checks(device: torch.device) -> Iterator[Check]:
+    """Check every backend that serves such calls on that device; the global random state is left alone."""
+    for name, config in MODELS.items():
+        encoding = random_encoding(config, device)
+        true = _decode(encoding, "reference", torch.float64)
+        for dtype in (torch.float32, *HALF_DTYPES):
+            reference = _decode(encoding, "reference", dtype)
+            for backend in BACKENDS:
+                if backend == "reference" and dtype in HALF_DTYPES:
+                    continue  # its error is the others' bar
+                try:
+                    found = reference if backend == "reference" else _decode(encoding, backend, dtype)
+                except BackendUnavailable:
+                    continue
+                for quantity in _Result._fields:
+                    value = getattr(found, quantity)
+                    yield Check(
+                        device=str(device),
+                        backend=backend,
+                        model=name,
+                        dtype=str(dtype).removeprefix("torch."),
+                        quantity=quantity,
+                        error=_error(value, getattr(true, quantity)),
+                        bar=_bar(dtype, _error(getattr(reference, quantity), getattr(true, quantity))),
+                        problem=value if isinstance(value, str) else None,
+                    )
+
+
+def random_encoding(config: ModelConfig, device: torch.device) -> Encoding:
+    """A random LR image, encoded by a model whose random decoder keeps its signal from layer to layer.
+
+    torch's default initialisation would let the signal fade until the last bias is all of the output, and with it
+    all of the denominator of the relative error.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        model = ImplicitSR(config)
+        for module in model.decoder.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+                nn.init.normal_(module.bias, std=0.1)
+        image = torch.rand(1, 3, *LR_SIZE) * 2 - 1
+    with torch.no_grad():
+        return model.eval().to(device).encode(image.to(device))
+
+
+def _decode(encoding: Encoding, backend: str, dtype: torch.dtype) -> _Result:
+    """Render the check's grid, and take the gradient of a fixed combination of its pixels to the feature map.
+
+    Whatever a backend raises is part of the finding, but for BackendUnavailable.
+    """
+    features = encoding.features.detach().requires_grad_()
+    try:
+        output = replace(encoding, features=features).render(SR_SIZE, backend=backend, dtype=dtype)
+    except BackendUnavailable:
+        raise
+    except Exception as error:
+        return _Result(_one_line(error), "no output")
+    weights = torch.linspace(0.5, 1.5, output.numel()).view(output.shape)
+    try:
+        (gradient,) = torch.autograd.grad(output, features, weights.to(output))
+    except Exception as error:
+        return _Result(output.detach(), _one_line(error))
+    return _Result(output.detach(), gradient)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+
+
+def _error(found: Tensor | str, true: Tensor) -> float | None:
+    return None if isinstance(found, str) else relative_error(found, true)
+
+
+def _bar(dtype: torch.dtype, reference: float | None) -> float | None:
+    """The largest error that passes in that dtype, where `reference` in it has that error."""
+    if dtype == torch.float32:
+        return FLOAT32_BAR
+    return None if reference is None else REFERENCE_FACTOR * reference

@@ -1,0 +1,110 @@
+"""What a training run is: the YAML file that `arasfsr train` takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from arasfsr.config import ModelConfig
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError(f"{list(pair)} is not [low, high]")
+    return pair
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
+
+
+class DataConfig(_Section):
+    """How a sample is made of an image."""
+
+    lr_sizes: list[Annotated[int, Field(ge=1)]] = Field([16, 24, 32, 40, 48, 64], min_length=1)
+    """Sides of the square LR input; a batch draws one of them, and one named twice is drawn twice as often."""
+    scale: Range = (1.0, 8.0)
+    """Range that each sample's scale is drawn from, uniformly, no further than its image reaches."""
+    whole: float = Field(1.0, ge=0, le=1)
+    """Share of samples that are the whole face (the largest square); the rest are patches of it."""
+    patch: Range = (0.5, 1.0)
+    """Range of a patch's side, as a share of the image's shorter side."""
+    queries: int = Field(1024, ge=1)
+    """Pixels of the target that are drawn from each sample."""
+    size_exponent: float = Field(0.0, ge=0)
+    """Images are drawn with probability proportional to their shorter side to this power."""
+    flip: bool = True
+    workers: int = Field(0, ge=0)
+    """Processes that make samples ahead; 0 makes them in the training process."""
+
+
+class OptimizerConfig(_Section):
+    name: Literal["adam", "adamw"] = "adam"
+    lr: float = Field(1e-3, gt=0)
+    """Peak learning rate."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["one-cycle", "cosine", "steps", "constant"] = "one-cycle"
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """one-cycle: share of the run in which the rate rises."""
+    milestones: list[float] = [0.5, 0.75]
+    """steps: shares of the run after which the rate halves."""
+
+
+class LossConfig(_Section):
+    name: Literal["l1", "charbonnier"] = "l1"
+    epsilon: float = Field(1e-3, gt=0)
+    """charbonnier: sqrt(error^2 + epsilon^2), errors in the range [-2, 2]."""
+    kl_weight: float = Field(0.0, ge=0)
+    """Weight of the frequency module's KL divergence from the standard normal."""
+
+
+class ValidationConfig(_Section):
+    images: int = Field(16, ge=0)
+    """Images held out of the training folder, evenly spread over its sorted names."""
+    pairs: list[tuple[int, int]] = [(16, 64), (32, 128)]
+    """LR and HR sides; an image smaller than the HR side is left out of that pair."""
+    every: int = Field(1000, ge=1)
+
+
+class TrainConfig(_Section):
+    """One run. The model trained is `model`; the result is its exponential moving average."""
+
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    loss: LossConfig = LossConfig()
+    validation: ValidationConfig = ValidationConfig()
+    steps: int = Field(10_000, ge=1)
+    batch: int = Field(16, ge=1)
+    ema: float = Field(0.999, ge=0, lt=1)
+    seed: int = Field(0, ge=0)
+    log_every: int = Field(50, ge=1)
+    checkpoint_every: int = Field(500, ge=1)
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Read a YAML file.
+
+    Raises:
+        ValueError: it cannot be read, is no YAML, or an entry is unknown or out of range; the message names the file
+            and every such entry.
+    """
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+    try:
+        return TrainConfig.model_validate(content)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, entry['loc'])) or 'the file'}: {entry['msg']} (given: {entry['input']!r})"
+            for entry in error.errors()
+        )
+        raise ValueError(f"{path}: {wrong}") from error

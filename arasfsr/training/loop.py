@@ -1,0 +1,260 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from arasfsr.checkpoint import save_model
+from arasfsr.errors import CheckpointError
+from arasfsr.metrics import psnr
+from arasfsr.model import ImplicitSR
+from arasfsr.training.config import LossConfig, OptimizerConfig, TrainConfig
+from arasfsr.training.data import Photograph, Samples, hold_out, largest_square, read_folder, resize, to_tensor
+from arasfsr.training.state import LOG, MODEL, Log, read_state, write_state
+from arasfsr.upscaling import inference
+
+_log = logging.getLogger(__name__)
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop; its checkpoint is written. `signum` is the signal."""
+
+    def __init__(self, signum: int, step: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}; go on with --resume")
+        self.signum = signum
+
+
+@contextmanager
+def stop_requests() -> Iterator[list[int]]:
+    """SIGTERM and SIGINT land in the list instead of ending the process; a second one ends it."""
+    received: list[int] = []
+    previous: dict[int, Any] = {}
+
+    def note(signum: int, frame: Any) -> None:
+        received.append(signum)
+        signal.signal(signum, previous[signum])
+
+    for signum in map(int, (signal.SIGTERM, signal.SIGINT)):
+        previous[signum] = signal.signal(signum, note)
+    try:
+        yield received
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+
+def build_optimizer(
+    model: ImplicitSR, config: OptimizerConfig, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Optimizer and learning-rate schedule; the schedule advances once a step."""
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
+    optimizer = kind(model.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+    schedules = torch.optim.lr_scheduler
+    if config.schedule == "one-cycle":
+        return optimizer, schedules.OneCycleLR(
+            optimizer, config.lr, total_steps=steps + 1, pct_start=config.warmup, cycle_momentum=False
+        )
+    if config.schedule == "cosine":
+        return optimizer, schedules.CosineAnnealingLR(optimizer, steps)
+    if config.schedule == "steps":
+        return optimizer, schedules.MultiStepLR(optimizer, [round(m * steps) for m in config.milestones], gamma=0.5)
+    return optimizer, schedules.ConstantLR(optimizer, factor=1.0)
+
+
+def loss_of(prediction: Tensor, target: Tensor, config: LossConfig) -> Tensor:
+    """L1 or Charbonnier, averaged over all elements."""
+    error = prediction - target
+    return error.abs().mean() if config.name == "l1" else (error**2 + config.epsilon**2).sqrt().mean()
+
+
+def validate(
+    model: ImplicitSR, images: Sequence[Photograph], pairs: Sequence[tuple[int, int]]
+) -> dict[str, dict[str, float]]:
+    """Mean PSNR on luma (protocol y-float) for each LR:HR pair over the images that are large enough, and their
+    number. The target is the image's largest square."""
+    result = {}
+    with inference(model):
+        device = next(model.parameters()).device
+        for lr_side, hr_side in pairs:
+            scores = []
+            for photograph in images:
+                image = photograph.image
+                if min(image.size) < hr_side:
+                    continue
+                hr = resize(largest_square(image), (hr_side, hr_side))
+                inp = to_tensor(resize(hr, (lr_side, lr_side))).unsqueeze(0).to(device)
+                out = model.encode(inp).render((hr_side, hr_side))[0].cpu()
+                scores.append(psnr(out * 0.5 + 0.5, to_tensor(hr) * 0.5 + 0.5, "y-float"))
+            if scores:
+                result[f"{lr_side}:{hr_side}"] = {"psnr": sum(scores) / len(scores), "images": len(scores)}
+    return result
+
+
+@dataclass
+class Run:
+    """Everything of a run that a checkpoint holds."""
+
+    config: TrainConfig
+    model: ImplicitSR
+    average: AveragedModel
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    step: int = 0
+
+    @classmethod
+    def start(cls, config: TrainConfig, device: torch.device) -> Run:
+        torch.manual_seed(config.seed)
+        model = ImplicitSR(config.model).to(device)
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        return cls(config, model, average, *build_optimizer(model, config.optimizer, config.steps))
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "config": self.config.model_dump_json(),
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any], folder: Path) -> None:
+        """Take up a checkpoint of the same configuration."""
+        if state.get("config") != self.config.model_dump_json():
+            raise CheckpointError(f"{folder}: its checkpoint is of another configuration; give another --output")
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.step = state["step"]
+
+    @property
+    def averaged(self) -> ImplicitSR:
+        """The model that the run is for: the moving average."""
+        assert isinstance(self.average.module, ImplicitSR)
+        return self.average.module
+
+    def save(self, folder: Path) -> None:
+        write_state(folder, self.state())
+        save_model(self.averaged, folder / MODEL)
+
+    def advance(self, batch: Any, device: torch.device) -> Tensor:
+        """One step of optimisation; the loss."""
+        inp, coord, cell, target = (tensor.to(device, non_blocking=True) for tensor in batch)
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        encoding = self.model.encode(inp, generator)
+        loss = loss_of(encoding.query(coord, cell), target, self.config.loss)
+        total = loss
+        if encoding.latent is not None and self.config.loss.kl_weight:
+            total = loss + self.config.loss.kl_weight * encoding.latent.kl()
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        self.average.update_parameters(self.model)
+        self.step += 1
+        return loss.detach()
+
+
+def train(
+    config: TrainConfig, data: Path, folder: Path, resume: bool = False, device: torch.device | str = "cpu"
+) -> dict[str, Any]:
+    """Train a model on a folder of images; its summary, which is also the log's last line.
+
+    `folder` receives last.ckpt, model.safetensors (the moving average) and log.jsonl.
+
+    Raises:
+        ValueError: the data cannot be used, or `folder` already holds a run and `resume` is false.
+        CheckpointError: there is nothing to resume, or it is of another configuration.
+        Interrupted: SIGTERM or SIGINT arrived; the checkpoint is written.
+    """
+    device = torch.device(device)
+    found = read_folder(data)
+    images, held_out = hold_out(found.images, config.validation.images)
+    _log.info(
+        "%d images to train on, %d held out, %d broken and skipped", len(images), len(held_out), len(found.broken)
+    )
+    samples = Samples(images, config.data, config.batch, config.seed, config.steps * config.batch)
+    run = Run.start(config, device)
+    folder.mkdir(parents=True, exist_ok=True)
+    if resume:
+        run.restore(read_state(folder), folder)
+        _log.info("resumed after step %d", run.step)
+    elif any((folder / name).exists() for name in (LOG, MODEL)):
+        raise ValueError(f"{folder} already holds a run; go on with --resume or give another --output")
+    else:
+        run.save(folder)  # a run killed before its first checkpoint resumes too
+    log = Log(folder / LOG, run.step)
+    try:
+        with stop_requests() as stops:
+            _steps(run, samples, held_out, folder, log, stops, device)
+        summary = {
+            "step": run.step,
+            "done": True,
+            "images": len(images),
+            "broken": [str(path) for path in found.broken],
+            "model": str(folder / MODEL),
+        }
+        log.write(summary)
+        return summary
+    finally:
+        log.close()
+
+
+def _steps(
+    run: Run,
+    samples: Samples,
+    held_out: Sequence[Photograph],
+    folder: Path,
+    log: Log,
+    stops: list[int],
+    device: torch.device,
+) -> None:
+    config = run.config
+    loader = DataLoader(
+        samples,
+        batch_size=config.batch,
+        sampler=range(run.step * config.batch, len(samples)),
+        num_workers=config.data.workers,
+        pin_memory=device.type == "cuda",
+        persistent_workers=False,
+    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    recent: list[Tensor] = []
+    began = time.perf_counter()
+    with Progress(*columns, transient=True) as progress:
+        task = progress.add_task("training", total=config.steps, completed=run.step)
+        for batch in loader:
+            rate = run.schedule.get_last_lr()[0]
+            recent.append(run.advance(batch, device))
+            progress.advance(task)
+            if run.step % config.log_every == 0 or run.step == config.steps:
+                loss = torch.stack(recent).mean().item()
+                seconds = (time.perf_counter() - began) / len(recent)
+                log.write({"step": run.step, "loss": loss, "lr": rate, "seconds_per_step": round(seconds, 4)})
+                progress.console.print(
+                    f"step {run.step:>7}  loss {loss:.5f}  rate {rate:.2e}  {seconds:.3f} s/step", highlight=False
+                )
+                recent, began = [], time.perf_counter()
+            if held_out and (run.step % config.validation.every == 0 or run.step == config.steps):
+                scores = validate(run.averaged, held_out, config.validation.pairs)
+                log.write({"step": run.step, "validation": scores})
+                told = "  ".join(f"{pair} {score['psnr']:.2f} dB" for pair, score in scores.items())
+                progress.console.print(f"step {run.step:>7}  validation  {told}", highlight=False)
+            if run.step % config.checkpoint_every == 0 or run.step == config.steps or stops:
+                run.save(folder)
+            if stops:
+                raise Interrupted(stops[0], run.step)

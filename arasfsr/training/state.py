@@ -1,0 +1,62 @@
+"""What a run keeps on disk: checkpoints to resume from, the model so far, the log of losses."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from arasfsr.atomic import replacing
+from arasfsr.errors import CheckpointError
+
+STATE = "last.ckpt"
+MODEL = "model.safetensors"
+LOG = "log.jsonl"
+
+
+def write_state(folder: Path, state: dict[str, Any]) -> None:
+    """Replace the folder's checkpoint, whole or not at all."""
+    with replacing(folder / STATE) as temporary:
+        torch.save(state, temporary)
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """The folder's checkpoint.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
+    path = folder / STATE
+    if not path.is_file():
+        raise CheckpointError(f"{folder} has no {STATE} to resume from")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+    return state
+
+
+class Log:
+    """A JSON-lines file; resuming cuts what came after the checkpoint."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        kept = []
+        if path.is_file():
+            for line in path.read_text().splitlines():
+                try:
+                    if json.loads(line)["step"] <= step:
+                        kept.append(line)
+                except (json.JSONDecodeError, KeyError, TypeError):
+                    continue  # the line that a kill cut short
+        with replacing(path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept))
+        self._file = path.open("a", buffering=1)
+
+    def write(self, record: dict[str, Any]) -> None:
+        self._file.write(json.dumps(record) + "\n")
+
+    def close(self) -> None:
+        self._file.close()

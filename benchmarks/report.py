@@ -1,0 +1,106 @@
+"""The README's tables, made of committed result files; no figure in it is typed by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from arasfsr.atomic import replacing
+from benchmarks.results import RESULTS, ROOT
+
+README = ROOT / "README.md"
+
+BARS_TITLES = {
+    "render-float32": ("query path, 64 x 64 to 256 x 256, float32", "faster than the literal method"),
+    "render-bfloat16": ("query path, 64 x 64 to 256 x 256, bfloat16", "faster than the literal method"),
+    "train-float32": ("forward + backward, 16 images x 1,024 queries, float32", "faster than the literal method"),
+    "train-bfloat16": ("forward + backward, 16 images x 1,024 queries, bfloat16", "faster than the literal method"),
+    "train-memory": ("forward + backward of 512 x 512 queries", "memory above the model's"),
+    "tiny-render": ("`tiny`, 64 x 64 to 256 x 256", "time"),
+    "upscale-cold": ("`arasfsr upscale`, 64 x 64 to 256 x 256, cold start", "time"),
+    "upscale-memory": ("`arasfsr upscale`, 64 x 64 to 8192 x 8192", "memory above the interpreter's"),
+}
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _figure(result: dict[str, Any]) -> tuple[str, str]:
+    """What was measured and its bar, with units."""
+    if "ratio" in result:
+        medians = result["median_s"]
+        return (
+            f"**{result['ratio']:.1f} x** ({medians['reference']:.2f} s to {medians['tiled']:.2f} s)",
+            f"at least {result['bar']:g} x",
+        )
+    if "bytes" in result:
+        return f"**{result['bytes'] / 1e6:.0f} MB**", f"at most {result['bar'] / 1e6:.0f} MB"
+    return f"**{result['seconds']:.2f} s**", f"at most {result['bar']:g} s"
+
+
+def bars_tables() -> str:
+    """One table a machine."""
+    parts = []
+    for path in sorted(RESULTS.glob("*/bars.json")):
+        content = json.loads(path.read_text())
+        machine = next(iter(content.values()))["machine"]
+        units = "with" if machine["bfloat16_units"] else "without"
+        parts += [
+            f"On {machine['processor']}, {machine['threads']} threads, {units} bfloat16 units, torch "
+            f"{machine['torch']}, {machine['date'][:10]}:",
+            "",
+            _row(["what", "", "measured", "bar"]),
+            _row(["---"] * 4),
+        ]
+        for name, (title, meaning) in BARS_TITLES.items():
+            if name in content:
+                parts.append(_row([title, meaning, *_figure(content[name])]))
+        parts.append("")
+    return "\n".join(parts).strip()
+
+
+def quality_tables() -> str:
+    """One table a protocol: the bundled model beside bicubic."""
+    parts = []
+    for path in sorted((RESULTS / "quality").glob("*.json")):
+        content = json.loads(path.read_text())
+        model = next(method for method in content["methods"] if method != "bicubic")
+        parts += [
+            f"Protocol `{content['protocol']}`, degradation `{content['degradation']}`, PSNR in dB / SSIM:",
+            "",
+            _row(["input to output", "images", "bicubic", f"`{model}`", "gain"]),
+            _row(["---", "---:", "---:", "---:", "---:"]),
+        ]
+        for pair in content["pairs"]:
+            bicubic, ours = pair["mean"]["bicubic"], pair["mean"][model]
+            cells = [f"{score['psnr']:.2f} / {score['ssim']:.4f}" for score in (bicubic, ours)]
+            gain = f"**{ours['psnr'] - bicubic['psnr']:+.2f} dB**"
+            parts.append(_row([f"{pair['lr']} to {pair['hr']}", str(pair["images"]), *cells, gain]))
+        parts.append("")
+    return "\n".join(parts).strip()
+
+
+SECTIONS: dict[str, Callable[[], str]] = {"bars": bars_tables, "quality": quality_tables}
+"""What stands between `<!-- begin NAME -->` and `<!-- end NAME -->` in the README."""
+
+
+def refreshed(text: str) -> str:
+    """The README's text with every section made anew."""
+    for name, make in SECTIONS.items():
+        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+        head, _, rest = text.partition(begin)
+        _, found, tail = rest.partition(end)
+        if not found:
+            raise ValueError(f"README.md has no section {begin} ... {end}")
+        text = f"{head}{begin}\n{make()}\n{end}{tail}"
+    return text
+
+
+def refresh_readme(path: Path = README) -> None:
+    """Write the README anew."""
+    text = refreshed(path.read_text())
+    with replacing(path) as temporary:
+        temporary.write_text(text)

@@ -1,0 +1,84 @@
+"""Choice of backend, and the errors of the operator's arguments."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from conftest import small_model
+
+import arasfsr
+from arasfsr import BackendUnavailable
+
+
+def call(backend: str = "auto", **changes: Any) -> torch.Tensor:
+    arguments = {"inp": torch.rand(2, 3, 4, 5), "coord": torch.rand(2, 6, 2), "cell": torch.rand(2, 6, 2)}
+    return small_model()(**{**arguments, **changes}, backend=backend)
+
+
+def test_backends_lists_all_four_with_reasons() -> None:
+    found = arasfsr.backends()
+    assert list(found) == ["reference", "tiled", "triton", "cuda"]
+    assert found["reference"] is None
+    assert found["tiled"] is None
+    assert all(found[name] for name in ("triton", "cuda"))
+
+
+def test_auto_logs_why_it_passed_over_faster_ones(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, logger="arasfsr"):
+        call("auto")
+    assert "cuda" in caplog.text
+    assert "triton" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["triton", "cuda"])
+def test_a_named_backend_never_falls_back(name: str) -> None:
+    with pytest.raises(BackendUnavailable, match=rf"backend='{name}': .*; use backend="):
+        call(name)
+
+
+def test_an_unknown_backend_is_named_with_those_that_are_taken() -> None:
+    with pytest.raises(ValueError, match="backend='fast'; taken are auto, reference, tiled, triton, cuda"):
+        call("fast")
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"inp": torch.rand(2, 1, 4, 5)}, ValueError, r"inp has shape \(2, 1, 4, 5\); taken is \(B, 3, h, w\)"),
+        ({"inp": torch.rand(2, 3, 0, 5)}, ValueError, r"inp has shape \(2, 3, 0, 5\)"),
+        ({"inp": torch.zeros(2, 3, 4, 5, dtype=torch.uint8)}, TypeError, "inp has dtype torch.uint8"),
+        ({"inp": [1.0]}, TypeError, "inp is a list"),
+        ({"coord": torch.rand(3, 6, 2)}, ValueError, r"coord has shape \(3, 6, 2\); taken is \(B, Q, 2\) with B = 2"),
+        ({"coord": torch.rand(2, 6, 3)}, ValueError, r"coord has shape \(2, 6, 3\)"),
+        ({"coord": torch.rand(2, 6, 2).half()}, TypeError, "coord has dtype torch.float16"),
+        ({"cell": torch.rand(2, 5, 2)}, ValueError, r"cell has shape \(2, 5, 2\); taken is .* Q = 6"),
+        ({"cell": torch.zeros(2, 6, 2, dtype=torch.int64)}, TypeError, "cell has dtype torch.int64"),
+        ({"cell": 0.5}, TypeError, "cell is a float"),
+        ({"dtype": torch.int8}, ValueError, "dtype=torch.int8; taken are float32, bfloat16, float16"),
+    ],
+)
+def test_a_bad_argument_is_named_with_what_is_taken(changes: dict[str, Any], kind: type, message: str) -> None:
+    with pytest.raises(kind, match=message):
+        call(**changes)
+
+
+@pytest.mark.parametrize("size", [(0, 4), (4, -1), (4,), (4.0, 4), (True, 2)])
+def test_a_bad_size_is_named(size: Any) -> None:
+    encoding = small_model().encode(torch.rand(1, 3, 4, 4))
+    with pytest.raises(ValueError, match=r"size=.*; taken is \(height, width\)"):
+        encoding.render(size)
+
+
+@pytest.mark.parametrize("region", [(0, 0, 9, 8), (-1, 0, 4, 4), (5, 0, 4, 4), (0, 3, 4, 2)])
+def test_a_bad_region_is_named(region: tuple[int, int, int, int]) -> None:
+    encoding = small_model().encode(torch.rand(1, 3, 4, 4))
+    with pytest.raises(ValueError, match=r"region=.*; taken is \(top, left, bottom, right\)"):
+        encoding.render((8, 8), region)
+
+
+def test_an_empty_region_is_taken() -> None:
+    encoding = small_model().encode(torch.rand(1, 3, 4, 4))
+    assert encoding.render((8, 8), (3, 2, 3, 6)).shape == (1, 3, 0, 4)

@@ -1,0 +1,78 @@
+"""Both backends reproduce what the authors' implementation computes, through the loader of its checkpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import GOLDEN, GOLDEN_NAMES, relative_rms
+from tolerances import GOLDEN_GRADIENT, GOLDEN_OUTPUT
+from torch import Tensor
+
+from arasfsr import ImplicitSR, load_model
+from arasfsr.coords import make_coord
+from arasfsr.public_format import rename_parameters
+from arasfsr.query.skip import bilinear_skip
+
+Case = tuple[ImplicitSR, dict[str, Tensor]]
+
+
+@pytest.fixture(params=GOLDEN_NAMES)
+def case(request: pytest.FixtureRequest) -> Case:
+    arrays: Any = np.load(GOLDEN / f"{request.param}.npz")
+    return load_model(GOLDEN / f"{request.param}.pth"), {key: torch.from_numpy(arrays[key]) for key in arrays}
+
+
+def own_output(model: ImplicitSR, golden: dict[str, Tensor], prediction: Tensor, coord: Tensor) -> Tensor:
+    """The decoder's own part of a prediction: the skip hides errors."""
+    return prediction - bilinear_skip(golden["inp"], coord) if model.config.skip else prediction
+
+
+def test_the_cases_cover_the_plain_and_the_modulated_decoder() -> None:
+    assert {"liif-tiny", "asfsr_wo_freq-tiny"} <= set(GOLDEN_NAMES)
+
+
+def test_features(case: Case) -> None:
+    model, golden = case
+    with torch.no_grad():
+        assert relative_rms(model.encode(golden["inp"]).features, golden["feat"]) <= GOLDEN_OUTPUT
+
+
+def test_random_queries(case: Case, backend: str) -> None:
+    model, golden = case
+    coord = golden["coord"]
+    with torch.no_grad():
+        found = model(golden["inp"], coord, golden["cell"], backend=backend)
+    truth = own_output(model, golden, golden["pred"], coord)
+    assert relative_rms(own_output(model, golden, found, coord), truth) <= GOLDEN_OUTPUT
+
+
+def test_whole_grid(case: Case, backend: str) -> None:
+    model, golden = case
+    height, width = golden["grid_hw"].tolist()
+    with torch.no_grad():
+        found = model.encode(golden["inp"]).render((height, width), backend=backend)
+    coord = make_coord((height, width)).unsqueeze(0)
+    truth = own_output(model, golden, golden["grid_pred"], coord)
+    flat = found.permute(0, 2, 3, 1).reshape(2, -1, 3)
+    assert relative_rms(own_output(model, golden, flat, coord), truth) <= GOLDEN_OUTPUT
+
+
+def test_every_gradient(case: Case, backend: str) -> None:
+    model, golden = case
+    inp = golden["inp"].requires_grad_()
+    model(inp, golden["coord"], golden["cell"], backend=backend).backward(golden["upstream"])
+    public = {key.removeprefix("grad/"): value for key, value in golden.items() if key.startswith("grad/")}
+    wanted = rename_parameters(public)
+    parameters = dict(model.named_parameters())
+    errors = {"inp": relative_rms(inp.grad, golden["grad_inp"])}
+    for name, truth in wanted.items():
+        gradient = parameters[name].grad
+        if not truth.any():  # the half of the latent that the mean does not pass through
+            assert gradient is None or not gradient.any(), name
+        else:
+            errors[name] = relative_rms(gradient, truth)
+    assert len(errors) > 5
+    assert {name: error for name, error in errors.items() if not error <= GOLDEN_GRADIENT} == {}

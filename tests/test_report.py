@@ -1,0 +1,14 @@
+"""The README's figures are those of the committed result files."""
+
+from __future__ import annotations
+
+from benchmarks.report import README, SECTIONS, refreshed
+
+
+def test_the_readme_is_what_the_results_say() -> None:
+    text = README.read_text()
+    assert refreshed(text) == text
+
+
+def test_no_section_is_empty() -> None:
+    assert all("| ---" in make() for make in SECTIONS.values())

@@ -1,0 +1,257 @@
+"""Training: samples, configuration, the loop, and what happens when it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from arasfsr import CheckpointError, load_model
+from arasfsr.cli import app
+from arasfsr.training.config import DataConfig, LossConfig, TrainConfig, load_config
+from arasfsr.training.data import Photograph, Samples, hold_out, read_folder
+from arasfsr.training.loop import loss_of, train
+
+MODEL = {
+    "encoder": {"blocks": 1, "features": 8},
+    "frequency": {"channels": 2, "width": 4, "blocks": 1},
+    "decoder": {"width": 16, "layers": 2},
+}
+RUN: dict[str, Any] = {
+    "model": MODEL,
+    "data": {"lr_sizes": [6, 8], "scale": [1, 3], "queries": 64},
+    "validation": {"images": 1, "pairs": [[8, 16]], "every": 4},
+    "steps": 12,
+    "batch": 2,
+    "log_every": 1,
+    "checkpoint_every": 4,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six smooth pictures of mixed sizes, one in a folder below."""
+    data = tmp_path / "data"
+    (data / "below").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i, size in enumerate([(24, 24), (32, 20), (40, 40), (17, 33), (24, 30), (28, 28)]):
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+        name = "below/5.png" if i == 5 else f"{i}.png"
+        coarse.resize(size, Image.Resampling.BICUBIC).save(data / name)
+    return data
+
+
+def photographs(*sizes: tuple[int, int]) -> list[Photograph]:
+    rng = np.random.default_rng(0)
+    return [
+        Photograph(Path(f"{i}.png"), Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)))
+        for i, size in enumerate(sizes)
+    ]
+
+
+def losses(folder: Path) -> dict[int, float]:
+    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return {record["step"]: record["loss"] for record in records if "loss" in record}
+
+
+# --- samples -----------------------------------------------------------------------------------------------------
+
+
+def test_a_sample_is_a_function_of_seed_and_number() -> None:
+    images = photographs((24, 24), (40, 30))
+    first, second = (Samples(images, DataConfig(lr_sizes=[8]), 2, 3, 10)[7] for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    other = Samples(images, DataConfig(lr_sizes=[8]), 2, 4, 10)[7]
+    assert not torch.equal(first.inp, other.inp)
+
+
+def test_a_batch_has_inputs_of_one_size_and_batches_differ() -> None:
+    samples = Samples(photographs((64, 64)), DataConfig(lr_sizes=[8, 12, 16], queries=4), 4, 0, 80)
+    sides = [[samples[4 * step + i].inp.shape[-1] for i in range(4)] for step in range(20)]
+    assert all(len(set(batch)) == 1 for batch in sides)
+    assert {batch[0] for batch in sides} == {8, 12, 16}
+
+
+def test_scales_are_random_in_range_and_not_whole() -> None:
+    samples = Samples(photographs((64, 64)), DataConfig(lr_sizes=[16], scale=(1, 3), queries=4), 4, 0, 60)
+    scales = [2 / samples[k].cell[0, 0].item() / 16 for k in range(60)]
+    assert all(1 <= scale <= 3.04 for scale in scales)
+    assert sum(abs(scale - round(scale)) > 0.01 for scale in scales) > 40
+
+
+def test_a_whole_sample_at_scale_one_shows_the_image_itself() -> None:
+    images = photographs((16, 16))
+    config = DataConfig(lr_sizes=[16], scale=(1, 1), flip=False, queries=300)
+    inp, coord, _, target = Samples(images, config, 1, 0, 1)[0]
+    pixels = torch.from_numpy(np.asarray(images[0].image).copy()).float() / 127.5 - 1
+    index = ((coord + 1) * 16 - 1) / 2
+    row, column = index.round().long().unbind(-1)
+    torch.testing.assert_close(target, pixels[row, column])
+    torch.testing.assert_close(inp, pixels.permute(2, 0, 1))
+
+
+def test_patches_are_parts_of_the_image() -> None:
+    gradient = np.linspace(0, 255, 64).astype(np.uint8)
+    image = Image.fromarray(np.repeat(np.tile(gradient, (64, 1))[..., None], 3, axis=2))
+    config = DataConfig(lr_sizes=[8], scale=(1, 2), whole=0, patch=(0.25, 0.25), flip=False, queries=4)
+    samples = Samples([Photograph(Path("x"), image)], config, 1, 0, 30)
+    spans = [(samples[k].inp.max() - samples[k].inp.min()).item() for k in range(30)]
+    assert max(spans) < 0.6  # the whole image spans 2
+
+
+def test_larger_images_are_drawn_more_often_when_asked() -> None:
+    images = photographs((16, 16), (64, 64))
+    config = DataConfig(lr_sizes=[8], scale=(1, 8), queries=1, size_exponent=2)
+    samples = Samples(images, config, 1, 0, 300)
+    large = sum(2 / samples[k].cell[0, 0].item() > 17 for k in range(300))
+    assert large > 200
+
+
+def test_images_too_small_for_any_sample_are_an_error() -> None:
+    with pytest.raises(ValueError, match=r"no image is large enough: .* is 32 pixels, .* 16"):
+        Samples(photographs((16, 20)), DataConfig(lr_sizes=[32]), 1, 0, 1)
+
+
+def test_broken_images_are_named_and_skipped(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "broken.png").write_bytes((folder / "0.png").read_bytes()[:200])
+    (folder / "empty.jpg").touch()
+    (folder / "notes.txt").write_text("not an image")
+    found = read_folder(folder)
+    assert len(found.images) == 6
+    assert [path.name for path in found.broken] == ["broken.png", "empty.jpg"]
+    assert "broken.png" in caplog.text
+    assert "empty.jpg" in caplog.text
+
+
+def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no image that can be read"):
+        read_folder(tmp_path)
+    with pytest.raises(ValueError, match="is not a folder"):
+        read_folder(tmp_path / "absent")
+
+
+def test_held_out_images_are_not_trained_on() -> None:
+    images = photographs(*[(8, 8)] * 10)
+    train_images, held_out = hold_out(images, 3)
+    assert len(held_out) == 3
+    assert len(train_images) == 7
+    assert not {photograph.path for photograph in train_images} & {photograph.path for photograph in held_out}
+
+
+# --- configuration and loss --------------------------------------------------------------------------------------
+
+
+def test_charbonnier_is_smooth_l1() -> None:
+    prediction, target = torch.tensor([3.0, 0.0]), torch.zeros(2)
+    assert loss_of(prediction, target, LossConfig()) == 1.5
+    smooth = loss_of(prediction, target, LossConfig(name="charbonnier", epsilon=4))
+    assert smooth == pytest.approx((5 + 4) / 2)
+
+
+def test_a_bad_configuration_names_file_and_entries(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("steps: 0\nmodle: {}\ndata: {scale: [4, 1]}\n")
+    with pytest.raises(ValueError, match=r"run\.yaml") as caught:
+        load_config(path)
+    assert all(name in str(caught.value) for name in ("steps", "modle", "data.scale"))
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "steps", "constant"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_every_optimizer_and_schedule_trains(schedule: str, optimizer: str, folder: Path, tmp_path: Path) -> None:
+    config = TrainConfig.model_validate(
+        {**RUN, "steps": 4, "optimizer": {"name": optimizer, "schedule": schedule}, "loss": {"kl_weight": 1e-3}}
+    )
+    summary = train(config, folder, tmp_path / "run")
+    assert summary["step"] == 4
+    assert all(np.isfinite(loss) for loss in losses(tmp_path / "run").values())
+
+
+# --- the loop ----------------------------------------------------------------------------------------------------
+
+
+def test_training_learns_and_leaves_a_model_and_a_log(folder: Path, tmp_path: Path) -> None:
+    config = TrainConfig.model_validate({**RUN, "steps": 80, "ema": 0.9, "optimizer": {"lr": 3e-3}})
+    train(config, folder, tmp_path / "run")
+    found = losses(tmp_path / "run")
+    assert np.mean([found[step] for step in range(71, 81)]) < 0.8 * np.mean([found[step] for step in range(1, 11)])
+    assert load_model(tmp_path / "run" / "model.safetensors").config == config.model
+    records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert any("8:16" in record.get("validation", {}) for record in records)
+    assert records[-1]["done"]
+
+
+def test_workers_do_not_change_the_samples(folder: Path, tmp_path: Path) -> None:
+    for workers in (0, 1):
+        config = TrainConfig.model_validate({**RUN, "steps": 4, "data": {**RUN["data"], "workers": workers}})
+        train(config, folder, tmp_path / str(workers))
+    assert losses(tmp_path / "0") == losses(tmp_path / "1")
+
+
+def test_a_run_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
+    config = TrainConfig.model_validate({**RUN, "steps": 1})
+    train(config, folder, tmp_path / "run")
+    with pytest.raises(ValueError, match="already holds a run; go on with --resume"):
+        train(config, folder, tmp_path / "run")
+
+
+def test_another_configuration_does_not_resume(folder: Path, tmp_path: Path) -> None:
+    train(TrainConfig.model_validate({**RUN, "steps": 1}), folder, tmp_path / "run")
+    with pytest.raises(CheckpointError, match="of another configuration"):
+        train(TrainConfig.model_validate({**RUN, "steps": 2}), folder, tmp_path / "run", resume=True)
+
+
+def test_there_must_be_something_to_resume(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"has no last.ckpt"):
+        train(TrainConfig.model_validate(RUN), folder, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_resumes_to_the_same_losses(signum: int, folder: Path, tmp_path: Path) -> None:
+    config = {**RUN, "steps": 40}
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(config))
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train(TrainConfig.model_validate(config), folder, whole)
+
+    command = [sys.executable, "-m", "arasfsr", "train", str(path), "--data", str(folder), "-o", str(broken)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = broken / "log.jsonl"
+    while not (log.exists() and len(losses_so_far(log)) >= 6):
+        assert process.poll() is None, "it ended before it was interrupted"
+        time.sleep(0.005)
+    process.send_signal(signum)
+    status = process.wait()
+    assert status == (-signum if signum == signal.SIGKILL else 128 + signum)
+
+    resumed = subprocess.run([*command, "--resume"], env=environment, capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed after step" in resumed.stderr
+    assert losses(broken) == losses(whole)
+
+
+def losses_so_far(log: Path) -> list[str]:
+    return [line for line in log.read_text().splitlines() if '"loss"' in line]
+
+
+def test_the_command_reports_broken_images(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.png").write_bytes(b"not a png")
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump({**RUN, "steps": 2}))
+    result = CliRunner().invoke(app, ["train", str(path), "--data", str(folder), "-o", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    assert "1 broken" in result.output
+    assert "broken.png" in result.output
