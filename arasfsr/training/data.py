@@ -144,8 +144,7 @@ class Samples(Dataset[Sample]):
 
     def __getitem__(self, k: int) -> Sample:
         config = self.config
-        least = config.lr_sizes
-        usable = [side for side in least if (self._sides >= side * config.scale[0]).any()]
+        usable = [side for side in config.lr_sizes if (self._sides >= side * config.scale[0]).any()]
         lr_side = int(np.random.default_rng([self.seed, 0, k // self.batch]).choice(usable))
         rng = np.random.default_rng([self.seed, 1, k])
         weights = np.where(self._sides >= lr_side * config.scale[0], self._weights, 0)

@@ -56,6 +56,11 @@ def stop_requests() -> Iterator[list[int]]:
             signal.signal(signum, handler)
 
 
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the samples' workers end with the run, after its checkpoint."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def build_optimizer(
     model: ImplicitSR, config: OptimizerConfig, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
@@ -174,7 +179,7 @@ def train(
 ) -> dict[str, Any]:
     """Train a model on a folder of images; its summary, which is also the log's last line.
 
-    `folder` receives last.ckpt, model.safetensors (the moving average) and log.jsonl.
+    `folder` receives last.ckpt, model.safetensors (the moving average), log.jsonl and log.txt.
 
     Raises:
         ValueError: the data cannot be used, or `folder` already holds a run and `resume` is false.
@@ -184,20 +189,19 @@ def train(
     device = torch.device(device)
     found = read_folder(data)
     images, held_out = hold_out(found.images, config.validation.images)
-    _log.info(
-        "%d images to train on, %d held out, %d broken and skipped", len(images), len(held_out), len(found.broken)
-    )
     samples = Samples(images, config.data, config.batch, config.seed, config.steps * config.batch)
     run = Run.start(config, device)
     folder.mkdir(parents=True, exist_ok=True)
     if resume:
         run.restore(read_state(folder), folder)
-        _log.info("resumed after step %d", run.step)
     elif any((folder / name).exists() for name in (LOG, MODEL)):
         raise ValueError(f"{folder} already holds a run; go on with --resume or give another --output")
     else:
         run.save(folder)  # a run killed before its first checkpoint resumes too
-    log = Log(folder / LOG, run.step)
+    log = Log(folder, run.step)
+    begun = f"resumed after step {run.step}" if resume else "begun"
+    counts = f"{len(images)} images to train on, {len(held_out)} held out, {len(found.broken)} broken and skipped"
+    _log.info(log.say(f"{begun}: {counts}"))
     try:
         with stop_requests() as stops:
             _steps(run, samples, held_out, folder, log, stops, device)
@@ -230,7 +234,7 @@ def _steps(
         sampler=range(run.step * config.batch, len(samples)),
         num_workers=config.data.workers,
         pin_memory=device.type == "cuda",
-        persistent_workers=False,
+        worker_init_fn=_leave_signals_to_the_run,
     )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     recent: list[Tensor] = []
@@ -245,16 +249,17 @@ def _steps(
                 loss = torch.stack(recent).mean().item()
                 seconds = (time.perf_counter() - began) / len(recent)
                 log.write({"step": run.step, "loss": loss, "lr": rate, "seconds_per_step": round(seconds, 4)})
-                progress.console.print(
-                    f"step {run.step:>7}  loss {loss:.5f}  rate {rate:.2e}  {seconds:.3f} s/step", highlight=False
-                )
+                line = f"step {run.step:>7}  loss {loss:.5f}  rate {rate:.2e}  {seconds:.3f} s/step"
+                progress.console.print(log.say(line), highlight=False)
                 recent, began = [], time.perf_counter()
             if held_out and (run.step % config.validation.every == 0 or run.step == config.steps):
                 scores = validate(run.averaged, held_out, config.validation.pairs)
                 log.write({"step": run.step, "validation": scores})
                 told = "  ".join(f"{pair} {score['psnr']:.2f} dB" for pair, score in scores.items())
-                progress.console.print(f"step {run.step:>7}  validation  {told}", highlight=False)
+                progress.console.print(log.say(f"step {run.step:>7}  validation  {told}"), highlight=False)
             if run.step % config.checkpoint_every == 0 or run.step == config.steps or stops:
                 run.save(folder)
             if stops:
-                raise Interrupted(stops[0], run.step)
+                stop = Interrupted(stops[0], run.step)
+                log.say(str(stop))
+                raise stop
