@@ -15,7 +15,7 @@ from torch import Tensor
 
 from arasfsr import DecoderConfig, EncoderConfig, FrequencyConfig, ImplicitSR, ModelConfig
 from arasfsr.coords import make_cell, make_coord
-from arasfsr.query import tiled
+from arasfsr.query import tiling
 
 HALF_DTYPES = (torch.bfloat16, torch.float16)
 
@@ -89,8 +89,8 @@ def test_any_shape_and_any_tiling(
     coord = coord[:1] if shared_coord else coord
     cell = {"query": cell, "image": cell[:, :1], "one": cell[:1, :1], "flat": cell[0, 0]}[cells]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiled, "TILE", tile)
-        patch.setattr(tiled, "SKIP_CHUNK", tile + 1)
+        patch.setattr(tiling, "TILE", tile)
+        patch.setattr(tiling, "SKIP_CHUNK", tile + 1)
         found = gradients(model, inp, coord, cell, backend="tiled")
     truth = gradients(model, inp, coord, cell, backend="reference")
     assert (
@@ -163,7 +163,7 @@ def test_float32_is_within_the_contract(model: ImplicitSR) -> None:
 def test_half_precision_errs_no_more_than_twice_plain_torch(
     model: ImplicitSR, dtype: torch.dtype, native: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiled, "arithmetic_dtype", lambda dtype, device: dtype if native else torch.float32)
+    monkeypatch.setattr(tiling, "arithmetic_dtype", lambda dtype, device: dtype if native else torch.float32)
     inp = torch.rand(2, 3, 8, 8) * 2 - 1
     coord, cell = random_queries(2, 300)
     encoding = model.encode(inp)
@@ -197,7 +197,7 @@ def test_parameter_gradients_are_within_the_contract(
     dtype: torch.dtype, native: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With matrix instructions for `dtype` and without, whatever this processor has."""
-    monkeypatch.setattr(tiled, "arithmetic_dtype", lambda dtype, device: dtype if native else torch.float32)
+    monkeypatch.setattr(tiling, "arithmetic_dtype", lambda dtype, device: dtype if native else torch.float32)
     model, arguments = wide_case()
     truth = gradients(model, *arguments, backend="reference", dtype=torch.float64)[3:]
     found = gradients(model, *arguments, backend="tiled", dtype=dtype)[3:]
