@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from conftest import small_model
 from PIL import Image
 from typer.testing import CliRunner
 
-from arasfsr import CheckpointError, load_model
+from arasfsr import CheckpointError, ImplicitSR, load_model, save_model
 from arasfsr.cli import app
 from arasfsr.training.config import DataConfig, LossConfig, TrainConfig, load_config
 from arasfsr.training.data import Photograph, Samples, hold_out, read_folder
@@ -211,6 +212,21 @@ def test_another_configuration_does_not_resume(folder: Path, tmp_path: Path) -> 
     train(TrainConfig.model_validate({**RUN, "steps": 1}), folder, tmp_path / "run")
     with pytest.raises(CheckpointError, match="of another configuration"):
         train(TrainConfig.model_validate({**RUN, "steps": 2}), folder, tmp_path / "run", resume=True)
+
+
+def test_a_run_starts_from_a_model_given(folder: Path, tmp_path: Path) -> None:
+    config = TrainConfig.model_validate({**RUN, "steps": 1, "optimizer": {"lr": 1e-9, "schedule": "constant"}})
+    start = ImplicitSR(config.model)
+    save_model(start, tmp_path / "start.safetensors")
+    train(config, folder, tmp_path / "run", init=tmp_path / "start.safetensors")
+    found = load_model(tmp_path / "run" / "model.safetensors")
+    torch.testing.assert_close(found.decoder.content[0].weight, start.decoder.content[0].weight, rtol=0, atol=1e-7)
+
+
+def test_a_run_does_not_start_from_a_model_of_another_configuration(folder: Path, tmp_path: Path) -> None:
+    save_model(small_model(), tmp_path / "start.safetensors")
+    with pytest.raises(CheckpointError, match="of another configuration"):
+        train(TrainConfig.model_validate(RUN), folder, tmp_path / "run", init=tmp_path / "start.safetensors")
 
 
 def test_there_must_be_something_to_resume(folder: Path, tmp_path: Path) -> None:

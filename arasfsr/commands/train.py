@@ -19,6 +19,10 @@ def train(
         Path | None, typer.Option("--output", "-o", help="Folder for checkpoints and logs; by default runs/CONFIG.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
+    init: Annotated[
+        str | None,
+        typer.Option("--init", metavar="NAME|FILE", help="A model to start from, of the same configuration."),
+    ] = None,
     device: Annotated[
         str, typer.Option("--device", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.")
     ] = "auto",
@@ -31,7 +35,7 @@ def train(
 
     settings = load_config(config)
     try:
-        summary = run(settings, data, output or Path("runs") / config.stem, resume, choose_device(device))
+        summary = run(settings, data, output or Path("runs") / config.stem, resume, choose_device(device), init)
     except Interrupted as stop:
         typer.echo(f"arasfsr: {stop}", err=True)
         raise typer.Exit(128 + stop.signum) from stop

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from arasfsr.checkpoint import save_model
+from arasfsr.checkpoint import load_model, save_model
 from arasfsr.errors import CheckpointError
 from arasfsr.metrics import psnr
 from arasfsr.model import ImplicitSR
@@ -120,9 +120,15 @@ class Run:
     step: int = 0
 
     @classmethod
-    def start(cls, config: TrainConfig, device: torch.device) -> Run:
+    def start(cls, config: TrainConfig, device: torch.device, init: ImplicitSR | None = None) -> Run:
+        """A new run, from random parameters or those of `init`."""
         torch.manual_seed(config.seed)
-        model = ImplicitSR(config.model).to(device)
+        model = ImplicitSR(config.model)
+        if init is not None:
+            if init.config != config.model:
+                raise CheckpointError("the model to start from is of another configuration than the run's `model`")
+            model.load_state_dict(init.state_dict())
+        model = model.to(device)
         average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
         return cls(config, model, average, *build_optimizer(model, config.optimizer, config.steps))
 
@@ -175,10 +181,16 @@ class Run:
 
 
 def train(
-    config: TrainConfig, data: Path, folder: Path, resume: bool = False, device: torch.device | str = "cpu"
+    config: TrainConfig,
+    data: Path,
+    folder: Path,
+    resume: bool = False,
+    device: torch.device | str = "cpu",
+    init: Path | str | None = None,
 ) -> dict[str, Any]:
     """Train a model on a folder of images; its summary, which is also the log's last line.
 
+    `init` is a model whose parameters a new run starts from, of the same configuration: fine-tuning.
     `folder` receives last.ckpt, model.safetensors (the moving average), log.jsonl and log.txt.
 
     Raises:
@@ -190,7 +202,7 @@ def train(
     found = read_folder(data)
     images, held_out = hold_out(found.images, config.validation.images)
     samples = Samples(images, config.data, config.batch, config.seed, config.steps * config.batch)
-    run = Run.start(config, device)
+    run = Run.start(config, device, None if init is None or resume else load_model(init))
     folder.mkdir(parents=True, exist_ok=True)
     if resume:
         run.restore(read_state(folder), folder)
