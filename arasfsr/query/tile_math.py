@@ -48,8 +48,10 @@ class Tile(NamedTuple):
 class Activations(NamedTuple):
     """What the backward needs of the forward."""
 
-    content: list[Tensor]
-    """f_1 .. f_L: (4, b, T, n)."""
+    inputs: list[Tensor]
+    """What I_1 .. I_{L-1} read: [f, f * s] (4, b, T, 2 n) with modulation, else f (4, b, T, n)."""
+    last: Tensor
+    """f_L: (4, b, T, n)."""
     modulation: list[Tensor]
     """s_1 .. s_L: (T, n)."""
     angles: list[Tensor]
@@ -71,33 +73,40 @@ def modulate(coord: Tensor, weights: DecoderWeights, dtype: torch.dtype) -> tupl
 
 
 def first_layer(tile: Tile) -> Tensor:
-    """relu(G[corner] + I0_rel rel [+ I0_cell cell]): (4, b, T, n)."""
+    """G[corner] + I0_rel rel [+ I0_cell cell]: (4, b, T, n)."""
     n = tile.latent.shape[1]
     z = tile.latent.index_select(0, tile.rows.reshape(-1)).view(*tile.rows.shape, n)
     local = tile.corners.rel @ tile.rel_weight.t()
     if tile.cell is not None and tile.cell_weight is not None:
         local += tile.cell @ tile.cell_weight.t()
-    return z.add_(local.unsqueeze(1)).relu_().to(tile.dtype)
+    return z.add_(local.unsqueeze(1)).to(tile.dtype)
+
+
+def modulated_input(z: Tensor, s: Tensor) -> Tensor:
+    """[f, f * s] with f = relu(z): side by side, a layer is one matrix product."""
+    n = z.shape[-1]
+    x = z.new_empty(*z.shape[:-1], 2 * n)
+    torch.mul(torch.clamp_min(z, 0, out=x[..., :n]), s, out=x[..., n:])
+    return x
 
 
 def forward(tile: Tile, keep: bool) -> tuple[Tensor, Activations]:
     """Decode a tile: (b, T, 3) in the geometry's dtype; `keep` keeps every layer's output for the backward."""
     weights = tile.weights
     modulation, angles = modulate(tile.coord, weights, tile.dtype)
-    f = first_layer(tile)
-    content = [f]
+    z = first_layer(tile)
+    inputs: list[Tensor] = []
     for i, (weight, bias) in enumerate(weights.content):
-        n = f.shape[-1]
-        z = torch.addmm(bias, f.view(-1, n), weight[:, :n].t())
-        if weights.modulated:
-            z.addmm_((f * modulation[i]).view(-1, n), weight[:, n:].t())
-        f = z.relu_().view(f.shape)
-        content = [*content, f] if keep else [f]
+        x = modulated_input(z, modulation[i]) if weights.modulated else z.relu_()
+        z = torch.addmm(bias, x.view(-1, x.shape[-1]), weight.t()).view(z.shape)
+        if keep:
+            inputs.append(x)
+    f = z.relu_()
     ensemble = _ensemble(f, tile.corners.weight)
     product = ensemble * modulation[-1] if weights.modulated else ensemble
     weight, bias = weights.output
     out = product.to(weight.dtype) @ weight.t() + bias
-    return out.to(tile.coord.dtype), Activations(content, modulation, angles, ensemble)
+    return out.to(tile.coord.dtype), Activations(inputs, f, modulation, angles, ensemble)
 
 
 def _ensemble(f: Tensor, weight: Tensor) -> Tensor:
@@ -107,6 +116,12 @@ def _ensemble(f: Tensor, weight: Tensor) -> Tensor:
     for corner in range(1, 4):
         total.addcmul_(f[corner].to(total.dtype), shares[corner])
     return total
+
+
+def _relu_backward(grad: Tensor, f: Tensor) -> Tensor:
+    """The gradient where f = relu(z) is positive, 0 elsewhere; one pass, without a mask."""
+    result: Tensor = torch.ops.aten.threshold_backward(grad, f, 0)
+    return result
 
 
 class TileGradients(NamedTuple):
@@ -141,28 +156,28 @@ def backward(tile: Tile, saved: Activations, grad: Tensor, lr_size: tuple[int, i
         grad_ensemble = grad_product * saved.modulation[-1]
     grad_weight = None
     if need_coord:
-        grad_weight = (grad_ensemble * saved.content[-1]).sum(dim=(1, 3), dtype=tile.coord.dtype)
+        grad_weight = (grad_ensemble * saved.last).sum(dim=(1, 3), dtype=tile.coord.dtype)
     grad_f = (grad_ensemble * tile.corners.weight[:, None, :, None]).to(dtype)
 
-    # hidden layers, last to first
+    # hidden layers, last to first; a ReLU's output tells where its input was positive
     content_grads: list[Tensor] = []
+    grad_z = _relu_backward(grad_f, saved.last)
     for i in reversed(range(len(weights.content))):
-        weight, f = weights.content[i][0], saved.content[i]
-        grad_z = grad_f.mul_(saved.content[i + 1] > 0).view(-1, n)
-        grad_f = (grad_z @ weight[:, :n]).view(f.shape)
-        grad_weight_parts = [grad_z.t() @ f.view(-1, n)]
+        weight, x = weights.content[i][0], saved.inputs[i]
+        rows = grad_z.view(-1, n)
+        content_grads[:0] = [rows.t() @ x.view(-1, x.shape[-1]), grad_z.sum(0).sum(dim=(0, 1), dtype=BIAS_SUM)]
+        grad_x = (rows @ weight).view(x.shape)
+        f, grad_f = x[..., :n], grad_x[..., :n]
         if modulated:
-            s = saved.modulation[i]
-            grad_weight_parts.append(grad_z.t() @ (f * s).view(-1, n))
-            grad_product = (grad_z @ weight[:, n:]).view(f.shape)
+            grad_product = grad_x[..., n:]
             grad_s[i] += (grad_product * f).sum(dim=(0, 1), dtype=tile.coord.dtype)
-            grad_f.addcmul_(grad_product, s)
-        content_grads[:0] = [torch.cat(grad_weight_parts, dim=1), grad_z.sum(0, dtype=BIAS_SUM)]
+            grad_f = torch.addcmul(grad_f, grad_product, saved.modulation[i])
+        grad_z = _relu_backward(grad_f, f)
 
     # first layer
-    grad_z0 = grad_f.mul_(saved.content[0] > 0).to(tile.coord.dtype)
-    local = grad_z0.sum(1)
-    first_grads = [local.view(-1, n).t() @ tile.corners.rel.view(-1, 2)]
+    grad_z0 = grad_z.to(tile.coord.dtype)
+    local = grad_z0.sum(1) if grad_z0.shape[1] > 1 else grad_z0.squeeze(1)
+    first_grads = [local.reshape(-1, n).t() @ tile.corners.rel.view(-1, 2)]
     grad_cell = None
     if tile.cell is not None and tile.cell_weight is not None:
         summed = local.sum(0)

@@ -13,7 +13,7 @@ from arasfsr.decoder import DecoderWeights
 from arasfsr.query.call import Grid, geometry_dtype
 from arasfsr.query.tile_math import Tile
 
-TILE = 1024
+TILE = 512
 """Queries of a tile, all images together: 4 x TILE rows of the MLP stay in the cache between layers."""
 
 SKIP_CHUNK = 1 << 16
