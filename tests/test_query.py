@@ -15,7 +15,7 @@ from torch import Tensor
 
 from arasfsr import DecoderConfig, EncoderConfig, FrequencyConfig, ImplicitSR, ModelConfig
 from arasfsr.coords import make_cell, make_coord
-from arasfsr.query import tiling
+from arasfsr.query import skip, tiling
 
 HALF_DTYPES = (torch.bfloat16, torch.float16)
 
@@ -90,7 +90,7 @@ def test_any_shape_and_any_tiling(
     cell = {"query": cell, "image": cell[:, :1], "one": cell[:1, :1], "flat": cell[0, 0]}[cells]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiling, "TILE", tile)
-        patch.setattr(tiling, "SKIP_CHUNK", tile + 1)
+        patch.setattr(skip, "SKIP_CHUNK", tile + 1)
         found = gradients(model, inp, coord, cell, backend="tiled")
     truth = gradients(model, inp, coord, cell, backend="reference")
     assert (
