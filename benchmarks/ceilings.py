@@ -1,0 +1,78 @@
+"""What the machine can do at most, measured: a large matrix product in each dtype, and a large copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from benchmarks.timing import timed
+
+TORCH_DTYPES = {
+    "float32": torch.float32,
+    "tf32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+"""The dtypes of cases and the tensors that they multiply."""
+
+SIDES = {"cpu": 1536, "cuda": 8192}
+COPIES = {"cpu": 1 << 28, "cuda": 1 << 31}
+"""Bytes of the copy: far beyond any cache."""
+
+RUNS = 7
+
+
+@contextmanager
+def precision(dtype: str) -> Iterator[None]:
+    """TF32 products on GPUs in `tf32`, and in no other dtype; afterwards as before."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = dtype == "tf32"
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def dtypes(device: torch.device) -> list[str]:
+    """The dtypes that exist on a device: tf32 on NVIDIA GPUs since Ampere."""
+    tf32 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return [dtype for dtype in TORCH_DTYPES if dtype != "tf32" or tf32]
+
+
+def measure(device: torch.device, side: int | None = None, copy_bytes: int | None = None) -> dict[str, Any]:
+    """Operations per second of a matrix product in each dtype, bytes per second (read + written) of a copy.
+
+    The best of several runs each: a ceiling, not a typical value. Random numbers, since zeros draw less power.
+    """
+    side, copy_bytes = side or SIDES[device.type], copy_bytes or COPIES[device.type]
+    rates = {}
+    for dtype in dtypes(device):
+        a, b = (torch.randn(side, side, device=device).to(TORCH_DTYPES[dtype]) for _ in range(2))
+        out = torch.empty_like(a)
+        with precision(dtype), torch.no_grad():
+            torch.mm(a, b, out=out)
+            best = min(timed(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), device) for _ in range(RUNS))  # type: ignore[misc]
+        rates[dtype] = 2 * side**3 / best
+    source = torch.randint(256, (copy_bytes,), device=device, dtype=torch.uint8)
+    target = torch.zeros_like(source)
+    best = min(timed(lambda: target.copy_(source), device) for _ in range(RUNS))
+    return {"matmul_side": side, "flops": rates, "copy_bytes": copy_bytes, "bytes_per_second": 2 * copy_bytes / best}
+
+
+def ceiling(flops: Mapping[str, float], dtype: str, device: str) -> tuple[str, float]:
+    """The rate that bounds a case, and the dtype it was measured in.
+
+    On a CPU the larger of `dtype`'s and float32's: without units for half precision, multiplying in float32 is a way
+    to compute in it, and `tiled` goes that way (`tiling.arithmetic_dtype`).
+    """
+    candidates = [dtype, "float32"] if device == "cpu" else [dtype]
+    best = max(candidates, key=lambda name: flops[name])
+    return best, flops[best]
+
+
+def share(macs: float, seconds: float, flops: float) -> float:
+    """Part of a ceiling of `flops` operations a second that `macs` multiply-accumulates in `seconds` reach."""
+    return 2 * macs / seconds / flops
