@@ -16,8 +16,9 @@ import torch
 
 from arasfsr import ImplicitSR
 from arasfsr.model import Encoding
+from arasfsr.selfcheck import relative_error
 from benchmarks.ceilings import TORCH_DTYPES
-from benchmarks.gate import Verdict, limit, relative_rms
+from benchmarks.gate import Verdict, limit
 from benchmarks.memory import fresh_process
 from benchmarks.timing import interleave
 
@@ -37,7 +38,7 @@ def check(encoding: Encoding, dtype: str) -> float:
     with torch.no_grad():
         truth = bare.query(coord, cell, "reference", torch.float64)
         errors = {
-            name: relative_rms(bare.query(coord, cell, name, TORCH_DTYPES[dtype]), truth)
+            name: relative_error(bare.query(coord, cell, name, TORCH_DTYPES[dtype]), truth)
             for name in ("tiled", "reference")
         }
     Verdict("output", errors["tiled"], limit(dtype, errors["reference"])).require(f"tiled in {dtype}")

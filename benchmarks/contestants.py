@@ -42,7 +42,9 @@ class Contestant:
         return self.backend is not None
 
 
-def contestants(dtype: str, device: torch.device, only: tuple[str, ...] = ()) -> tuple[list[Contestant], dict[str, str]]:
+def contestants(
+    dtype: str, device: torch.device, only: tuple[str, ...] = ()
+) -> tuple[list[Contestant], dict[str, str]]:
     """Who computes in `dtype` on that device, and our backends that cannot, with their reasons.
 
     `only` names contestants or backends; by default all. In half precision the public way runs under autocast, as its
@@ -52,7 +54,7 @@ def contestants(dtype: str, device: torch.device, only: tuple[str, ...] = ()) ->
     found = [Contestant(public, dtype), Contestant(f"{public}-compile", dtype, compiled=True)]
     reasons = {name: reason for name, reason in backends().items() if reason is not None}
     if device.type == "cpu" and torch.cuda.is_available():
-        reasons |= {name: "the device is a CPU" for name in ("triton", "cuda")}
+        reasons |= dict.fromkeys(("triton", "cuda"), "the device is a CPU")
     found += [Contestant(name, dtype, name) for name in backends() if name != "reference" and name not in reasons]
     return [each for each in found if not only or each.name in only or each.backend in only], reasons
 

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from arasfsr.coords import make_cell, make_coord
 from arasfsr.model import Encoding
+from arasfsr.selfcheck import REFERENCE_FACTOR
 from arasfsr.upscaling import denormalise, normalise
 from benchmarks.cases import Case
 from benchmarks.ceilings import TORCH_DTYPES
 from benchmarks.contestants import HALVES, Contestant, Decode
-from benchmarks.gate import REFERENCE_FACTOR, Verdict, sample
+from benchmarks.gate import Verdict, sample
 from benchmarks.workload import Inputs, model_of
 
 ROUNDING = 0.5
@@ -30,9 +31,10 @@ class FileToFile:
 
     def __init__(self, case: Case, contestant: Contestant, device: torch.device, decode: Decode) -> None:
         self._case, self._contestant, self._device, self._decode = case, contestant, device, decode
-        self._model: Any = model_of(case.model).to(device).requires_grad_(False)
+        model: Any = model_of(case.model).to(device).requires_grad_(False)
         if device.type == "cuda":
-            self._model.to(memory_format=torch.channels_last)
+            model = model.to(memory_format=torch.channels_last)
+        self._model = model
         self._encode = self._features
         if contestant.compiled:
             self._encode = torch.compile(self._features, dynamic=False)

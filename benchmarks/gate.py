@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,13 +9,12 @@ from torch import Tensor
 
 from arasfsr.config import CORNERS
 from arasfsr.coords import CORNER_SHIFT
-from arasfsr.decoder import DecoderWeights
+from arasfsr.decoder import DecoderWeights, Layer
 from arasfsr.model import Encoding
 from arasfsr.query.skip import bilinear_skip
-from arasfsr.selfcheck import FLOAT32_BAR, REFERENCE_FACTOR
-from arasfsr.selfcheck import relative_error as relative_rms
+from arasfsr.selfcheck import FLOAT32_BAR, REFERENCE_FACTOR, relative_error
 from benchmarks.ceilings import TORCH_DTYPES
-from benchmarks.contestants import gradients, leaves
+from benchmarks.contestants import gradients
 from benchmarks.workload import Inputs
 
 SAMPLE = 512
@@ -80,7 +78,7 @@ def sample(inputs: Inputs, count: int = SAMPLE) -> Tensor:
     queries, images = inputs.coord.shape[1], inputs.features.shape[0]
     wanted = max(1, min(queries, count // images))
     drawn = torch.randperm(queries, generator=torch.Generator().manual_seed(0))[: 2 * wanted].to(inputs.coord.device)
-    clear = clear_of_boundaries(inputs.coord[:, drawn], inputs.features.shape[2:]).all(0)
+    clear = clear_of_boundaries(inputs.coord[:, drawn], (inputs.features.shape[2], inputs.features.shape[3])).all(0)
     return drawn[clear][:wanted]
 
 
@@ -108,7 +106,7 @@ def judge_output(out: Tensor, inputs: Inputs, weights: DecoderWeights, dtype: st
     truth = _own(_reference(few, weights, torch.float64), few)
     plain = _own(_reference(few, weights, TORCH_DTYPES[dtype]), few)
     found = _own(out[:, index], few)
-    return Verdict("output", relative_rms(found, truth), limit(dtype, relative_rms(plain, truth)))
+    return Verdict("output", relative_error(found, truth), limit(dtype, relative_error(plain, truth)))
 
 
 def sampled_upstream(inputs: Inputs) -> Tensor:
@@ -127,14 +125,14 @@ def judge_gradients(found: list[Tensor], inputs: Inputs, weights: DecoderWeights
     few, upstream = _at(inputs, index), inputs.upstream[:, index]
 
     def plain(compute: torch.dtype, storage: torch.dtype) -> list[Tensor]:
-        cast = DecoderWeights(*_copies(weights, storage))
+        cast = _copies(weights, storage)
         own = replace(few, features=few.features.detach().to(storage).requires_grad_())
         out = _reference(own, cast, compute)
         return gradients(out, own, cast, upstream.to(out.dtype))
 
     truth = plain(torch.float64, torch.float64)
     same = plain(TORCH_DTYPES[dtype], torch.float32)
-    errors = [sum(map(relative_rms, which, truth)) / len(truth) for which in (found, same)]
+    errors = [sum(map(relative_error, which, truth)) / len(truth) for which in (found, same)]
     cosine = None
     if dtype == "float32":
         pairs = zip(found, truth, strict=True)
@@ -142,14 +140,11 @@ def judge_gradients(found: list[Tensor], inputs: Inputs, weights: DecoderWeights
     return Verdict("gradient", errors[0], REFERENCE_FACTOR * errors[1], cosine)
 
 
-def _copies(weights: DecoderWeights, dtype: torch.dtype) -> tuple[list[tuple[Tensor, Tensor]], ...]:
+def _copies(weights: DecoderWeights, dtype: torch.dtype) -> DecoderWeights:
     """The weights as new leaves in that dtype."""
-    tensors = iter([tensor.detach().to(dtype, copy=True).requires_grad_() for tensor in leaves(weights.output[0], weights)[1:]])
-    pairs = list(zip(tensors, tensors, strict=True))
-    layers = len(weights.content)
-    return pairs[:layers], pairs[layers:-1], pairs[-1]  # type: ignore[return-value]
 
+    def copy(layer: Layer) -> Layer:
+        weight, bias = (tensor.detach().to(dtype, copy=True).requires_grad_() for tensor in layer)
+        return weight, bias
 
-def finite(value: float) -> float | None:
-    """The value for JSON, which has no NaN."""
-    return value if math.isfinite(value) else None
+    return DecoderWeights([*map(copy, weights.content)], [*map(copy, weights.modulator)], copy(weights.output))

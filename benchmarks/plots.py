@@ -69,7 +69,7 @@ def draw(rows: Sequence[Row], name: str, folder: Path) -> list[Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    settings = {"svg.hashsalt": "arasfsr", "svg.fonttype": "none", "font.size": 9}
+    settings: Any = {"svg.hashsalt": "arasfsr", "svg.fonttype": "none", "font.size": 9}
     with matplotlib.rc_context(settings):
         for kind in KINDS:
             figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
@@ -102,7 +102,9 @@ def _time(axes: Axes, series: Mapping[tuple[str, str], Sequence[Row]]) -> None:
     for dtype, points in floors.items():
         sizes = sorted(points)
         times = [points[each] for each in sizes]
-        axes.plot(sizes, times, color="black", linewidth=1, linestyle=STYLES[dtype], marker="_", label=f"floor ({dtype})")
+        axes.plot(
+            sizes, times, color="black", linewidth=1, linestyle=STYLES[dtype], marker="_", label=f"floor ({dtype})"
+        )
     axes.set(xscale="log", yscale="log", xlabel="output pixels", ylabel="seconds", title="Query path from 64 x 64")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import platform
 import re
 import shutil
 import subprocess
 from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -64,20 +66,13 @@ def machine(device: torch.device = CPU) -> dict[str, Any]:
 
 def _gpu(device: torch.device) -> dict[str, Any]:
     properties = torch.cuda.get_device_properties(device)
-    triton = None
-    try:
-        import triton as package
-
-        triton = package.__version__
-    except ImportError:
-        pass  # null in the file: it says that there was none
     return {
         "gpu": properties.name,
         "multiprocessors": properties.multi_processor_count,
         "gpu_bytes": properties.total_memory,
         "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") or "unknown",
         "cuda": torch.version.cuda,
-        "triton": triton,
+        "triton": metadata.version("triton") if importlib.util.find_spec("triton") else None,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -134,7 +135,12 @@ def _red(verdict: Mapping[str, Any]) -> str:
 
 
 def complete(
-    row: Mapping[str, Any], case: Case, contestant: Contestant, config: ModelConfig, flops: Mapping[str, float], device: str
+    row: Mapping[str, Any],
+    case: Case,
+    contestant: Contestant,
+    config: ModelConfig,
+    flops: Mapping[str, float],
+    device: str,
 ) -> dict[str, Any]:
     """A row for the results: what was measured, and what follows from it."""
     full = {
@@ -181,7 +187,9 @@ def run_cases(
     costs = Costs(ceilings["flops"], device, only)
     exist = measured.dtypes(device)
     done: list[str] = []
-    left: list[tuple[str, str]] = [(case.name, f"no {case.dtype} on {device.type}") for case in cases if case.dtype not in exist]
+    left: list[tuple[str, str]] = [
+        (case.name, f"no {case.dtype} on {device.type}") for case in cases if case.dtype not in exist
+    ]
     reasons: dict[str, str] = {}
     for case in cases:
         if case.dtype not in exist:
@@ -225,9 +233,8 @@ def _one_case(
         full = complete(row, case, by_name[name], costs.config(case.model), flops, device.type)
         write_results(path, f"{case.name} {name}", full, device)
 
-    rows = measure_case(
-        case, {each.name: (lambda each=each: opened(each)) for each in found}, store, deadline=deadline  # type: ignore[misc]
-    )
+    openers = {each.name: functools.partial(opened, each) for each in found}
+    rows = measure_case(case, openers, store, deadline=deadline)
     for name, row in rows.items():
         say(f"{case.name} {name}: {_told(row)}")
 

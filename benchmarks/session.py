@@ -75,9 +75,6 @@ class LocalSession:
         self._files = FileToFile(case, contestant, device, self._decode) if case.suite == "end-to-end" else None
         self._peak: Peak | None = None
 
-    def _precision(self) -> AbstractContextManager[None]:
-        return precision(self._case.dtype)
-
     def _run(self, inputs: Inputs) -> None:
         """What is timed."""
         weights = self._work.weights

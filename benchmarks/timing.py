@@ -48,11 +48,11 @@ def timed(run: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()  # type: ignore[no-untyped-call]
+        start.record()
         run()
-        end.record()  # type: ignore[no-untyped-call]
+        end.record()
         torch.cuda.synchronize(device)
-        return float(start.elapsed_time(end)) / 1000  # type: ignore[no-untyped-call]
+        return float(start.elapsed_time(end)) / 1000
     begin = time.perf_counter()
     run()
     return time.perf_counter() - begin
