@@ -1,9 +1,9 @@
-"""Every case, declared once: what is measured, how important it is, what it costs, and which fit a time budget."""
+"""Every case, declared once: what is measured, how important it is, what it costs."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from arasfsr.config import ModelConfig
@@ -98,9 +98,9 @@ def _end_to_end_cases() -> Iterable[Case]:
 
 
 def registry() -> list[Case]:
-    """Every case, the most important first; among equals the small ones, and suites in their order."""
+    """Every case, the most important first; among equals suites in their order, then the small ones."""
     cases = [*_query_cases(), *_train_cases(), *_end_to_end_cases()]
-    return sorted(cases, key=lambda case: (case.rank, case.batch * case.queries, SUITES.index(case.suite)))
+    return sorted(cases, key=lambda case: (case.rank, SUITES.index(case.suite), case.batch * case.queries))
 
 
 def chosen(
@@ -119,18 +119,3 @@ def chosen(
         and (not dtypes or case.dtype in dtypes)
         and (not models or case.model in models)
     ]
-
-
-def fitting(
-    cases: Iterable[Case], cost: Callable[[Case], float], seconds: float
-) -> tuple[list[Case], list[tuple[Case, float]]]:
-    """Which cases fit into `seconds`, in their order, and which are left out, with their costs."""
-    kept, left = [], []
-    for case in cases:
-        needed = cost(case)
-        if needed <= seconds:
-            kept.append(case)
-            seconds -= needed
-        else:
-            left.append((case, needed))
-    return kept, left

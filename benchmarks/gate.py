@@ -62,14 +62,17 @@ def limit(dtype: str, plain: float) -> float:
 
 
 def clear_of_boundaries(coord: Tensor, lr_size: tuple[int, int]) -> Tensor:
-    """Which of the queries (..., 2) have all four corners farther than BAND from a boundary between LR cells."""
+    """Which of the queries (..., 2) have all four corners farther than BAND from a boundary between LR cells.
+
+    That is before the method's shift of the corner and after it. The picture's own edge is no such boundary.
+    """
     clear = torch.ones(coord.shape[:-1], dtype=torch.bool, device=coord.device)
     for axis, n in enumerate(lr_size):
         for v in {corner[axis] for corner in CORNERS}:
-            corner = (coord[..., axis].double() + v / n + CORNER_SHIFT).clamp(-1 + CORNER_SHIFT, 1 - CORNER_SHIFT)
+            corner = (coord[..., axis].double() + v / n).clamp(-1, 1)
             boundary = ((corner + 1) * n / 2).round()
             distance = (corner - (boundary * 2 / n - 1)).abs()
-            clear &= (distance > BAND) | (boundary <= 0) | (boundary >= n)
+            clear &= (distance > BAND + CORNER_SHIFT) | (boundary <= 0) | (boundary >= n)
     return clear
 
 
@@ -77,7 +80,7 @@ def sample(inputs: Inputs, count: int = SAMPLE) -> Tensor:
     """Queries to compare, the same of every image, spread over all of them: int64 indices, clear of boundaries."""
     queries, images = inputs.coord.shape[1], inputs.features.shape[0]
     wanted = max(1, min(queries, count // images))
-    drawn = torch.randperm(queries, generator=torch.Generator().manual_seed(0))[: 2 * wanted].to(inputs.coord.device)
+    drawn = torch.randperm(queries, generator=torch.Generator().manual_seed(0))[: 8 * wanted].to(inputs.coord.device)
     clear = clear_of_boundaries(inputs.coord[:, drawn], (inputs.features.shape[2], inputs.features.shape[3])).all(0)
     return drawn[clear][:wanted]
 

@@ -29,7 +29,7 @@ EFFICIENCY = {True: 0.6, False: 0.35}
 START_SECONDS = {"cpu": 8.0, "cuda": 1.0}
 """To begin with a contestant: its process on a CPU, its inputs and the gate."""
 
-COMPILE_SECONDS = 30.0
+COMPILE_SECONDS = {"cpu": 30.0, "cuda": 12.0}
 """To compile one shape of the literal method."""
 
 Announce = Callable[[str], None]
@@ -60,7 +60,11 @@ class Costs:
         seconds = 2 * macs / (rate * EFFICIENCY[each.ours])
         runs = 1 + repetitions(seconds, 0.0)
         shapes = 2 if case.suite != "train" else 1
-        return START_SECONDS[self._device.type] + runs * seconds + each.compiled * shapes * COMPILE_SECONDS
+        return (
+            START_SECONDS[self._device.type]
+            + runs * seconds
+            + each.compiled * shapes * COMPILE_SECONDS[self._device.type]
+        )
 
     def __call__(self, case: Case) -> float:
         factor = self._took / self._estimated if self._estimated else 1.0

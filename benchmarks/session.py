@@ -24,6 +24,9 @@ from benchmarks.results import ROOT
 from benchmarks.timing import timed
 from benchmarks.workload import Inputs, Workload
 
+GRACE_SECONDS = 30
+"""For a session's process to clean up after itself."""
+
 
 class Sample(NamedTuple):
     """One timed run."""
@@ -70,6 +73,7 @@ class LocalSession:
         self, case: Case, contestant: Contestant, device: torch.device, workload: Workload | None = None
     ) -> None:
         self._case, self._contestant, self._device = case, contestant, device
+        self._shared = workload is not None
         self._work = workload or Workload.of(case, device)
         self._decode: Decode = decoder(contestant, device, case.suite == "train")
         self._files = FileToFile(case, contestant, device, self._decode) if case.suite == "end-to-end" else None
@@ -116,7 +120,8 @@ class LocalSession:
         return Sample(seconds, self._peak.above())
 
     def close(self) -> None:
-        self._work.sets.clear()
+        if not self._shared:
+            self._work.sets.clear()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -185,12 +190,15 @@ class ProcessSession:
         return sample
 
     def close(self) -> None:
-        self._process.kill()  # it holds nothing that outlives it
-        self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
-                    pipe.close()
+                    pipe.close()  # the end of its requests lets it end
+        try:
+            self._process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 def open_session(case: Case, contestant: Contestant, device: torch.device, shared: Workload | None = None) -> Session:
