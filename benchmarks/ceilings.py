@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +24,8 @@ COPIES = {"cpu": 1 << 28, "cuda": 1 << 31}
 """Bytes of the copy: far beyond any cache."""
 
 RUNS = 7
+RUN_SECONDS = 0.5
+"""For one matrix product."""
 
 
 @contextmanager
@@ -42,24 +45,48 @@ def dtypes(device: torch.device) -> list[str]:
     return [dtype for dtype in TORCH_DTYPES if dtype != "tf32" or tf32]
 
 
-def measure(device: torch.device, side: int | None = None, copy_bytes: int | None = None) -> dict[str, Any]:
-    """Operations per second of a matrix product in each dtype, bytes per second (read + written) of a copy.
+def measure(
+    device: torch.device,
+    side: int | None = None,
+    copy_bytes: int | None = None,
+    only: Collection[str] | None = None,
+) -> dict[str, Any]:
+    """Operations per second of a matrix product in each dtype (or in `only`), bytes per second of a copy.
 
-    The best of several runs each: a ceiling, not a typical value. Random numbers, since zeros draw less power.
+    The best of several runs each, with the second factor as it is and transposed, as a layer's weight is: a ceiling,
+    not a typical value. Random numbers, since zeros draw less power. A copy's bytes are read and written.
     """
     side, copy_bytes = side or SIDES[device.type], copy_bytes or COPIES[device.type]
     rates = {}
+    sides = {}
     for dtype in dtypes(device):
-        a, b = (torch.randn(side, side, device=device).to(TORCH_DTYPES[dtype]) for _ in range(2))
-        out = torch.empty_like(a)
-        with precision(dtype), torch.no_grad():
-            torch.mm(a, b, out=out)
-            best = min(timed(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), device) for _ in range(RUNS))  # type: ignore[misc]
-        rates[dtype] = 2 * side**3 / best
+        if only is None or dtype in only:
+            sides[dtype] = _affordable(device, dtype, side)
+            rates[dtype] = _rate(device, dtype, sides[dtype], RUNS)
     source = torch.randint(256, (copy_bytes,), device=device, dtype=torch.uint8)
     target = torch.zeros_like(source)
     best = min(timed(lambda: target.copy_(source), device) for _ in range(RUNS))
-    return {"matmul_side": side, "flops": rates, "copy_bytes": copy_bytes, "bytes_per_second": 2 * copy_bytes / best}
+    return {"matmul_sides": sides, "flops": rates, "copy_bytes": copy_bytes, "bytes_per_second": 2 * copy_bytes / best}
+
+
+def _rate(device: torch.device, dtype: str, side: int, runs: int) -> float:
+    """Operations per second of the faster of A B and A B^T of that side."""
+    a, b = (torch.randn(side, side, device=device).to(TORCH_DTYPES[dtype]) for _ in range(2))
+    seconds = []
+    with precision(dtype), torch.no_grad():
+        for second in (b, b.t()):
+            product = functools.partial(torch.mm, a, second)
+            product()
+            seconds += [timed(product, device) for _ in range(runs)]
+    return 2 * side**3 / min(seconds)
+
+
+def _affordable(device: torch.device, dtype: str, side: int) -> int:
+    """The largest of side, side / 2, ... whose product takes at most RUN_SECONDS: emulated dtypes are slow."""
+    rate = _rate(device, dtype, max(1, side // 8), 1)
+    while 2 * side**3 / rate > RUN_SECONDS and side > 64:
+        side //= 2
+    return side
 
 
 def ceiling(flops: Mapping[str, float], dtype: str, device: str) -> tuple[str, float]:

@@ -76,7 +76,7 @@ def table(entries: Iterable[Entry], macs: float, flops: float) -> list[str]:
 def report(backend: str, dtype: str, device: torch.device, size: tuple[int, int]) -> list[str]:
     """Profile the full model from 64 x 64 to `size` = (height, width)."""
     case = Case("query", "full", (64, 64), size, 1, dtype)
-    rates = ceilings.measure(device)["flops"]
+    rates = ceilings.measure(device, only={dtype, "float32"})["flops"]
     against, flops = ceilings.ceiling(rates, dtype, device.type)
     work, entries = measure(backend, case, device)
     head = f"{case.name} {backend}, against {against} at {flops / 1e9:,.0f} GFLOP/s"

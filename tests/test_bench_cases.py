@@ -62,6 +62,12 @@ def test_ceilings_are_measured_in_every_dtype_of_the_device() -> None:
     assert all(rate > 0 for rate in (*found["flops"].values(), found["bytes_per_second"]))
 
 
+def test_a_slow_dtype_s_product_is_small_enough_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ceilings, "_rate", lambda device, dtype, side, runs: {"float32": 1e12, "bfloat16": 1e9}[dtype])
+    assert ceilings._affordable(torch.device("cpu"), "float32", 1024) == 1024
+    assert ceilings._affordable(torch.device("cpu"), "bfloat16", 1024) == 512
+
+
 def test_tf32_is_on_in_its_own_cases_only() -> None:
     before = torch.backends.cuda.matmul.allow_tf32
     with ceilings.precision("tf32"):
