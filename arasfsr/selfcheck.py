@@ -97,19 +97,24 @@ def run_checks(device: torch.device) -> Iterator[Check]:
                     )
 
 
-def random_encoding(config: ModelConfig, device: torch.device) -> Encoding:
-    """A random LR image, encoded by a model whose random decoder keeps its signal from layer to layer.
+def keep_signal(decoder: nn.Module) -> None:
+    """Draw the decoder's parameters such that a signal keeps its size from layer to layer.
 
     torch's default initialisation would let the signal fade until the last bias is all of the output, and with it
     all of the denominator of the relative error.
     """
+    for module in decoder.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.kaiming_normal_(module.weight)
+            nn.init.normal_(module.bias, std=0.1)
+
+
+def random_encoding(config: ModelConfig, device: torch.device) -> Encoding:
+    """A random LR image, encoded by a model whose random decoder keeps its signal from layer to layer."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model = ImplicitSR(config)
-        for module in model.decoder.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.kaiming_normal_(module.weight)
-                nn.init.normal_(module.bias, std=0.1)
+        keep_signal(model.decoder)
         image = torch.rand(1, 3, *LR_SIZE) * 2 - 1
     with torch.no_grad():
         return model.eval().to(device).encode(image.to(device))

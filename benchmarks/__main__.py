@@ -1,4 +1,4 @@
-"""`python -m benchmarks bars`: measure what this version must reach; `report`: put the results into the README."""
+"""Measure speed and memory at equal results: `python -m benchmarks COMMAND --help` says what each command does."""
 
 from __future__ import annotations
 
@@ -7,13 +7,131 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 from benchmarks import bars as measurements
-from benchmarks.report import refresh_readme
-from benchmarks.results import RESULTS, device_name, write_results
+from benchmarks import cases as registered
+from benchmarks import compare as comparison
+from benchmarks import gpu as machine_run
+from benchmarks import profiling
+from benchmarks.contestants import known
+from benchmarks.report import draw_plots, refresh_readme
+from benchmarks.results import RESULTS, SUITES_FILE, device_name, write_results
+from benchmarks.run import run_cases
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+
+
+def _one_of(values: list[str] | None, taken: tuple[str, ...] | list[str], option: str) -> tuple[str, ...]:
+    unknown = [value for value in values or () if value not in taken]
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}; taken are {', '.join(taken)}", param_hint=option)
+    return tuple(values or ())
+
+
+def _device(name: str | None) -> torch.device:
+    """The named device, or cuda where it is there, else cpu."""
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.split(":")[0] not in ("cpu", "cuda"):
+        raise typer.BadParameter(f"{name}; taken are cpu, cuda and cuda:N", param_hint="--device")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise typer.BadParameter(f"{name}; torch {torch.__version__} finds no CUDA device", param_hint="--device")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise typer.BadParameter(f"{name}; taken are cpu, cuda and cuda:N", param_hint="--device") from error
+
+
+def _sizes(values: list[str] | None) -> list[tuple[int, int]]:
+    """Output sizes such as 256 or 1000x1504."""
+    taken = {case.output for case in registered.registry()}
+    found = []
+    for value in values or ():
+        sides = value.lower().split("x")
+        if not all(side.isdecimal() for side in sides) or len(sides) > 2:
+            raise typer.BadParameter(f"{value}; taken is SIDE or HEIGHTxWIDTH", param_hint="--size")
+        size = (int(sides[0]), int(sides[-1]))
+        if size not in taken:
+            names = ", ".join(f"{height}x{width}" for height, width in sorted(taken))
+            raise typer.BadParameter(f"{value}; taken are {names}", param_hint="--size")
+        found.append(size)
+    return found
+
+
+@app.command()
+def run(
+    suite: Annotated[list[str] | None, typer.Option(help="query, train or end-to-end; by default all.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda where there is one.")] = None,
+    backend: Annotated[list[str] | None, typer.Option(help="A contestant by name, ours or public; all.")] = None,
+    size: Annotated[list[str] | None, typer.Option(help="An output size, SIDE or HEIGHTxWIDTH; all.")] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help="float32, tf32, bfloat16 or float16; all.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="full or tiny; both.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Take the cases that fit; by default all.")] = None,
+    json: Annotated[Path | None, typer.Option(help="The file to write; else in benchmarks/results.")] = None,
+    listing: Annotated[bool, typer.Option("--list", help="Only name the cases, most important first.")] = False,
+) -> None:
+    """Measure the cases, most important first, every contestant in turn; each result is written at once."""
+    cases = registered.chosen(
+        registered.registry(),
+        _one_of(suite, registered.SUITES, "--suite"),
+        _sizes(size),
+        _one_of(dtype, list(registered.DTYPES), "--dtype"),
+        _one_of(model, registered.MODELS, "--model"),
+    )
+    only = _one_of(backend, known(), "--backend")
+    if not cases:
+        raise typer.BadParameter("no case is of that suite, size, dtype and model", param_hint="--suite")
+    if listing:
+        for case in cases:
+            typer.echo(case.name)
+        return
+    where = _device(device)
+    run_cases(cases, where, json or RESULTS / device_name(where) / SUITES_FILE, minutes, only, typer.echo)
+
+
+@app.command()
+def gpu(
+    minutes: Annotated[float, typer.Option(min=0.1, help="For everything together.")] = 9.0,
+) -> None:
+    """Everything that a CUDA machine can tell: build, GPU tests, sanitizer, suites. Output goes to $OUT if set."""
+    problem = machine_run.problem()
+    if problem:
+        typer.echo(problem, err=True)
+        raise typer.Exit(2)
+    raise typer.Exit(machine_run.run(minutes, typer.echo))
+
+
+@app.command()
+def compare(before: Path, after: Path) -> None:
+    """Say what changed beyond the spread from one file of results to another; exit 1 where something is slower."""
+    try:
+        changes = comparison.compare_files(before, after)
+    except ValueError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    for change in changes:
+        if change.verdict != "unchanged":
+            typer.echo(f"{change.verdict}: {change.name} {change.detail}".rstrip())
+    unchanged = sum(change.verdict == "unchanged" for change in changes)
+    typer.echo(f"{unchanged} of {len(changes)} unchanged")
+    raise typer.Exit(any(change.worse for change in changes))
+
+
+@app.command()
+def profile(
+    backend: Annotated[str, typer.Option(help="Ours, by name.")] = "tiled",
+    dtype: Annotated[str, typer.Option(help="float32, tf32, bfloat16 or float16.")] = "float32",
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    size: Annotated[int, typer.Option(min=1, help="Side of the output; the input is 64 x 64.")] = 256,
+) -> None:
+    """Where a backend's time goes, and how near its matrix products come to the ceiling."""
+    _one_of([backend], [name for name in known() if not name.startswith("public")], "--backend")
+    where = _device(device)
+    _one_of([dtype], profiling.dtypes(where), "--dtype")
+    for line in profiling.report(backend, dtype, where, (size, size)):
+        typer.echo(line)
 
 
 @app.command()
@@ -23,11 +141,8 @@ def bars(
     json: Annotated[Path | None, typer.Option("--json", help="The file to write.")] = None,
 ) -> None:
     """Time and memory of the query path, of training and of `arasfsr upscale`, each beside its bar."""
-    unknown = set(only or ()) - set(measurements.CASES)
-    if unknown:
-        raise typer.BadParameter(f"{sorted(unknown)}; taken are {', '.join(measurements.CASES)}", param_hint="--only")
+    names = list(_one_of(only, list(measurements.CASES), "--only")) or list(measurements.CASES)
     path = json or RESULTS / device_name() / "bars.json"
-    names = only or list(measurements.CASES)
     if len(names) > 1:
         for name in names:  # each in a process of its own: one case's memory must not warm the next one's allocator
             command = [sys.executable, "-m", "benchmarks", "bars", "--only", name, "--json", str(path)]
@@ -40,8 +155,15 @@ def bars(
 
 @app.command()
 def report() -> None:
-    """Make the README's tables from benchmarks/results."""
+    """Make the README's tables, and the plots in docs, from benchmarks/results."""
+    try:
+        for plot in draw_plots():
+            typer.echo(plot)
+    except ModuleNotFoundError as error:
+        typer.echo(f"no plots: {error}; pip install matplotlib", err=True)
+        raise typer.Exit(1) from error
     refresh_readme()
 
 
-app()
+if __name__ == "__main__":
+    app()

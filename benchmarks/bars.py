@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from arasfsr import ImplicitSR
 from arasfsr.model import Encoding
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-GATES = {"float32": 1e-5, "bfloat16": None}
-"""Largest relative RMS error against float64 before anything is timed; None: twice that of `reference`."""
+from arasfsr.selfcheck import relative_error
+from benchmarks.ceilings import TORCH_DTYPES
+from benchmarks.gate import Verdict, limit
+from benchmarks.memory import fresh_process
+from benchmarks.timing import interleave
 
 SAMPLE = Path(__file__).parents[1] / "arasfsr" / "assets" / "sample.png"
 
@@ -32,11 +31,6 @@ def full_model() -> ImplicitSR:
     return ImplicitSR().eval()
 
 
-def relative_rms(found: Tensor, truth: Tensor) -> float:
-    """||found - truth|| / ||truth||."""
-    return ((found.double() - truth.double()).norm() / truth.double().norm()).item()
-
-
 def check(encoding: Encoding, dtype: str) -> float:
     """The error of `tiled` on a sample of queries, skip left out; no speed is told of wrong results."""
     bare = Encoding(encoding.features, None, encoding.weights)
@@ -44,25 +38,11 @@ def check(encoding: Encoding, dtype: str) -> float:
     with torch.no_grad():
         truth = bare.query(coord, cell, "reference", torch.float64)
         errors = {
-            name: relative_rms(bare.query(coord, cell, name, DTYPES[dtype]), truth) for name in ("tiled", "reference")
+            name: relative_error(bare.query(coord, cell, name, TORCH_DTYPES[dtype]), truth)
+            for name in ("tiled", "reference")
         }
-    limit = GATES[dtype] or 2 * errors["reference"]
-    if not errors["tiled"] <= limit:
-        raise RuntimeError(f"tiled errs by {errors['tiled']:.2e} in {dtype}, over {limit:.2e}: nothing is timed")
+    Verdict("output", errors["tiled"], limit(dtype, errors["reference"])).require(f"tiled in {dtype}")
     return errors["tiled"]
-
-
-def interleave(contestants: dict[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
-    """Seconds of each contestant's runs, taken in turn after one warm-up each."""
-    for run in contestants.values():
-        run()
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(repetitions):
-        for name, run in contestants.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def compare(seconds: dict[str, list[float]], bar: float, error: float) -> dict[str, Any]:
@@ -78,7 +58,7 @@ def _render(dtype: str, bar: float) -> Callable[[int], dict[str, Any]]:
             encoding = full_model().encode(torch.rand(1, 3, 64, 64) * 2 - 1)
             error = check(encoding, dtype)
             runs: dict[str, Callable[[], object]] = {
-                name: lambda name=name: encoding.render((256, 256), None, name, DTYPES[dtype])  # type: ignore[misc]
+                name: lambda name=name: encoding.render((256, 256), None, name, TORCH_DTYPES[dtype])  # type: ignore[misc]
                 for name in ("reference", "tiled")
             }
             return compare(interleave(runs, repetitions), bar, error)
@@ -98,7 +78,7 @@ def _train(dtype: str, bar: float) -> Callable[[int], dict[str, Any]]:
         leaf = Encoding(features, encoding.image, model.decoder.weights())
 
         def step(name: str) -> None:
-            leaf.query(coord, cell, name, DTYPES[dtype]).backward(upstream)
+            leaf.query(coord, cell, name, TORCH_DTYPES[dtype]).backward(upstream)
 
         runs: dict[str, Callable[[], object]] = {
             name: lambda name=name: step(name)  # type: ignore[misc]
@@ -108,12 +88,6 @@ def _train(dtype: str, bar: float) -> Callable[[int], dict[str, Any]]:
 
     return case
 
-
-_PEAK = """
-def peak():
-    lines = open("/proc/self/status").read().splitlines()  # getrusage would count the parent's peak from before exec
-    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
-"""
 
 _TRAIN_MEMORY = """
 import torch
@@ -144,20 +118,11 @@ print(before, peak())
 """
 
 
-def _fresh_process(code: str, *arguments: str) -> tuple[int, int]:
-    """Peak resident bytes before and after the part that counts, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys\n{_PEAK}{code}", *arguments], capture_output=True, text=True, check=True
-    )
-    before, after = done.stdout.split("\n")[-2].split()
-    return int(before), int(after)
-
-
 def train_memory(repetitions: int) -> dict[str, Any]:
     """Peak memory above the model's of a training step over whole pictures, by their side."""
     above = {}
     for side in (256, 512):
-        before, after = _fresh_process(_TRAIN_MEMORY, str(side))
+        before, after = fresh_process(_TRAIN_MEMORY, str(side))
         above[str(side)] = after - before
     return {"bytes": above["512"], "bar": 10**9, "by_side": above}
 
@@ -166,7 +131,7 @@ def upscale_memory(repetitions: int) -> dict[str, Any]:
     """Peak memory above the interpreter's own of `arasfsr upscale` from the sample to 8192 x 8192."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        before, after = _fresh_process(_UPSCALE_MEMORY, str(SAMPLE), "8192x8192", str(Path(folder) / "out.png"))
+        before, after = fresh_process(_UPSCALE_MEMORY, str(SAMPLE), "8192x8192", str(Path(folder) / "out.png"))
         seconds = time.perf_counter() - start
     return {"bytes": after - before, "bar": 1_500_000_000, "seconds": seconds, "interpreter_bytes": before}
 

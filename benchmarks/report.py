@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from arasfsr.atomic import replacing
-from benchmarks.results import RESULTS, ROOT
+from benchmarks.plots import KINDS, draw, plotted
+from benchmarks.results import RESULTS, ROOT, SUITES_FILE, read_rows
+from benchmarks.suite_tables import table_row as _row
+from benchmarks.suite_tables import tables
 
 README = ROOT / "README.md"
+DOCS = ROOT / "docs"
 
 BARS_TITLES = {
     "render-float32": ("query path, 64 x 64 to 256 x 256, float32", "faster than the literal method"),
@@ -22,10 +26,6 @@ BARS_TITLES = {
     "upscale-cold": ("`arasfsr upscale`, 64 x 64 to 256 x 256, cold start", "time"),
     "upscale-memory": ("`arasfsr upscale`, 64 x 64 to 8192 x 8192", "memory above the interpreter's"),
 }
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _figure(result: dict[str, Any]) -> tuple[str, str]:
@@ -83,7 +83,24 @@ def quality_tables() -> str:
     return "\n".join(parts).strip()
 
 
-SECTIONS: dict[str, Callable[[], str]] = {"bars": bars_tables, "quality": quality_tables}
+def suites_tables() -> str:
+    """Tables and plots of every machine's suites; a sentence where no machine has run them."""
+    parts = []
+    for path in sorted(RESULTS.glob(f"*/{SUITES_FILE}")):
+        parts += [tables(path, json.loads(path.read_text())), ""]
+        if plotted(list(read_rows(path).values())):
+            parts += [f"![{kind} against output size](docs/{path.parent.name}-{kind}.svg)" for kind in KINDS]
+            parts.append("")
+    return "\n".join(parts).strip() or "No machine's results are committed yet."
+
+
+def draw_plots(folder: Path = DOCS) -> list[Path]:
+    """Write the plots of every machine."""
+    found = sorted(RESULTS.glob(f"*/{SUITES_FILE}"))
+    return [plot for path in found for plot in draw(list(read_rows(path).values()), path.parent.name, folder)]
+
+
+SECTIONS: dict[str, Callable[[], str]] = {"bars": bars_tables, "quality": quality_tables, "suites": suites_tables}
 """What stands between `<!-- begin NAME -->` and `<!-- end NAME -->` in the README."""
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import json
 import platform
 import re
+import shutil
 import subprocess
 from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,10 @@ from arasfsr.atomic import replacing
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
+SUITES_FILE = "suites.json"
+"""The file of `python -m benchmarks run` in a machine's folder."""
+
+CPU = torch.device("cpu")
 
 
 def processor() -> str:
@@ -30,14 +38,19 @@ def processor() -> str:
     return f"{name}{kind}"
 
 
-def device_name() -> str:
-    """A folder name for this machine's results."""
-    return re.sub(r"[^a-z0-9]+", "-", f"{processor()} {torch.get_num_threads()} threads".lower()).strip("-")
+def device_name(device: torch.device = CPU) -> str:
+    """A folder name for the results of a GPU, or of this machine's CPU with its threads."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"{processor()} {torch.get_num_threads()} threads"
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def machine() -> dict[str, Any]:
-    """What decides a measurement, apart from the code."""
-    return {
+@functools.cache
+def machine(device: torch.device = CPU) -> dict[str, Any]:
+    """What decides a measurement, apart from the code, and the code's commit and the run's date."""
+    facts = {
         "processor": processor(),
         "threads": torch.get_num_threads(),
         "capability": torch.backends.cpu.get_cpu_capability(),
@@ -45,22 +58,50 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "arasfsr": __version__,
-        "commit": _commit(),
+        "commit": _output("git", "describe", "--always", "--dirty", "--abbrev=12") or "unknown",
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    return facts | (_gpu(device) if device.type == "cuda" else {})
+
+
+def _gpu(device: torch.device) -> dict[str, Any]:
+    properties = torch.cuda.get_device_properties(device)
+    return {
+        "gpu": properties.name,
+        "multiprocessors": properties.multi_processor_count,
+        "gpu_bytes": properties.total_memory,
+        "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") or "unknown",
+        "cuda": torch.version.cuda,
+        "triton": metadata.version("triton") if importlib.util.find_spec("triton") else None,
     }
 
 
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
+def _output(*command: str) -> str:
+    """First line of what a program prints, empty where it is missing or fails."""
+    if shutil.which(command[0]) is None:
+        return ""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip().split("\n")[0]
 
 
-def write_results(path: Path, name: str, result: dict[str, Any]) -> None:
-    """Add or replace one result, with the machine that made it, in a JSON file."""
+def write_results(path: Path, name: str, result: dict[str, Any], device: torch.device = CPU) -> None:
+    """Add or replace one result, with the machine that made it, in a JSON file that is whole at any moment."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = json.loads(path.read_text()) if path.is_file() else {}
-    content[name] = {**result, "machine": machine()}
+    content[name] = {**result, "machine": machine(device)}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read_rows(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows of a file of `python -m benchmarks run`, by "CASE CONTESTANT".
+
+    Raises ValueError where it is no such file.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: no file of results ({error})") from error
+    if not isinstance(content, dict) or "ceilings" not in content:
+        raise ValueError(f"{path}: no results of `python -m benchmarks run` (no ceilings in it)")
+    return {name: row for name, row in content.items() if "case" in row}

@@ -11,4 +11,5 @@ def test_the_readme_is_what_the_results_say() -> None:
 
 
 def test_no_section_is_empty() -> None:
-    assert all("| ---" in make() for make in SECTIONS.values())
+    assert all("| ---" in SECTIONS[name]() for name in ("bars", "quality"))
+    assert SECTIONS["suites"]()

@@ -1,0 +1,105 @@
+"""What the machine can do at most, measured: a large matrix product in each dtype, and a large copy."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from benchmarks.timing import timed
+
+TORCH_DTYPES = {
+    "float32": torch.float32,
+    "tf32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+"""The dtypes of cases and the tensors that they multiply."""
+
+SIDES = {"cpu": 1536, "cuda": 8192}
+COPIES = {"cpu": 1 << 28, "cuda": 1 << 31}
+"""Bytes of the copy: far beyond any cache."""
+
+RUNS = 7
+RUN_SECONDS = 0.5
+"""For one matrix product."""
+
+
+@contextmanager
+def precision(dtype: str) -> Iterator[None]:
+    """TF32 products on GPUs in `tf32`, and in no other dtype; afterwards as before."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = dtype == "tf32"
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def dtypes(device: torch.device) -> list[str]:
+    """The dtypes that exist on a device: tf32 on NVIDIA GPUs since Ampere."""
+    tf32 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return [dtype for dtype in TORCH_DTYPES if dtype != "tf32" or tf32]
+
+
+def measure(
+    device: torch.device,
+    side: int | None = None,
+    copy_bytes: int | None = None,
+    only: Collection[str] | None = None,
+) -> dict[str, Any]:
+    """Operations per second of a matrix product in each dtype (or in `only`), bytes per second of a copy.
+
+    The best of several runs each, with the second factor as it is and transposed, as a layer's weight is: a ceiling,
+    not a typical value. Random numbers, since zeros draw less power. A copy's bytes are read and written.
+    """
+    side, copy_bytes = side or SIDES[device.type], copy_bytes or COPIES[device.type]
+    rates = {}
+    sides = {}
+    for dtype in dtypes(device):
+        if only is None or dtype in only:
+            sides[dtype] = _affordable(device, dtype, side)
+            rates[dtype] = _rate(device, dtype, sides[dtype], RUNS)
+    source = torch.randint(256, (copy_bytes,), device=device, dtype=torch.uint8)
+    target = torch.zeros_like(source)
+    best = min(timed(lambda: target.copy_(source), device) for _ in range(RUNS))
+    return {"matmul_sides": sides, "flops": rates, "copy_bytes": copy_bytes, "bytes_per_second": 2 * copy_bytes / best}
+
+
+def _rate(device: torch.device, dtype: str, side: int, runs: int) -> float:
+    """Operations per second of the faster of A B and A B^T of that side."""
+    a, b = (torch.randn(side, side, device=device).to(TORCH_DTYPES[dtype]) for _ in range(2))
+    seconds = []
+    with precision(dtype), torch.no_grad():
+        for second in (b, b.t()):
+            product = functools.partial(torch.mm, a, second)
+            product()
+            seconds += [timed(product, device) for _ in range(runs)]
+    return 2 * side**3 / min(seconds)
+
+
+def _affordable(device: torch.device, dtype: str, side: int) -> int:
+    """The largest of side, side / 2, ... whose product takes at most RUN_SECONDS: emulated dtypes are slow."""
+    rate = _rate(device, dtype, max(1, side // 8), 1)
+    while 2 * side**3 / rate > RUN_SECONDS and side > 64:
+        side //= 2
+    return side
+
+
+def ceiling(flops: Mapping[str, float], dtype: str, device: str) -> tuple[str, float]:
+    """The rate that bounds a case, and the dtype it was measured in.
+
+    On a CPU the larger of `dtype`'s and float32's: without units for half precision, multiplying in float32 is a way
+    to compute in it, and `tiled` goes that way (`tiling.arithmetic_dtype`).
+    """
+    candidates = [dtype, "float32"] if device == "cpu" else [dtype]
+    best = max(candidates, key=lambda name: flops[name])
+    return best, flops[best]
+
+
+def share(macs: float, seconds: float, flops: float) -> float:
+    """Part of a ceiling of `flops` operations a second that `macs` multiply-accumulates in `seconds` reach."""
+    return 2 * macs / seconds / flops

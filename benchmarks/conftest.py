@@ -1,0 +1,51 @@
+"""Options of `pytest benchmarks --benchmark-only`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks.cases import Case, registry
+from benchmarks.ceilings import dtypes
+from benchmarks.contestants import contestants
+
+DEFAULT = (
+    "query/tiny/64x64/256x256/b1/float32",
+    "query/tiny/64x64/256x256/b1/bfloat16",
+    "train/tiny/48x48/2304-random/b16/float32",
+)
+"""Cases that take a minute or two together on two CPU cores."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("arasfsr")
+    group.addoption("--case", action="append", default=[], help="part of a case's name; by default a short selection")
+    group.addoption("--with-compile", action="store_true", help="also those contestants that torch.compile takes long")
+    group.addoption("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.pluginmanager.hasplugin("benchmark"):
+        raise pytest.UsageError("pytest benchmarks takes pytest-benchmark, which the extra dev has")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every wanted case with each of its contestants."""
+    if "contestant" not in metafunc.fixturenames:
+        return
+    device = torch.device(metafunc.config.getoption("--device"))
+    wanted = metafunc.config.getoption("--case")
+    exist = dtypes(device)
+
+    def taken(case: Case) -> bool:
+        named = any(part in case.name for part in wanted) if wanted else case.name in DEFAULT
+        return named and case.dtype in exist
+
+    pairs = [
+        pytest.param(case, each, id=f"{case.name} {each.name}")
+        for case in registry()
+        if taken(case)
+        for each in contestants(case.dtype, device)[0]
+        if metafunc.config.getoption("--with-compile") or not each.compiled
+    ]
+    metafunc.parametrize(("case", "contestant"), pairs)

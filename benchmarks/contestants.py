@@ -1,0 +1,125 @@
+"""Who is measured: the public implementation's way, the same under torch.compile and autocast, and our backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arasfsr import backends
+from arasfsr.decoder import DecoderWeights
+from arasfsr.model import Encoding
+from arasfsr.query import QueryCall, reference
+from benchmarks.ceilings import TORCH_DTYPES
+from benchmarks.workload import Inputs
+
+PUBLIC_CHUNK = 30_000
+"""Queries an image that the public implementation decodes at a time, as its authors run it."""
+
+HALVES = ("bfloat16", "float16")
+
+Decode = Callable[[Inputs, DecoderWeights], Tensor]
+"""Inputs and weights to (B, Q, 3)."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A way to compute a case."""
+
+    name: str
+    dtype: str
+    """As `Case.dtype`."""
+    backend: str | None = None
+    """Ours; None is the public way."""
+    compiled: bool = False
+
+    @property
+    def ours(self) -> bool:
+        return self.backend is not None
+
+
+def contestants(
+    dtype: str, device: torch.device, only: tuple[str, ...] = ()
+) -> tuple[list[Contestant], dict[str, str]]:
+    """Who computes in `dtype` on that device, and our backends that cannot, with their reasons.
+
+    `only` names contestants or backends; by default all. In half precision the public way runs under autocast, as its
+    users would run it.
+    """
+    public = "public-autocast" if dtype in HALVES else "public"
+    found = [Contestant(public, dtype), Contestant(f"{public}-compile", dtype, compiled=True)]
+    reasons = {name: reason for name, reason in backends().items() if reason is not None}
+    if device.type == "cpu" and torch.cuda.is_available():
+        reasons |= dict.fromkeys(("triton", "cuda"), "the device is a CPU")
+    found += [Contestant(name, dtype, name) for name in backends() if name != "reference" and name not in reasons]
+    return [each for each in found if not only or each.name in only or each.backend in only], reasons
+
+
+def known() -> list[str]:
+    """Every name that `contestants(only=...)` takes."""
+    public = [f"public{autocast}{compiled}" for autocast in ("", "-autocast") for compiled in ("", "-compile")]
+    return public + [name for name in backends() if name != "reference"]
+
+
+def _literal(features: Tensor, image: Tensor | None, coord: Tensor, cell: Tensor, weights: DecoderWeights) -> Tensor:
+    """The literal method as plain torch sees it: float32 parameters and arithmetic, unless autocast is on.
+
+    `dispatch` would turn autocast off and cast everything itself.
+    """
+    return reference.run(QueryCall(features, image, coord, cell, None, weights, torch.float32))
+
+
+def _public(contestant: Contestant, device: torch.device, chunk: int | None) -> Decode:
+    literal: Callable[..., Tensor] = _literal
+    if contestant.compiled:
+        torch._dynamo.reset()  # the shapes of earlier cases count against its limit of recompilations
+        literal = torch.compile(_literal, dynamic=False, fullgraph=True)
+    autocast = contestant.dtype in HALVES
+
+    def decode(inputs: Inputs, weights: DecoderWeights) -> Tensor:
+        step = chunk or max(1, inputs.coord.shape[1])
+        context: Any = torch.autocast(device.type, TORCH_DTYPES[contestant.dtype]) if autocast else nullcontext()
+        parts = []
+        with context:
+            for first in range(0, inputs.coord.shape[1], step):
+                cell = inputs.cell if inputs.cell.shape[1] == 1 else inputs.cell[:, first : first + step]
+                coord = inputs.coord[:, first : first + step]
+                parts.append(literal(inputs.features, inputs.image, coord, cell, weights))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    return decode
+
+
+def _ours(contestant: Contestant) -> Decode:
+    backend, dtype = contestant.backend or "auto", TORCH_DTYPES[contestant.dtype]
+
+    def decode(inputs: Inputs, weights: DecoderWeights) -> Tensor:
+        encoding = Encoding(inputs.features, inputs.image, weights)  # a new one: no LR map of an earlier run
+        if inputs.grid is None:
+            return encoding.query(inputs.coord, inputs.cell, backend, dtype)
+        rendered = encoding.render(inputs.grid, None, backend, dtype)
+        return rendered.permute(0, 2, 3, 1).reshape(rendered.shape[0], -1, 3)
+
+    return decode
+
+
+def decoder(contestant: Contestant, device: torch.device, training: bool) -> Decode:
+    """How the contestant decodes. In training the public way takes all queries at once."""
+    if contestant.ours:
+        return _ours(contestant)
+    return _public(contestant, device, None if training else PUBLIC_CHUNK)
+
+
+def gradients(out: Tensor, inputs: Inputs, weights: DecoderWeights, upstream: Tensor) -> list[Tensor]:
+    """Gradients to the feature map and then to every parameter, in the order of `leaves`."""
+    return list(torch.autograd.grad(out, leaves(inputs.features, weights), upstream))
+
+
+def leaves(features: Tensor, weights: DecoderWeights) -> list[Tensor]:
+    """What training takes gradients to: the feature map, then content, modulator and output, weight before bias."""
+    layers = [*weights.content, *weights.modulator, weights.output]
+    return [features, *(tensor for layer in layers for tensor in layer)]

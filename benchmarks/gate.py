@@ -1,0 +1,153 @@
+"""The green gate: no speed is told of results that do not keep the numerical contract (DESIGN, section 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from arasfsr.config import CORNERS
+from arasfsr.coords import CORNER_SHIFT
+from arasfsr.decoder import DecoderWeights, Layer
+from arasfsr.model import Encoding
+from arasfsr.query.skip import bilinear_skip
+from arasfsr.selfcheck import FLOAT32_BAR, REFERENCE_FACTOR, relative_error
+from benchmarks.ceilings import TORCH_DTYPES
+from benchmarks.contestants import gradients
+from benchmarks.workload import Inputs
+
+SAMPLE = 512
+"""Queries of a batch, all images together, that are compared with float64."""
+
+BAND = 1e-6
+"""Queries whose corner lies so near to a boundary between LR cells may pick either."""
+
+COSINE = 0.9999
+"""Least cosine of a float32 gradient with its float64 truth."""
+
+
+class RedGate(RuntimeError):
+    """A contestant's results are wrong."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate found of one quantity."""
+
+    quantity: str
+    """output or gradient."""
+    error: float
+    """Relative RMS error against float64; of gradients the mean over feature map and parameters."""
+    limit: float
+    """The largest error that passes."""
+    cosine: float | None = None
+    """The least cosine of a gradient with its truth, where the contract asks for one."""
+
+    @property
+    def ok(self) -> bool:
+        return self.error <= self.limit and (self.cosine is None or self.cosine >= COSINE)
+
+    def require(self, who: str) -> None:
+        """Raise RedGate, with the numbers, unless ok."""
+        if self.ok:
+            return
+        cosine = "" if self.cosine is None else f", cosine {self.cosine:.6f} (at least {COSINE})"
+        raise RedGate(f"{who}: {self.quantity} errs by {self.error:.2e}, at most {self.limit:.2e} passes{cosine}")
+
+
+def limit(dtype: str, plain: float) -> float:
+    """Largest error of an output in `dtype`, that of `reference` in the same dtype being `plain`."""
+    return min(FLOAT32_BAR, REFERENCE_FACTOR * plain) if dtype == "float32" else REFERENCE_FACTOR * plain
+
+
+def clear_of_boundaries(coord: Tensor, lr_size: tuple[int, int]) -> Tensor:
+    """Which of the queries (..., 2) have all four corners farther than BAND from a boundary between LR cells.
+
+    That is before the method's shift of the corner and after it. The picture's own edge is no such boundary.
+    """
+    clear = torch.ones(coord.shape[:-1], dtype=torch.bool, device=coord.device)
+    for axis, n in enumerate(lr_size):
+        for v in {corner[axis] for corner in CORNERS}:
+            corner = (coord[..., axis].double() + v / n).clamp(-1, 1)
+            boundary = ((corner + 1) * n / 2).round()
+            distance = (corner - (boundary * 2 / n - 1)).abs()
+            clear &= (distance > BAND + CORNER_SHIFT) | (boundary <= 0) | (boundary >= n)
+    return clear
+
+
+def sample(inputs: Inputs, count: int = SAMPLE) -> Tensor:
+    """Queries to compare, the same of every image, spread over all of them: int64 indices, clear of boundaries."""
+    queries, images = inputs.coord.shape[1], inputs.features.shape[0]
+    wanted = max(1, min(queries, count // images))
+    drawn = torch.randperm(queries, generator=torch.Generator().manual_seed(0))[: 8 * wanted].to(inputs.coord.device)
+    clear = clear_of_boundaries(inputs.coord[:, drawn], (inputs.features.shape[2], inputs.features.shape[3])).all(0)
+    return drawn[clear][:wanted]
+
+
+def _at(inputs: Inputs, index: Tensor) -> Inputs:
+    """The inputs with only those queries."""
+    cell = inputs.cell if inputs.cell.shape[1] == 1 else inputs.cell[:, index]
+    return replace(inputs, coord=inputs.coord[:, index], cell=cell, grid=None)
+
+
+def _own(out: Tensor, inputs: Inputs) -> Tensor:
+    """The decoder's own output in float64: the skip, which hides errors, taken off."""
+    out = out.detach().double()
+    return out if inputs.image is None else out - bilinear_skip(inputs.image.double(), inputs.coord.double())
+
+
+def _reference(inputs: Inputs, weights: DecoderWeights, dtype: torch.dtype) -> Tensor:
+    return Encoding(inputs.features, inputs.image, weights).query(inputs.coord, inputs.cell, "reference", dtype)
+
+
+@torch.no_grad()
+def judge_output(out: Tensor, inputs: Inputs, weights: DecoderWeights, dtype: str) -> Verdict:
+    """Compare a contestant's whole output (B, Q, 3) with float64 `reference` on a sample of its queries."""
+    index = sample(inputs)
+    few = _at(inputs, index)
+    truth = _own(_reference(few, weights, torch.float64), few)
+    plain = _own(_reference(few, weights, TORCH_DTYPES[dtype]), few)
+    found = _own(out[:, index], few)
+    return Verdict("output", relative_error(found, truth), limit(dtype, relative_error(plain, truth)))
+
+
+def sampled_upstream(inputs: Inputs) -> Tensor:
+    """An incoming gradient that is zero but on the sample: a whole training step whose truth is cheap."""
+    assert inputs.upstream is not None
+    index = sample(inputs)
+    upstream = torch.zeros_like(inputs.upstream)
+    upstream[:, index] = inputs.upstream[:, index]
+    return upstream
+
+
+def judge_gradients(found: list[Tensor], inputs: Inputs, weights: DecoderWeights, dtype: str) -> Verdict:
+    """Compare the gradients of a step with `sampled_upstream` with those of float64 `reference` on the sample."""
+    assert inputs.upstream is not None
+    index = sample(inputs)
+    few, upstream = _at(inputs, index), inputs.upstream[:, index]
+
+    def plain(compute: torch.dtype, storage: torch.dtype) -> list[Tensor]:
+        cast = _copies(weights, storage)
+        own = replace(few, features=few.features.detach().to(storage).requires_grad_())
+        out = _reference(own, cast, compute)
+        return gradients(out, own, cast, upstream.to(out.dtype))
+
+    truth = plain(torch.float64, torch.float64)
+    same = plain(TORCH_DTYPES[dtype], torch.float32)
+    errors = [sum(map(relative_error, which, truth)) / len(truth) for which in (found, same)]
+    cosine = None
+    if dtype == "float32":
+        pairs = zip(found, truth, strict=True)
+        cosine = min(torch.cosine_similarity(a.double().flatten(), b.flatten(), 0).item() for a, b in pairs)
+    return Verdict("gradient", errors[0], REFERENCE_FACTOR * errors[1], cosine)
+
+
+def _copies(weights: DecoderWeights, dtype: torch.dtype) -> DecoderWeights:
+    """The weights as new leaves in that dtype."""
+
+    def copy(layer: Layer) -> Layer:
+        weight, bias = (tensor.detach().to(dtype, copy=True).requires_grad_() for tensor in layer)
+        return weight, bias
+
+    return DecoderWeights([*map(copy, weights.content)], [*map(copy, weights.modulator)], copy(weights.output))

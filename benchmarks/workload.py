@@ -1,0 +1,98 @@
+"""The weights and inputs of a case, the same for every contestant: seeded, several sets to rotate among."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from arasfsr import ImplicitSR, load_model
+from arasfsr.config import ModelConfig
+from arasfsr.coords import make_cell, make_coord
+from arasfsr.decoder import DecoderWeights
+from arasfsr.selfcheck import keep_signal
+from benchmarks.cases import Case
+
+SETS = 3
+"""Sets of inputs, so that no run finds its own in a cache."""
+
+MANY = 1 << 23
+"""Queries of a batch beyond which coordinates of two sets are enough: one set is larger than any cache."""
+
+SEED = 3
+
+
+def model_of(name: str) -> ImplicitSR:
+    """`tiny` as bundled, or `full`: ARASFSR in the paper's size with seeded weights that keep the signal's size."""
+    if name == "tiny":
+        return load_model("tiny")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        model = ImplicitSR(ModelConfig())
+        keep_signal(model.decoder)
+    return model.eval()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One set of inputs."""
+
+    features: Tensor
+    """(B, D, h, w); requires a gradient in training."""
+    image: Tensor | None
+    """(B, 3, h, w) in [-1, 1] for the skip; None in a model without one."""
+    coord: Tensor
+    """(1 or B, Q, 2)."""
+    cell: Tensor
+    """(1, 1, 2), or (B, Q, 2) with random queries."""
+    upstream: Tensor | None
+    """(B, Q, 3), the incoming gradient in training."""
+    grid: tuple[int, int] | None
+    """(H, W) where the queries are a whole grid that may be rendered."""
+
+
+@dataclass
+class Workload:
+    """What a case computes with: features and images are drawn, since the encoder is not part of it."""
+
+    case: Case
+    device: torch.device
+    weights: DecoderWeights
+    """Of a float32 decoder; they require gradients in training."""
+    config: ModelConfig
+    sets: list[Inputs] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, case: Case, device: torch.device) -> Workload:
+        """Draw the case's weights and inputs, the same at every call."""
+        model = model_of(case.model).to(device)
+        training = case.suite == "train"
+        for parameter in model.parameters():
+            parameter.requires_grad_(training)
+        workload = cls(case, device, model.decoder.weights(), model.config)
+        generator = torch.Generator().manual_seed(SEED)
+        sets = SETS if case.batch * case.queries <= MANY else SETS - 1
+        workload.sets = [workload._draw(generator, training) for _ in range(sets)]
+        return workload
+
+    def _draw(self, generator: torch.Generator, training: bool) -> Inputs:
+        case, (h, w) = self.case, self.case.lr
+
+        def uniform(*shape: int, low: float = -1, high: float = 1) -> Tensor:
+            return (torch.rand(shape, generator=generator) * (high - low) + low).to(self.device)
+
+        features = torch.randn(case.batch, self.config.feature_channels, h, w, generator=generator).to(self.device)
+        image = uniform(case.batch, 3, h, w) if self.config.skip else None
+        if case.scattered:
+            coord = uniform(case.batch, case.queries, 2)
+            cell = uniform(case.batch, case.queries, 2, low=0.5 / max(h, w), high=2 / max(h, w))
+        else:
+            coord = make_coord(case.output, self.device).unsqueeze(0)
+            cell = make_cell(case.output, self.device).view(1, 1, 2)
+        upstream = None
+        if training:
+            features.requires_grad_()
+            upstream = torch.randn(case.batch, case.queries, 3, generator=generator).to(self.device)
+        grid = None if case.scattered or training else case.output
+        return Inputs(features, image, coord, cell, upstream, grid)

@@ -1,0 +1,77 @@
+"""The registry of cases, ceilings and shares."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks import ceilings
+from benchmarks.cases import RECIPE, Case, chosen, registry
+
+
+def test_names_are_unique() -> None:
+    names = [case.name for case in registry()]
+    assert len(names) == len(set(names))
+
+
+def test_every_case_of_the_issue_is_there() -> None:
+    cases = set(registry())
+    keys = {(c.suite, c.model, c.lr[0], c.output, c.batch, c.dtype, c.scattered) for c in cases}
+    for dtype in ("float32", "tf32", "bfloat16", "float16"):
+        for output in ((256, 256), (512, 512), (1024, 1024), (2048, 2048), (1000, 1504)):
+            for lr, batch, model in ((64, 1, "full"), (128, 8, "tiny")):
+                assert ("query", model, lr, output, batch, dtype, False) in keys
+                assert ("query", model, lr, output, batch, dtype, True) in keys
+        assert any(c.suite == "train" and c.queries == RECIPE and c.batch == 16 and c.dtype == dtype for c in cases)
+        for side in (512, 1024):
+            assert any(c.suite == "train" and c.output == (side, side) and c.dtype == dtype for c in cases)
+        assert any(c.suite == "end-to-end" and c.dtype == dtype for c in cases)
+
+
+def test_the_most_important_come_first() -> None:
+    cases = registry()
+    assert cases[0].name == "query/full/64x64/256x256/b1/float32"
+    assert [case.rank for case in cases] == sorted(case.rank for case in cases)
+
+
+def test_an_unknown_suite_is_refused() -> None:
+    with pytest.raises(ValueError, match="suite='qeury'; taken are query, train, end-to-end"):
+        Case("qeury", "full", (64, 64), (256, 256), 1, "float32")
+
+
+def test_cases_are_chosen_by_suite_size_dtype_and_model() -> None:
+    found = chosen(registry(), ["query"], [(256, 256)], ["bfloat16"], ["tiny"])
+    assert found
+    assert all((c.suite, c.output, c.dtype, c.model) == ("query", (256, 256), "bfloat16", "tiny") for c in found)
+
+
+def test_a_share_is_operations_over_time_over_the_ceiling() -> None:
+    assert ceilings.share(macs=50e9, seconds=2.0, flops=100e9) == pytest.approx(0.5)
+
+
+def test_on_a_cpu_the_ceiling_is_the_faster_of_the_dtype_and_float32() -> None:
+    flops = {"float32": 100.0, "bfloat16": 10.0, "float16": 300.0}
+    assert ceilings.ceiling(flops, "bfloat16", "cpu") == ("float32", 100.0)
+    assert ceilings.ceiling(flops, "float16", "cpu") == ("float16", 300.0)
+    assert ceilings.ceiling(flops, "bfloat16", "cuda") == ("bfloat16", 10.0)
+
+
+def test_ceilings_are_measured_in_every_dtype_of_the_device() -> None:
+    found = ceilings.measure(torch.device("cpu"), side=32, copy_bytes=1 << 12)
+    assert set(found["flops"]) == {"float32", "bfloat16", "float16"}
+    assert all(rate > 0 for rate in (*found["flops"].values(), found["bytes_per_second"]))
+
+
+def test_a_slow_dtype_s_product_is_small_enough_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ceilings, "_rate", lambda device, dtype, side, runs: {"float32": 1e12, "bfloat16": 1e9}[dtype])
+    assert ceilings._affordable(torch.device("cpu"), "float32", 1024) == 1024
+    assert ceilings._affordable(torch.device("cpu"), "bfloat16", 1024) == 512
+
+
+def test_tf32_is_on_in_its_own_cases_only() -> None:
+    before = torch.backends.cuda.matmul.allow_tf32
+    with ceilings.precision("tf32"):
+        assert torch.backends.cuda.matmul.allow_tf32
+        with ceilings.precision("float32"):
+            assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cuda.matmul.allow_tf32 == before

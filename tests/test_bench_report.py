@@ -1,0 +1,96 @@
+"""Tables and plots from a small file of results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arasfsr import ModelConfig
+from benchmarks import plots, report, suite_tables
+from benchmarks.cases import Case
+from benchmarks.contestants import Contestant
+from benchmarks.run import complete
+
+FLOPS = {"float32": 1e11, "bfloat16": 1e10}
+MACHINE = {
+    "processor": "A processor",
+    "threads": 2,
+    "bfloat16_units": False,
+    "torch": "2.13.0",
+    "date": "2026-01-02T03:04:05+00:00",
+    "commit": "abc",
+}
+
+
+def result(name: str, side: int, *samples: float, batch: int = 1, error: str | None = None) -> dict[str, Any]:
+    """A row as a run writes it."""
+    case = Case("query", "full", (64, 64), (side, side), batch, "float32")
+    row: dict[str, Any] = {"gate": None, "error": error}
+    if samples:
+        row |= {"samples_s": list(samples), "peaks_bytes": [50_000_000] * len(samples)}
+    return complete(row, case, Contestant(name, "float32"), ModelConfig(), FLOPS, "cpu")
+
+
+ROWS = [
+    result("public", 256, 8.0, 9.0, 10.0),
+    result("public-compile", 256, error="out of memory (RuntimeError: a|b)"),
+    result("tiled", 256, 2.9, 3.0, 3.1),
+    result("tiled", 512, 12.0),
+    result("tiled", 256, 24.0, 24.0, 24.0, batch=8),
+]
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of results of one machine, as the report's."""
+    content: dict[str, Any] = {f"{row['case']} {row['contestant']}": row for row in json.loads(json.dumps(ROWS))}
+    ceilings = {"flops": FLOPS, "bytes_per_second": 2e10, "machine": MACHINE}
+    (tmp_path / "box").mkdir()
+    (tmp_path / "box" / "suites.json").write_text(json.dumps({"ceilings": ceilings, **content}))
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    return tmp_path
+
+
+def test_a_table_has_every_row_with_its_unit_spread_ratio_memory_and_share(results: Path) -> None:
+    text = report.suites_tables()
+    assert "On A processor, 2 threads, without bfloat16 units, torch 2.13.0, 2026-01-02, commit abc." in text
+    assert "float32 100 GFLOP/s" in text
+    share = 2 * ROWS[2]["macs"] / 3.0 / 1e11
+    line = f"| 64 x 64 to 256 x 256 | float32 | `tiled` | **3 s** (2.95 s to 3.05 s) | 3.00 x | 50 MB | {share:.0%}"
+    assert line in text
+    assert "| public way, torch.compile | out of memory (RuntimeError: a/b) |" in text
+    assert "**12 s** (1 run)" in text
+
+
+def test_growth_is_over_four_times_the_queries_and_over_the_batch() -> None:
+    found = suite_tables.growth(json.loads(json.dumps(ROWS)))
+    assert [(step, work, times) for _, step, work, times in found] == [
+        ("queries x 4, to 512 x 512", 4.0, 4.0),
+        ("batch 1 to 8", 8.0, 8.0),
+    ]
+
+
+def test_without_results_the_section_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    assert report.suites_tables() == "No machine's results are committed yet."
+    assert report.draw_plots(tmp_path / "docs") == []
+
+
+def test_plots_are_named_in_the_section_and_the_same_each_time(results: Path, tmp_path: Path) -> None:
+    first, second = (report.draw_plots(tmp_path / name) for name in ("a", "b"))
+    assert [path.name for path in first] == [f"box-{kind}.svg" for kind in plots.KINDS]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert all(f"docs/{path.name}" in report.suites_tables() for path in first)
+    assert "floor (float32)" in first[0].read_text()
+
+
+def test_the_floor_is_operations_over_the_ceiling() -> None:
+    assert plots.floor_seconds(ROWS[2]) == pytest.approx(2 * ROWS[2]["macs"] / 1e11)
+
+
+@pytest.mark.parametrize(("value", "text"), [(12.34, "12.3 s"), (0.0123, "12.3 ms"), (4e-5, "40 us")])
+def test_seconds_read_well(value: float, text: str) -> None:
+    assert suite_tables.seconds(value) == text
