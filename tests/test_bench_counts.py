@@ -15,6 +15,7 @@ from arasfsr.coords import make_cell, make_coord
 from arasfsr.decoder import split_first_layer
 from arasfsr.model import Encoding
 from arasfsr.query import tiled
+from arasfsr.query.operator import Arguments, Need
 from benchmarks import counts
 from benchmarks.counts import Workload
 
@@ -36,7 +37,8 @@ def test_a_megapixel_with_backward_costs_what_design_says() -> None:
 def counted(monkeypatch: pytest.MonkeyPatch, encoding: Encoding, backend: str, work: Workload, train: bool) -> int:
     """Multiply-accumulates of the matrix products that torch sees."""
     # inside a registered operator torch counts nothing: its implementation is called in its stead
-    monkeypatch.setattr(torch.ops.arasfsr, "tiled", _Counted.apply if train else tiled._forward)
+    plain = _Counted.apply if train else lambda *arguments: tiled._forward(Arguments(*arguments))
+    monkeypatch.setattr(torch.ops.arasfsr, "tiled", plain)
     images = 1 if work.shared else work.batch
     coord = make_coord((work.queries, 1)).unsqueeze(0).repeat(images, 1, 1)
     cell = make_cell((9, 9)).view(1, 1, 2)
@@ -54,13 +56,13 @@ class _Counted(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
-        ctx.arguments = arguments
-        return tiled._forward(*arguments)
+        ctx.given = Arguments(*arguments)
+        return tiled._forward(ctx.given)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[None, ...]:
-        tiled._backward(grads[0], *ctx.arguments, [False, False, False])
-        return (None,) * len(ctx.arguments)
+        tiled._backward(grads[0], ctx.given, Need(image=False, coord=False, cell=False))
+        return (None,) * len(ctx.given)
 
 
 def small_encoding(name: str, batch: int) -> Encoding:
