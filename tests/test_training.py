@@ -382,3 +382,15 @@ def test_the_command_reports_broken_images(folder: Path, tmp_path: Path) -> None
     assert result.exit_code == 0, result.output
     assert "1 broken" in result.output
     assert "broken.png" in result.output
+
+
+def test_new_data_is_taken_only_with_resume(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump({**RUN, "steps": 1}))
+    arguments = ["train", str(path), "--data", str(folder), "-o", str(tmp_path / "run"), "--new-data"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "taken only with --resume" in result.output
+    assert CliRunner().invoke(app, arguments[:-1]).exit_code == 0
+    (folder / "0.png").unlink()
+    assert CliRunner().invoke(app, [*arguments, "--resume"]).exit_code == 0

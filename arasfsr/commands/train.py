@@ -46,6 +46,8 @@ def train(
     from arasfsr.training.loop import Interrupted
     from arasfsr.training.loop import train as run
 
+    if new_data and not resume:
+        raise typer.BadParameter("taken only with --resume", param_hint="--new-data")
     settings, folder = load_config(config), output or Path("runs") / config.stem
     try:
         summary = run(settings, data, folder, resume, choose_device(device), init, new_data)
