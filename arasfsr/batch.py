@@ -64,6 +64,12 @@ class Job:
 
     source: Path
     target: Path
+    suffix: str
+    """Names the target's format; not the target's own suffix where that has none."""
+
+
+Begin = Callable[[Path, tuple[int, int], tuple[int, int]], None]
+"""Told of a picture that is begun: its file, its (height, width), and those of the output."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +92,9 @@ def plan_jobs(inputs: Sequence[Path], output: str | None, label: str, suffix: st
     Args:
         inputs: files, taken as they are, and folders, searched recursively for the suffixes of `FORMATS`; hidden
             files and folders are passed over.
-        output: a file, for one input file; else a folder, in which the trees of input folders are mirrored. What
-            exists as a folder or ends in a slash is a folder. None puts NAME_LABEL.SUFFIX beside an input file, and
-            a folder NAME_LABEL beside an input folder.
+        output: a file, for one input file (without a suffix, of the input's format); else a folder, in which the
+            trees of input folders are mirrored. What exists as a folder or ends in a slash is a folder. None puts
+            NAME_LABEL.SUFFIX beside an input file, and a folder NAME_LABEL beside an input folder.
         label: of the size, as `SizeRule.label` gives it.
         suffix: of the outputs, with its dot; None keeps the inputs'.
 
@@ -101,14 +107,20 @@ def plan_jobs(inputs: Sequence[Path], output: str | None, label: str, suffix: st
             raise ValueError(f"{path}: no such file or folder")
     if output is not None and len(inputs) == 1 and not inputs[0].is_dir() and not _names_folder(output):
         target = Path(output)
-        check_target(target)
-        if suffix is not None and FORMATS[target.suffix.lower()] is not FORMATS[suffix]:
+        named = target.suffix or suffix or inputs[0].suffix
+        check_target(target, suffix=named)
+        if suffix is not None and FORMATS[named.lower()] is not FORMATS[suffix]:
             raise ValueError(f"{target}: its suffix contradicts the format {suffix.removeprefix('.')!r}")
-        jobs = [Job(inputs[0], target)]
+        jobs = [Job(inputs[0], target, named)]
     else:
         folder = None if output is None else Path(output)
         if folder is not None and folder.exists() and not folder.is_dir():
             raise ValueError(f"{folder}: a file; the outputs of a folder or of several files need a folder")
+        if output is not None and not _names_folder(output) and Path(output).suffix.lower() in FORMATS:
+            raise ValueError(
+                f"{output}: named like a picture; the outputs of a folder or of several files need a folder (with a "
+                f"slash, {output}/ is one)"
+            )
         jobs = [job for path in inputs for job in _jobs_of(path, folder, label, suffix)]
     _check_no_overwriting(jobs)
     return jobs
@@ -122,9 +134,13 @@ def _names_folder(output: str) -> bool:
 def _jobs_of(path: Path, folder: Path | None, label: str, suffix: str | None) -> list[Job]:
     if not path.is_dir():
         name = path.stem if folder is not None else f"{path.stem}_{label}"
-        return [Job(path, (folder or path.parent) / (name + (suffix or path.suffix)))]
+        wanted = suffix or path.suffix
+        return [Job(path, (folder or path.parent) / (name + wanted), wanted)]
     folder = folder or path.absolute().parent / f"{path.absolute().name}_{label}"
-    found = [Job(source, folder / _with_suffix(source.relative_to(path), suffix)) for source in _images(path, folder)]
+    found = [
+        Job(source, folder / _with_suffix(source.relative_to(path), suffix), suffix or source.suffix)
+        for source in _images(path, folder)
+    ]
     if not found:
         raise ValueError(f"{path}: a folder without pictures ({', '.join(FORMATS)})")
     return found
@@ -173,10 +189,13 @@ class Upscaler:
     dtype: torch.dtype | None = None
     skip_existing: bool = False
 
-    def run(self, jobs: Sequence[Job], advance: Callable[[float], None] | None = None) -> Iterator[Record]:
+    def run(
+        self, jobs: Sequence[Job], advance: Callable[[float], None] | None = None, begin: Begin | None = None
+    ) -> Iterator[Record]:
         """Upscale picture after picture; one that fails is a record like the others, and the next goes on.
 
-        `advance` is told what part of a picture is done, parts of one picture adding up to 1.
+        `advance` is told what part of a picture is done, parts of one picture adding up to 1; `begin` of each picture
+        that can be read.
 
         Raises:
             BackendUnavailable: the backend asked for by name cannot run, for whatever picture.
@@ -190,32 +209,47 @@ class Upscaler:
                 if advance is not None:
                     advance(part)
 
-            yield self._attempt(job, tell)
+            yield self._attempt(job, tell, begin)
             tell(1.0 - done)
 
-    def _attempt(self, job: Job, tell: Callable[[float], None]) -> Record:
+    def _attempt(self, job: Job, tell: Callable[[float], None], begin: Begin | None) -> Record:
         names = (str(job.source), str(job.target))
         if self.skip_existing and job.target.exists():
             return Record(*names, "skipped")
         start = time.perf_counter()
         try:
-            before, after = self._upscale(job, tell)
+            before, after = self._upscale(job, tell, begin)
         except ImageError as error:
             return Record(*names, "failed", error=str(error))
-        except torch.OutOfMemoryError:
-            return Record(*names, "failed", error=f"{job.source}: not enough memory on the device")
         except MemoryError:
-            return Record(*names, "failed", error=f"{job.source}: not enough memory")
+            return Record(*names, "failed", error=f"{job.source}: not enough memory to read it")
         except (OSError, ValueError) as error:
             return Record(*names, "failed", error=f"{job.source}: {error}")
         return Record(*names, "done", before[::-1], after[::-1], round(time.perf_counter() - start, 3))
 
-    def _upscale(self, job: Job, tell: Callable[[float], None]) -> tuple[tuple[int, int], tuple[int, int]]:
-        check_target(job.target)
+    def _upscale(
+        self, job: Job, tell: Callable[[float], None], begin: Begin | None
+    ) -> tuple[tuple[int, int], tuple[int, int]]:
+        check_target(job.target, suffix=job.suffix)
         raster = read_image(job.source)
-        size = self.rule.apply(raster.size)
-        check_target(job.target, size)
+        size = height, width = self.rule.apply(raster.size)
+        check_target(job.target, size, job.suffix)
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        result = upscale_raster(self.model, raster, size, self.backend, self.dtype, lambda rows: tell(rows / size[0]))
-        write_image(job.target, result)
+        if begin is not None:
+            begin(job.source, raster.size, size)
+        try:
+            result = upscale_raster(
+                self.model, raster, size, self.backend, self.dtype, lambda rows: tell(rows / height)
+            )
+            write_image(job.target, result, job.suffix)
+        except (MemoryError, RuntimeError, ValueError) as error:
+            if not _lacks_memory(error):
+                raise
+            raise ImageError(f"{job.source}: not enough memory for an output of {width} x {height} pixels") from error
         return raster.size, size
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether memory, of the machine or of the device, did not suffice; torch on a CPU and numpy tell it in words."""
+    told = ("can't allocate memory", "array is too big", "Maximum allowed dimension exceeded")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in told)

@@ -1,6 +1,7 @@
 """The command line: `arasfsr upscale`, `train`, `eval`, `convert`, `doctor`.
 
-Exit status 0 done, 1 some inputs failed, 2 usage error.
+Exit status 0 done; 1 some inputs failed, or the system did (a full disk); 2 usage error: what was asked for cannot be
+done. A training run that a signal stopped ends with 128 + its number.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ app = typer.Typer(
     help="Face super-resolution from any size to any size.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 app.command()(upscale)
@@ -53,11 +55,15 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; what a user can get wrong ends in one line on standard error."""
+    """Run the command line; what a user can get wrong ends in one line on standard error.
+
+    Every message of the library names what was given and what is taken, so whatever it refuses is a usage error.
+    """
     try:
         app()
     except (BackendUnavailable, CheckpointError, ImageError, ValueError, TypeError, OSError) as error:
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             raise
         typer.echo(f"arasfsr: {error}", err=True)
-        sys.exit(1)
+        asked = not isinstance(error, OSError) or isinstance(error, FileNotFoundError)
+        sys.exit(2 if asked else 1)

@@ -105,7 +105,7 @@ def bicubic(image: Image.Image, side: int) -> np.ndarray:
     return np.asarray(resize(image, (side, side)))
 
 
-def model_method(model: ImplicitSR, backend: str = "auto", dtype: torch.dtype | None = None) -> Method:
+def model_method(model: ImplicitSR, backend: str = "auto", dtype: torch.dtype | str | None = None) -> Method:
     """The model's picture, rounded to uint8."""
 
     def upscale(image: Image.Image, side: int) -> np.ndarray:
@@ -126,8 +126,9 @@ def evaluate(
     protocol: Protocol = "arasfsr",
     degradation: str = "bic",
     backend: str = "auto",
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     progress: Callable[[int, int], None] | None = None,
+    on_pair: Callable[[PairResult], None] | None = None,
 ) -> Evaluation:
     """Score models and bicubic on every image of a folder that is large enough for a pair.
 
@@ -142,6 +143,7 @@ def evaluate(
         degradation: one of `degrade.DEGRADATIONS`.
         backend, dtype: as `ImplicitSR.upscale` takes them.
         progress: told, after each picture, how many are done of how many.
+        on_pair: told each pair's result as soon as it is there.
 
     Raises:
         ValueError: an unknown protocol or degradation, a model called "bicubic", or a folder without images.
@@ -165,15 +167,17 @@ def evaluate(
         if progress is not None:
             progress(done, total)
 
-    results = [
-        PairResult(
+    results = []
+    for pair, photos in large_enough.items():
+        result = PairResult(
             pair,
             [photo.path.relative_to(folder).as_posix() for photo in photos],
             len(found.images) - len(photos),
             _score_pair(methods, photos, pair, protocol, DEGRADATIONS[degradation], advance),
         )
-        for pair, photos in large_enough.items()
-    ]
+        if on_pair is not None:
+            on_pair(result)
+        results.append(result)
     compute = str(dtype).removeprefix("torch.") if dtype is not None else "model"
     return Evaluation(folder, list(models), protocol, degradation, backend, compute, results, found.broken)
 
@@ -212,12 +216,22 @@ def describe(evaluation: Evaluation) -> list[str]:
 def table_cells(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
     """The table's header and its rows, one for each pair."""
     header = ["LR:HR", "images", "left out", *evaluation.methods]
-    rows = []
-    for result in evaluation.pairs:
-        baseline = result.mean(BASELINE)
-        scores = [_cell(result.mean(method), baseline, method) for method in evaluation.methods]
-        rows.append([str(result.pair), str(len(result.images)), str(result.too_small), *scores])
+    rows = [
+        [str(result.pair), str(len(result.images)), str(result.too_small), *_cells(result).values()]
+        for result in evaluation.pairs
+    ]
     return header, rows
+
+
+def pair_line(result: PairResult) -> str:
+    """One pair's row of the table as a line of its own."""
+    scores = "  ".join(f"{method} {cell}" for method, cell in _cells(result).items())
+    return f"{result.pair}  {len(result.images)} images, {result.too_small} left out  {scores}"
+
+
+def _cells(result: PairResult) -> dict[str, str]:
+    baseline = result.mean(BASELINE)
+    return {method: _cell(result.mean(method), baseline, method) for method in result.scores}
 
 
 def _cell(mean: Score | None, baseline: Score | None, method: str) -> str:

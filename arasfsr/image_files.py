@@ -63,6 +63,13 @@ FORMATS = {
 
 READABLE = tuple(dict.fromkeys(known.name for known in FORMATS.values()))
 
+BECOMES = {
+    "1": "black and white, becomes 8-bit grayscale",
+    "P": "a palette of colours, becomes RGB",
+    "PA": "a palette of colours, becomes RGB",
+}
+"""What is said of PIL's modes that cannot hold what the model draws."""
+
 MAX_DPI = 65535
 """JPEG stores 16 bits; a larger number in any file is an accident."""
 
@@ -79,7 +86,7 @@ def read_image(path: Path) -> Raster:
     """Read a picture, upright as its EXIF orientation says, with its ICC profile and DPI.
 
     The format is told by the content, not by the name. Of an animation or a file of several pages the first picture
-    is read, and CMYK becomes sRGB; both are logged.
+    is read, CMYK becomes sRGB, a palette RGB, and black and white 8-bit grayscale; all of it is logged.
 
     Raises:
         ImageError: in one line, the file and what is wrong with it: missing, empty, damaged, of another format, with
@@ -96,7 +103,7 @@ def read_image(path: Path) -> Raster:
             f"{path}: more than {Image.MAX_IMAGE_PIXELS} pixels, refused as a decompression bomb"
         ) from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path}: no picture of a known format ({', '.join(READABLE)})") from error
+        raise ImageError(f"{path}: {_gif(path)}no picture of a known format ({', '.join(READABLE)})") from error
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
     except OSError as error:
@@ -105,15 +112,16 @@ def read_image(path: Path) -> Raster:
         raise ImageError(f"{path}: damaged ({_one_line(error)})") from error
 
 
-def check_target(path: Path, size: tuple[int, int] | None = None) -> Format:
-    """The format that a path's suffix names, if it can hold a picture of `size` = (height, width) pixels.
+def check_target(path: Path, size: tuple[int, int] | None = None, suffix: str | None = None) -> Format:
+    """The format that a path's suffix, or the one given, names, if it can hold a picture of `size` = (height, width).
 
     Raises:
         ImageError: in one line, the suffix is none of `FORMATS`, or the format has no room for so many pixels.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise ImageError(f"{path}: suffix {path.suffix!r} names no format; taken are {', '.join(FORMATS)}")
-    known = FORMATS[path.suffix.lower()]
+    suffix = path.suffix if suffix is None else suffix
+    if suffix.lower() not in FORMATS:
+        raise ImageError(f"{path}: suffix {suffix!r} names no format; taken are {', '.join(FORMATS)}")
+    known = FORMATS[suffix.lower()]
     if size is None:
         return known
     height, width = size
@@ -127,8 +135,8 @@ def check_target(path: Path, size: tuple[int, int] | None = None) -> Format:
     return known
 
 
-def write_image(path: Path, raster: Raster) -> None:
-    """Write a picture in the format of the path's suffix; the file is there whole or not at all.
+def write_image(path: Path, raster: Raster, suffix: str | None = None) -> None:
+    """Write a picture in the format of the path's suffix, or of the one given; the file is there whole or not at all.
 
     What the format cannot hold is given up, and logged: alpha (JPEG, BMP) on white, 16 bits (JPEG, WebP, BMP) by
     rounding, an ICC profile of another colour space. JPEG is written with quality 95 and full chroma, WebP with
@@ -137,7 +145,7 @@ def write_image(path: Path, raster: Raster) -> None:
     Raises:
         ImageError: in one line, the file and why it cannot be written.
     """
-    known = check_target(path, raster.size)
+    known = check_target(path, raster.size, suffix)
     raster = _fit(path, raster, known)
     try:
         with replacing(path) as temporary:
@@ -206,6 +214,8 @@ def _decode(path: Path, image: Image.Image) -> Raster:
     if image.mode == "CMYK":
         _log.warning("%s: CMYK, converted to sRGB", path)
         return replace(from_pil(_cmyk_to_srgb(image)), dpi=dpi)
+    if image.mode in BECOMES:
+        _log.info("%s: %s", path, BECOMES[image.mode])
     raster = replace(from_pil(image), icc_profile=image.info.get("icc_profile"), dpi=dpi)
     if raster.deep and white_is_zero:  # Pillow inverts such pictures of 8 bits, but not of 16
         raster = replace(raster, colour=np.iinfo(np.uint16).max - raster.colour)
@@ -272,6 +282,12 @@ def _cmyk_to_srgb(image: Image.Image) -> Image.Image:
         except (ImageCms.PyCMSError, OSError) as error:
             _log.debug("ICC profile cannot be used: %s", error)
     return image.convert("RGB")
+
+
+def _gif(path: Path) -> str:
+    """A word for pictures that many have and that are not taken."""
+    with path.open("rb") as file:
+        return "a GIF, " if file.read(4) == b"GIF8" else ""
 
 
 @contextmanager

@@ -112,7 +112,7 @@ def upscale_raster(
     raster: Raster,
     size: tuple[int, int],
     backend: str = "auto",
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Raster:
     """Upscale a picture to `size` = (height, width): colour by the model, alpha by bicubic interpolation.
@@ -130,7 +130,7 @@ def upscale_pil(
     image: Image.Image,
     size: tuple[int, int],
     backend: str = "auto",
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Image.Image:
     """Upscale a PIL image to `size` = (height, width): colour by the model, alpha by bicubic interpolation.

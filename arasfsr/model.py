@@ -34,16 +34,19 @@ class Encoding:
     """The frequency module's latent, for its KL divergence; None in a model without one."""
     _cache: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
 
-    def query(self, coord: Tensor, cell: Tensor, backend: str = "auto", dtype: torch.dtype | None = None) -> Tensor:
+    def query(
+        self, coord: Tensor, cell: Tensor, backend: str = "auto", dtype: torch.dtype | str | None = None
+    ) -> Tensor:
         """Decode given queries.
 
         Args:
-            coord: (B, Q, 2), (y, x) in [-1, 1], float32 or float64; (1, Q, 2) serves all images.
+            coord: (B, Q, 2), (y, x) in [-1, 1], float32 or float64; (1, Q, 2) serves all images. Beyond [-1, 1] the
+                corners stay at the border's LR pixels, and the decoder extrapolates from there.
             cell: (B, Q, 2), the size of a target pixel, 2/H and 2/W; (B, 1, 2), (1, 1, 2) or (2,) where one serves
                 many, which is also faster.
             backend: auto, reference, tiled, triton or cuda.
-            dtype: compute dtype of the decoder: float32, bfloat16 or float16 (float64 for checks); by default
-                autocast's where it is on, else the features'.
+            dtype: compute dtype of the decoder, or its name: float32, bfloat16 or float16 (float64 for checks); by
+                default autocast's where it is on, else the features'.
 
         Returns:
             (B, Q, 3) in about [-1, 1], float32 (float64 under dtype float64), differentiable in parameters, image,
@@ -61,7 +64,7 @@ class Encoding:
         size: tuple[int, int],
         region: tuple[int, int, int, int] | None = None,
         backend: str = "auto",
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
     ) -> Tensor:
         """Decode a regular grid of `size` = (H, W) pixels, or only `region` = (top, left, bottom, right) of it.
 
@@ -74,7 +77,9 @@ class Encoding:
         out = dispatch(self._call(None, cell, grid, dtype), backend)
         return out.view(out.shape[0], grid.height, grid.width, 3).permute(0, 3, 1, 2)
 
-    def _call(self, coord: Tensor | None, cell: Tensor, grid: Grid | None, dtype: torch.dtype | None) -> QueryCall:
+    def _call(
+        self, coord: Tensor | None, cell: Tensor, grid: Grid | None, dtype: torch.dtype | str | None
+    ) -> QueryCall:
         compute = compute_dtype(dtype, self.features)
         return QueryCall(self.features, self.image, coord, cell, grid, self.weights, compute, self._cache)
 
@@ -103,7 +108,7 @@ class ImplicitSR(nn.Module):
         return Encoding(features, inp if self.config.skip else None, self.decoder.weights(), latent)
 
     def forward(
-        self, inp: Tensor, coord: Tensor, cell: Tensor, backend: str = "auto", dtype: torch.dtype | None = None
+        self, inp: Tensor, coord: Tensor, cell: Tensor, backend: str = "auto", dtype: torch.dtype | str | None = None
     ) -> Tensor:
         """`encode(inp).query(coord, cell, backend, dtype)`: (B, 3, h, w) and (B, Q, 2) to (B, Q, 3)."""
         return self.encode(inp).query(coord, cell, backend, dtype)
@@ -115,19 +120,21 @@ class ImplicitSR(nn.Module):
         scale: float | None = None,
         size: tuple[int, int] | None = None,
         backend: str = "auto",
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
     ) -> Picture:
         """Upscale a picture by `scale`, or to `size` = (height, width); just one of them is given.
 
         Args:
-            image: a PIL image of any mode, an (H, W, 3) uint8 array, or a (B, 3, h, w) float tensor in [0, 1].
+            image: a PIL image of 8 or 16 bits a channel (not of the modes I, F and LAB), an (H, W, 3) uint8 array, or
+                a (B, 3, h, w) float tensor in [0, 1].
             scale: above 0; sides become round(scale * side), at least one pixel.
             size: whole numbers of at least 1.
             backend, dtype: as `Encoding.query` takes them.
 
         Returns:
-            A picture of the type given: PIL image of the same mode, uint8 array, or float tensor in [0, 1] on the
-            given tensor's device.
+            A picture of the type given: PIL image, uint8 array, or float tensor in [0, 1] on the given tensor's
+            device. A PIL image keeps its mode, black and white too, but a palette becomes RGB, and a transparent
+            colour alpha.
         """
         from arasfsr.upscaling import upscale_picture
 

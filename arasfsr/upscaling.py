@@ -58,7 +58,7 @@ def inference(model: ImplicitSR) -> Iterator[None]:
 
 
 def render_bands(
-    encoding: Encoding, size: tuple[int, int], backend: str = "auto", dtype: torch.dtype | None = None
+    encoding: Encoding, size: tuple[int, int], backend: str = "auto", dtype: torch.dtype | str | None = None
 ) -> Iterator[tuple[int, Tensor]]:
     """Bands of rows of the output in [0, 1], (B, 3, rows, W), each with its first row."""
     images = max(1, encoding.features.shape[0])
@@ -73,7 +73,7 @@ def upscale_array(
     pixels: np.ndarray,
     size: tuple[int, int],
     backend: str = "auto",
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Upscale (h, w, 3) uint8 or uint16 pixels to `size` = (height, width), same dtype, rounded.
@@ -103,7 +103,7 @@ def upscale_tensor(
     image: Tensor,
     size: tuple[int, int],
     backend: str = "auto",
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
 ) -> Tensor:
     """Upscale (B, 3, h, w) in [0, 1] to (B, 3, H, W) in [0, 1], of the given dtype and on the given device."""
     parameter = next(model.parameters())
@@ -121,7 +121,7 @@ def upscale_picture(
     scale: float | None,
     size: tuple[int, int] | None,
     backend: str = "auto",
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
 ) -> Picture:
     """`ImplicitSR.upscale`."""
     if isinstance(image, Tensor):

@@ -66,6 +66,12 @@ def test_convert_writes_what_the_public_file_holds(tmp_path: Path) -> None:
     assert torch.equal(load_model(out).decoder.output.weight, load_model(PUBLIC).decoder.output.weight)
 
 
+def test_convert_of_a_missing_file_speaks_of_a_file(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["convert", "none.pth", str(tmp_path / "out.safetensors")])
+    assert result.exit_code == 2
+    assert "'none.pth' does not exist" in result.stderr
+
+
 def test_convert_takes_only_safetensors_as_target(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["convert", str(PUBLIC), str(tmp_path / "out.pth")])
     assert result.exit_code == 2

@@ -58,6 +58,7 @@ def test_an_unknown_backend_is_named_with_those_that_are_taken() -> None:
         ({"cell": torch.zeros(2, 6, 2, dtype=torch.int64)}, TypeError, "cell has dtype torch.int64"),
         ({"cell": 0.5}, TypeError, "cell is a float"),
         ({"dtype": torch.int8}, ValueError, "dtype=torch.int8; taken are float32, bfloat16, float16"),
+        ({"dtype": "int8"}, ValueError, "dtype='int8'; taken are float32, bfloat16, float16"),
     ],
 )
 def test_a_bad_argument_is_named_with_what_is_taken(changes: dict[str, Any], kind: type, message: str) -> None:
@@ -72,8 +73,22 @@ def test_a_bad_size_is_named(size: Any) -> None:
         encoding.render(size)
 
 
-@pytest.mark.parametrize("region", [(0, 0, 9, 8), (-1, 0, 4, 4), (5, 0, 4, 4), (0, 3, 4, 2)])
-def test_a_bad_region_is_named(region: tuple[int, int, int, int]) -> None:
+@pytest.mark.parametrize("size", [64, None, 2.5])
+def test_a_size_that_is_no_pair_is_named(size: Any) -> None:
+    encoding = small_model().encode(torch.rand(1, 3, 4, 4))
+    with pytest.raises(TypeError, match=rf"^size is {size}; taken is \(height, width\)"):
+        encoding.render(size)
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
+def test_a_dtype_is_taken_by_its_name_too(name: str) -> None:
+    encoding = small_model().encode(torch.rand(1, 3, 4, 4))
+    by_dtype, by_name = (encoding.render((5, 6), dtype=dtype) for dtype in (getattr(torch, name), name))
+    assert torch.equal(by_dtype, by_name)
+
+
+@pytest.mark.parametrize("region", [5, (0, 0, 4), (0, 0, 9, 8), (-1, 0, 4, 4), (5, 0, 4, 4), (0, 3, 4, 2)])
+def test_a_bad_region_is_named(region: Any) -> None:
     encoding = small_model().encode(torch.rand(1, 3, 4, 4))
     with pytest.raises(ValueError, match=r"region=.*; taken is \(top, left, bottom, right\)"):
         encoding.render((8, 8), region)

@@ -130,6 +130,11 @@ def test_doctor_exits_with_0_where_all_is_well() -> None:
 
 
 @pytest.mark.usefixtures("one_model")
+def test_doctor_says_what_to_do_on_a_busy_machine() -> None:
+    assert "OMP_NUM_THREADS=1" in invoke().output
+
+
+@pytest.mark.usefixtures("one_model")
 def test_doctor_exits_with_1_where_a_check_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     break_tiled(monkeypatch, lambda call, out: out * 1.5)
     result = invoke()

@@ -255,6 +255,13 @@ class TestCommand:
         assert str(checkpoint) in result.stdout
         assert "6:16" in result.stdout
 
+    def test_each_pair_is_told_as_it_is_done(self, checkpoint: Path, folder: Path) -> None:
+        result = invoke(checkpoint, "--data", folder, "--pairs", "6:16,8:20")
+        first, second = result.stderr.splitlines()
+        assert first.startswith("6:16  2 images, 1 left out  bicubic ")
+        assert second.startswith("8:20  1 images, 2 left out  bicubic ")
+        assert f"  {checkpoint} " in first
+
     def test_the_files_hold_the_same_evaluation(
         self, checkpoint: Path, folder: Path, tmp_path: Path, face_model: ImplicitSR
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,8 @@ from arasfsr import CheckpointError, ImplicitSR, load_model, save_model
 from arasfsr.cli import app
 from arasfsr.training.config import DataConfig, LossConfig, TrainConfig, load_config
 from arasfsr.training.data import Photograph, Samples, hold_out, read_folder
-from arasfsr.training.loop import loss_of, train
+from arasfsr.training.loop import duration, loss_of, train, warm_average
+from arasfsr.training.state import read_state, write_state
 
 MODEL = {
     "encoder": {"blocks": 1, "features": 8},
@@ -169,6 +171,18 @@ def test_a_bad_configuration_names_file_and_entries(tmp_path: Path) -> None:
     assert all(name in str(caught.value) for name in ("steps", "modle", "data.scale"))
 
 
+def test_an_unknown_entry_is_named_with_those_that_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("modle: {}\nmodel: {frequency: {chanels: 8}}\noptimizer: {rate: 1}\n")
+    with pytest.raises(ValueError, match=r"run\.yaml") as caught:
+        load_config(path)
+    told = str(caught.value).split("; ")
+    assert "model.frequency.chanels: no such entry" in str(caught.value)
+    assert "taken are channels, width, blocks" in told
+    assert "taken are name, lr, betas, weight_decay, schedule, warmup, milestones" in told
+    assert any(line.startswith("taken are model, data, optimizer") for line in told)
+
+
 @pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "steps", "constant"])
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 def test_every_optimizer_and_schedule_trains(schedule: str, optimizer: str, folder: Path, tmp_path: Path) -> None:
@@ -194,6 +208,51 @@ def test_training_learns_and_leaves_a_model_and_a_log(folder: Path, tmp_path: Pa
     assert records[-1]["done"]
 
 
+def test_the_average_of_a_short_run_has_forgotten_the_beginning(folder: Path, tmp_path: Path) -> None:
+    parameters = [torch.zeros(1)]
+    update = warm_average(0.999)
+    for n in range(1, 30):
+        update(parameters, [torch.ones(1)], torch.tensor(n))
+    assert parameters[0].item() > 0.99  # 0.03 at a constant decay
+
+
+def test_the_average_of_a_long_run_has_the_decay_asked_for() -> None:
+    parameters = [torch.zeros(1)]
+    warm_average(0.9)(parameters, [torch.ones(1)], 10**6)
+    assert parameters[0].item() == pytest.approx(0.1)
+
+
+def test_a_run_tells_at_its_beginning_what_it_is_and_how_long_it_takes(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = TrainConfig.model_validate({**RUN, "steps": 14})
+    with caplog.at_level("INFO"):
+        train(config, folder, tmp_path / "run")
+    parameters = sum(parameter.numel() for parameter in ImplicitSR(config.model).parameters())
+    assert f"begun, 14 steps in all: {parameters:,} parameters, on cpu" in caplog.text
+    assert "5 images to train on, 1 held out, 0 broken and skipped" in caplog.text
+    lines = (tmp_path / "run" / "log.txt").read_text().splitlines()
+    assert sum("left" in line and "step      10  " in line and "loss" not in line for line in lines) == 1
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.2, "0 s"), (29, "29 s"), (119, "2 min"), (5530, "1 h 32 min")])
+def test_a_duration_is_told_as_people_say_it(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
+
+
+def test_held_out_images_too_small_for_a_pair_are_told(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairs = [[8, 16], [8, 22], [8, 64]]
+    validation = {"images": 2, "pairs": pairs, "every": 4}
+    train(TrainConfig.model_validate({**RUN, "steps": 1, "validation": validation}), folder, tmp_path / "run")
+    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [
+        "validation 8:22: 1 of 2 held-out images are smaller than 22 pixels, left out",
+        "validation 8:64: 2 of 2 held-out images are smaller than 64 pixels, the pair has no score",
+    ]
+
+
 def test_workers_do_not_change_the_samples(folder: Path, tmp_path: Path) -> None:
     for workers in (0, 1):
         config = TrainConfig.model_validate({**RUN, "steps": 4, "data": {**RUN["data"], "workers": workers}})
@@ -210,8 +269,58 @@ def test_a_run_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
 
 def test_another_configuration_does_not_resume(folder: Path, tmp_path: Path) -> None:
     train(TrainConfig.model_validate({**RUN, "steps": 1}), folder, tmp_path / "run")
-    with pytest.raises(CheckpointError, match="of another configuration"):
+    with pytest.raises(CheckpointError, match=r"of another configuration \(steps is 1, not 2\)"):
         train(TrainConfig.model_validate({**RUN, "steps": 2}), folder, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("change", ["removed", "added", "resized"])
+def test_other_images_resume_only_if_asked(change: str, folder: Path, tmp_path: Path) -> None:
+    config = TrainConfig.model_validate({**RUN, "steps": 1})
+    train(config, folder, tmp_path / "run")
+    if change == "removed":
+        (folder / "2.png").unlink()
+        told = r"\(1 missing: 2.png 40x40\)"
+    elif change == "added":
+        shutil.copy(folder / "2.png", folder / "9.png")
+        told = r"\(1 new: 9.png 40x40\)"
+    else:
+        Image.new("RGB", (41, 40)).save(folder / "2.png")
+        told = r"\(1 missing: 2.png 40x40; 1 new: 2.png 41x40\)"
+    with pytest.raises(CheckpointError, match=f"a run on other images {told}; give its images, or --new-data"):
+        train(config, folder, tmp_path / "run", resume=True)
+    train(config, folder, tmp_path / "run", resume=True, new_data=True)
+    train(config, folder, tmp_path / "run", resume=True)  # from now on they are the run's
+
+
+def test_a_data_folder_that_moved_resumes(folder: Path, tmp_path: Path) -> None:
+    config = TrainConfig.model_validate({**RUN, "steps": 1})
+    train(config, folder, tmp_path / "run")
+    train(config, folder.rename(tmp_path / "moved"), tmp_path / "run", resume=True)
+
+
+def test_a_checkpoint_that_knows_no_images_resumes_with_a_warning(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = TrainConfig.model_validate({**RUN, "steps": 1})
+    train(config, folder, tmp_path / "run")
+    state = read_state(tmp_path / "run")
+    del state["images"]
+    write_state(tmp_path / "run", state)
+    train(config, folder, tmp_path / "run", resume=True)
+    assert "does not say which images it is of" in caplog.text
+
+
+def test_a_finished_run_says_so_and_is_whole(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = TrainConfig.model_validate({**RUN, "steps": 2})
+    run = tmp_path / "run"
+    summary = train(config, folder, run)
+    model, log = (run / "model.safetensors").read_bytes(), (run / "log.jsonl").read_text()
+    (run / "model.safetensors").unlink()
+    with caplog.at_level("INFO"):
+        assert train(config, folder, run, resume=True) == summary
+    assert "already finished: 2 steps" in caplog.text
+    assert (run / "model.safetensors").read_bytes() == model
+    assert (run / "log.jsonl").read_text() == log
 
 
 def test_a_run_starts_from_a_model_given(folder: Path, tmp_path: Path) -> None:
@@ -225,13 +334,14 @@ def test_a_run_starts_from_a_model_given(folder: Path, tmp_path: Path) -> None:
 
 def test_a_run_does_not_start_from_a_model_of_another_configuration(folder: Path, tmp_path: Path) -> None:
     save_model(small_model(), tmp_path / "start.safetensors")
-    with pytest.raises(CheckpointError, match="of another configuration"):
+    with pytest.raises(CheckpointError, match=r"of another configuration: encoder\.features is 6, not 8; frequency\."):
         train(TrainConfig.model_validate(RUN), folder, tmp_path / "run", init=tmp_path / "start.safetensors")
 
 
 def test_there_must_be_something_to_resume(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has no last.ckpt"):
         train(TrainConfig.model_validate(RUN), folder, tmp_path / "run", resume=True)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -257,6 +367,7 @@ def test_an_interrupted_run_resumes_to_the_same_losses(signum: int, folder: Path
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed after step" in resumed.stderr
     assert losses(broken) == losses(whole)
+    assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 def losses_so_far(log: Path) -> list[str]:
@@ -271,3 +382,15 @@ def test_the_command_reports_broken_images(folder: Path, tmp_path: Path) -> None
     assert result.exit_code == 0, result.output
     assert "1 broken" in result.output
     assert "broken.png" in result.output
+
+
+def test_new_data_is_taken_only_with_resume(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump({**RUN, "steps": 1}))
+    arguments = ["train", str(path), "--data", str(folder), "-o", str(tmp_path / "run"), "--new-data"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "taken only with --resume" in result.output
+    assert CliRunner().invoke(app, arguments[:-1]).exit_code == 0
+    (folder / "0.png").unlink()
+    assert CliRunner().invoke(app, [*arguments, "--resume"]).exit_code == 0

@@ -231,6 +231,37 @@ def test_several_files_into_one_file_are_a_usage_error(upscale: Command) -> None
     assert "need a folder" in upscale.refusal("a.png", "b.png", "-o", "b.png", "--scale", "2")
 
 
+@pytest.mark.parametrize("inputs", [("a.png", "b.png"), ("in",)])
+def test_several_pictures_into_the_name_of_one_are_a_usage_error(upscale: Command, inputs: tuple[str, ...]) -> None:
+    for path in ("a.png", "b.png", "in/c.png"):
+        draw(path)
+    assert "named like a picture" in upscale.refusal(*inputs, "-o", "two.png", "--scale", "2")
+    assert not Path("two.png").exists()
+
+
+def test_a_folder_may_be_named_like_a_picture_where_a_slash_says_so(upscale: Command) -> None:
+    draw("in/a.png")
+    assert upscale("in", "-o", "out.png/", "--scale", "2").exit_code == 0
+    assert files() == ["in/a.png", "out.png/a.png"]
+
+
+@pytest.mark.parametrize(("options", "format_"), [((), "PNG"), (("--format", "jpg"), "JPEG")])
+def test_an_output_without_a_suffix_has_the_inputs_format_or_that_asked_for(
+    upscale: Command, options: tuple[str, ...], format_: str
+) -> None:
+    draw("a.png")
+    assert upscale("a.png", "-o", "b", "--scale", "2", *options).exit_code == 0
+    with Image.open("b") as image:
+        assert (image.format, image.size) == (format_, (12, 8))
+
+
+def test_a_gif_is_refused_by_its_name_and_what_is_taken(upscale: Command) -> None:
+    draw("a.gif")
+    result = upscale("a.gif", "-o", "b.png", "--scale", "2")
+    assert result.exit_code == 1
+    assert "a GIF, no picture of a known format (PNG, JPEG, WEBP, TIFF, BMP)" in result.stderr
+
+
 def test_an_unknown_output_suffix_is_a_usage_error(upscale: Command) -> None:
     draw("a.png")
     assert "names no format" in upscale.refusal("a.png", "-o", "b.gif", "--scale", "2")
@@ -278,6 +309,65 @@ def test_a_line_tells_output_sizes_and_seconds(upscale: Command) -> None:
     line = upscale("a.png", "-o", "b.png", "--scale", "2").stdout
     assert line.startswith("b.png  (6 x 4 -> 12 x 8, ")
     assert line.endswith(" s)\n")
+
+
+@pytest.mark.parametrize(("size", "told"), [("1024x1024", ["a.png: 6 x 4 -> 1024 x 1024 ..."]), ("9x9", [])])
+def test_a_picture_that_takes_long_is_announced(upscale: Command, size: str, told: list[str]) -> None:
+    draw("a.png")
+    assert upscale("a.png", "-o", "b.png", "--size", size).stderr.splitlines() == told
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_too_little_memory_names_the_output_size(
+    upscale: Command, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    draw("a.png")
+    monkeypatch.setattr("arasfsr.batch.upscale_raster", fail)
+    result = upscale("a.png", "-o", "b.png", "--scale", "3")
+    assert result.exit_code == 1
+    assert result.stderr == "arasfsr: a.png: not enough memory for an output of 18 x 12 pixels\n"
+
+
+def test_an_output_beyond_any_memory_is_named(upscale: Command) -> None:
+    draw("a.png")
+    result = upscale("a.png", "-o", "b.png", "--size", "2147483647x2147483647")
+    assert result.exit_code == 1
+    assert "not enough memory for an output of 2147483647 x 2147483647 pixels" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--width", "--height", "--long-side"])
+def test_a_side_below_1_is_a_usage_error(upscale: Command, option: str) -> None:
+    draw("a.png")
+    assert option in upscale.refusal("a.png", option, "0")
+
+
+def test_an_unknown_device_is_named_with_those_that_are_taken(upscale: Command) -> None:
+    draw("a.png")
+    said = upscale.refusal("a.png", "--scale", "2", "--device", "banana")
+    assert said.endswith("'banana'; taken are auto, cpu, cuda, cuda:1 ...")
+
+
+@pytest.mark.parametrize(
+    ("mode", "told", "becomes"), [("P", "a palette of colours", "RGB"), ("1", "black and white", "L")]
+)
+def test_a_picture_that_comes_back_in_another_mode_is_announced(
+    upscale: Command, mode: str, told: str, becomes: str
+) -> None:
+    draw("rgb.png")
+    Image.open("rgb.png").convert(mode).save("a.png")
+    assert f"a.png: {told}, becomes" in upscale("a.png", "-o", "b.png", "--scale", "2").stderr
+    with Image.open("b.png") as image:
+        assert image.mode == becomes
 
 
 def test_a_bad_file_is_named_and_the_others_go_on(upscale: Command) -> None:

@@ -9,11 +9,19 @@ import typer
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="IN.pth", help="A checkpoint of the public implementation.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN.pth", exists=True, dir_okay=False, help="A checkpoint of the authors' implementation."
+        ),
+    ],
     target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the size.")] = False,
 ) -> None:
-    """Convert a checkpoint to one .safetensors file with its configuration inside."""
+    """Convert a .pth checkpoint to .safetensors.
+
+    The file written holds its configuration too. Nothing in the file read is executed.
+    """
     import torch
 
     from arasfsr.checkpoint import load_model, save_model

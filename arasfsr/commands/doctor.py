@@ -31,7 +31,10 @@ ABSENT = "absent"
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Describe the installation and check every backend; the exit status is 1 if a check fails."""
+    """Describe the installation and check every backend.
+
+    Each check's error must stay below its bar; the exit status is 1 if one does not.
+    """
     checks = [check for device in _devices() for check in run_checks(torch.device(device))]
     ok = all(check.ok for check in checks)
     report = describe()
@@ -101,6 +104,7 @@ def _show(report: dict[str, Any], checks: list[Check], ok: bool) -> None:
     line("platform", report["platform"])
     for name, device in report["devices"].items():
         line(name, device)
+    line("busy machine", "where other programs compute too, set OMP_NUM_THREADS=1, or fewer threads than cores")
     line("bundled models", ", ".join(report["models"]) or "none")
     for name, reason in report["backends"].items():
         line(f"backend {name}", "available" if reason is None else f"not available: {reason}")

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from arasfsr.evaluate import Evaluation, Pair
+    from arasfsr.evaluate import Evaluation, Pair, PairResult
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -22,37 +22,49 @@ WHOLE_LINE = 10_000
 
 def evaluate(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Bundled models by name, .safetensors or .pth files.")
+        list[str], typer.Argument(metavar="MODEL", help="Bundled models by name, .safetensors or .pth files.")
     ],
     data: Annotated[
-        Path, typer.Option("--data", exists=True, file_okay=False, help="A folder of images of any sizes.")
+        Path,
+        typer.Option(
+            "--data", metavar="DIR", exists=True, file_okay=False, help="A folder of images, also of mixed sizes."
+        ),
     ],
     pairs: Annotated[
-        str, typer.Option("--pairs", help="Sides of input and output, in pixels: LR:HR[,LR:HR ...].")
+        str, typer.Option("--pairs", metavar="PAIRS", help="Sides of input and output, in pixels: LR:HR[,LR:HR ...].")
     ] = "64:256,32:256,64:211",
     protocol: Annotated[
-        str, typer.Option("--protocol", help="What is compared: arasfsr (the paper's luma), rgb or y-float.")
+        str,
+        typer.Option(
+            "--protocol", metavar="NAME", help="What is compared: arasfsr (the paper's luma), rgb or y-float."
+        ),
     ] = "arasfsr",
     degradation: Annotated[
-        str, typer.Option("--degradation", help="How inputs are made: bic, or nn65 (nearest, then JPEG).")
+        str,
+        typer.Option("--degradation", metavar="NAME", help="How inputs are made: bic, or nn65 (nearest, then JPEG)."),
     ] = "bic",
-    backend: Annotated[str, typer.Option("--backend", help="auto, or a backend that doctor lists.")] = "auto",
+    backend: Annotated[
+        str, typer.Option("--backend", metavar="NAME", help="auto, or a backend that doctor lists.")
+    ] = "auto",
     device: Annotated[
-        str, typer.Option("--device", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.")
+        str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.")
     ] = "auto",
     dtype: Annotated[
-        str | None, typer.Option("--dtype", help="Compute dtype of the decoder; by default float32.")
+        str | None, typer.Option("--dtype", metavar="NAME", help="The decoder's: float32, bfloat16 or float16.")
     ] = None,
     json: Annotated[
-        Path | None, typer.Option("--json", dir_okay=False, help="Write every image's scores to this file.")
+        Path | None,
+        typer.Option("--json", metavar="FILE", dir_okay=False, help="Write every image's scores to this file."),
     ] = None,
     markdown: Annotated[
-        Path | None, typer.Option("--markdown", dir_okay=False, help="Write the table to this file.")
+        Path | None,
+        typer.Option("--markdown", metavar="FILE", dir_okay=False, help="Write the table to this file."),
     ] = None,
 ) -> None:
-    """PSNR and SSIM of models, beside bicubic, on inputs made from a folder of images.
+    """Score models, beside bicubic, on a folder of images.
 
-    Exit status 1 if some images were broken and skipped.
+    PSNR and SSIM, on inputs made from the images. The exit status is 1 if some images were broken and skipped; the
+    table is there all the same.
     """
     from arasfsr.checkpoint import load_model
     from arasfsr.commands.options import choose_device, choose_dtype
@@ -70,8 +82,8 @@ def evaluate(
         _check_folder(path, option)
     place, compute = choose_device(device), choose_dtype(dtype) if dtype else None
     loaded = {name: load_model(name, place) for name in dict.fromkeys(models)}
-    with _progress() as progress:
-        evaluation = run(loaded, data, wanted, compared, degradation, backend, compute, progress)
+    with _progress() as (progress, tell):
+        evaluation = run(loaded, data, wanted, compared, degradation, backend, compute, progress, tell)
     typer.echo("\n".join(describe(evaluation)))
     _print_table(evaluation)
     if json is not None:
@@ -114,8 +126,9 @@ def _write(path: Path, text: str) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, where that is a terminal; it goes when it is done."""
+def _progress() -> Iterator[tuple[Callable[[int, int], None], Callable[[PairResult], None] | None]]:
+    """What is told of pictures and of pairs done: a bar on standard error, where that is a terminal, which goes when
+    it is done; else a line for each pair."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -123,7 +136,16 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("scoring", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield (
+            lambda done, total: bar.update(task, completed=done, total=total),
+            None if console.is_terminal else _print_pair,
+        )
+
+
+def _print_pair(result: PairResult) -> None:
+    from arasfsr.evaluate import pair_line
+
+    typer.echo(pair_line(result), err=True)
 
 
 def _print_table(evaluation: Evaluation) -> None:

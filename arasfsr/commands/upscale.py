@@ -13,52 +13,75 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from arasfsr.batch import Record
+    from arasfsr.batch import Begin, Record
 
 LARGEST_SIDE = 2**31 - 1
 
+LONG_PIXELS = 1 << 20
+"""Pixels of an output from which a picture takes seconds, and is announced."""
+
 
 def upscale(
-    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Pictures, or folders of them.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN", help="Pictures, or folders of them.")],
     output: Annotated[
         str | None,
         typer.Option(
             "--output",
             "-o",
             metavar="OUT",
-            help="A file, or a folder that mirrors IN; by default NAME_x3.7.SUFFIX beside IN.",
+            help="A file, or a folder that mirrors IN (one that exists or ends in /); by default NAME_x3.7.SUFFIX "
+            "beside IN.",
         ),
     ] = None,
-    scale: Annotated[float | None, typer.Option("--scale", help="Factor for both sides, any number above 0.")] = None,
-    size: Annotated[str | None, typer.Option("--size", metavar="WxH", help="Width and height in pixels.")] = None,
+    scale: Annotated[
+        float | None, typer.Option("--scale", metavar="S", help="Factor for both sides, any number above 0.")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size", metavar="WxH", help="Exactly so many pixels, stretched where the aspect ratio is another."
+        ),
+    ] = None,
     width: Annotated[
-        int | None, typer.Option("--width", min=1, max=LARGEST_SIDE, help="Keeps the aspect ratio.")
+        int | None, typer.Option("--width", metavar="N", help="Width in pixels; the aspect ratio is kept.")
     ] = None,
     height: Annotated[
-        int | None, typer.Option("--height", min=1, max=LARGEST_SIDE, help="Keeps the aspect ratio.")
+        int | None, typer.Option("--height", metavar="N", help="Height in pixels; the aspect ratio is kept.")
     ] = None,
     long_side: Annotated[
-        int | None, typer.Option("--long-side", min=1, max=LARGEST_SIDE, help="The longer of width and height.")
+        int | None,
+        typer.Option("--long-side", metavar="N", help="The longer side in pixels; the aspect ratio is kept."),
     ] = None,
     model: Annotated[
         str, typer.Option("--model", metavar="NAME|FILE", help="A bundled model, a .safetensors or a .pth file.")
     ] = "tiny",
     format_: Annotated[
-        str | None, typer.Option("--format", help="png, jpg, webp, tif or bmp; by default that of IN or of OUT.")
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="png, jpg, webp, tif or bmp; by default OUT's by its suffix, or else IN's.",
+        ),
     ] = None,
-    backend: Annotated[str, typer.Option("--backend", help="auto, reference, tiled, triton or cuda.")] = "auto",
-    device: Annotated[
-        str, typer.Option("--device", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.")
+    backend: Annotated[
+        str, typer.Option("--backend", metavar="NAME", help="auto, reference, tiled, triton or cuda.")
     ] = "auto",
-    dtype: Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")] = "float32",
+    device: Annotated[
+        str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.")
+    ] = "auto",
+    dtype: Annotated[
+        str, typer.Option("--dtype", metavar="NAME", help="The decoder's: float32, bfloat16 or float16.")
+    ] = "float32",
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that are there.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="One JSON record a picture on standard output.")] = False,
 ) -> None:
-    """Upscale pictures by --scale, or to --size, --width, --height or --long-side; just one of them is given.
+    """Upscale pictures, and folders of them.
+
+    The size is given by just one of --scale, --size, --width, --height and --long-side.
 
     PNG, JPEG, WebP, TIFF and BMP, 8 or 16 bits a channel, folders recursively. ICC profile and DPI are kept, EXIF
-    rotation is applied. A picture that fails is named on standard error and the others go on; the exit status is
-    then 1.
+    rotation is applied; CMYK and palettes become RGB, black and white becomes grayscale. A picture that fails is
+    named on standard error and the others go on; the exit status is then 1.
     """
     given = {"--scale": scale, "--size": size, "--width": width, "--height": height, "--long-side": long_side}
     chosen = [name for name, value in given.items() if value is not None]
@@ -69,6 +92,8 @@ def upscale(
     from arasfsr.checkpoint import load_model
     from arasfsr.commands.options import choose_device, choose_dtype
 
+    for name, side in (("--width", width), ("--height", height), ("--long-side", long_side)):
+        _check_side(side, name)
     rule = SizeRule(_checked_scale(scale), _parse_size(size), width, height, long_side)
     try:
         jobs = plan_jobs(inputs, output, rule.label, _parse_format(format_))
@@ -78,12 +103,17 @@ def upscale(
     compute = choose_dtype(dtype)
     upscaler = Upscaler(load_model(model, choose_device(device)), rule, backend, compute, skip_existing)
     failed = False
-    with _progress(len(jobs)) as advance:
-        for record in upscaler.run(jobs, advance):
+    with _progress(len(jobs)) as (advance, begin):
+        for record in upscaler.run(jobs, advance, begin):
             _report(record, json_)
             failed = failed or record.status == "failed"
     if failed:
         raise typer.Exit(1)
+
+
+def _check_side(side: int | None, option: str) -> None:
+    if side is not None and not 1 <= side <= LARGEST_SIDE:
+        raise typer.BadParameter(f"{side}; taken is a number of pixels, 1 to {LARGEST_SIDE}", param_hint=option)
 
 
 def _checked_scale(scale: float | None) -> float | None:
@@ -138,17 +168,25 @@ def _report(record: Record, as_json: bool) -> None:
         typer.echo(f"arasfsr: {record.error}", err=True)
 
 
+def _announce(source: Path, before: tuple[int, int], after: tuple[int, int]) -> None:
+    """A line for a picture that takes long, before it does; sizes are (height, width)."""
+    if after[0] * after[1] >= LONG_PIXELS:
+        typer.echo(f"{source}: {before[1]} x {before[0]} -> {after[1]} x {after[0]} ...", err=True)
+
+
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[float], None] | None]:
-    """A bar over pictures and parts of them on standard error, where that is a terminal."""
+def _progress(total: int) -> Iterator[tuple[Callable[[float], None] | None, Begin | None]]:
+    """What is told of parts done and of pictures begun: a bar over pictures and parts of them on standard error,
+    where that is a terminal; else a line for each picture that takes long."""
     if not sys.stderr.isatty():
-        yield None
+        yield None, _announce
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
     bar = Progress(
         BarColumn(),
+        TaskProgressColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
@@ -157,7 +195,7 @@ def _progress(total: int) -> Iterator[Callable[[float], None] | None]:
     )
     with bar, _logging_above_the_bar():
         task = bar.add_task("", total=total)
-        yield lambda part: bar.advance(task, part)
+        yield lambda part: bar.advance(task, part), None
 
 
 @contextmanager

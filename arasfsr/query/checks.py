@@ -10,6 +10,9 @@ from arasfsr.query.call import COMPUTE_DTYPES
 
 COORDINATE_DTYPES = (torch.float32, torch.float64)
 
+NAMED_DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in COMPUTE_DTYPES}
+"""Compute dtypes by name, which are taken in their place."""
+
 
 def check_image(inp: Tensor) -> None:
     """`inp` must be a floating-point (B, 3, h, w) with h, w >= 1."""
@@ -53,6 +56,8 @@ def check_coord_cell(coord: Tensor, cell: Tensor, features: Tensor) -> tuple[Ten
 
 def check_size(size: tuple[int, int], name: str = "size") -> tuple[int, int]:
     """An output size (height, width), whole numbers of at least 1."""
+    if not isinstance(size, tuple | list):
+        raise TypeError(f"{name} is {size!r}; taken is (height, width), whole numbers of at least 1")
     if len(size) != 2 or any(not isinstance(side, int) or isinstance(side, bool) or side < 1 for side in size):
         raise ValueError(f"{name}={size!r}; taken is (height, width), whole numbers of at least 1")
     return size[0], size[1]
@@ -62,6 +67,8 @@ def check_region(region: tuple[int, int, int, int] | None, size: tuple[int, int]
     """A region (top, left, bottom, right) inside `size`; None is all of it. An empty one is taken."""
     if region is None:
         return 0, 0, *size
+    if not isinstance(region, tuple | list) or len(region) != 4:
+        raise ValueError(f"region={region!r}; taken is (top, left, bottom, right)")
     top, left, bottom, right = region
     if not (0 <= top <= bottom <= size[0] and 0 <= left <= right <= size[1]):
         raise ValueError(
@@ -71,12 +78,13 @@ def check_region(region: tuple[int, int, int, int] | None, size: tuple[int, int]
     return top, left, bottom, right
 
 
-def compute_dtype(dtype: torch.dtype | None, features: Tensor) -> torch.dtype:
-    """The decoder's compute dtype: as asked, else autocast's where it is on, else the features'."""
+def compute_dtype(dtype: torch.dtype | str | None, features: Tensor) -> torch.dtype:
+    """The decoder's compute dtype: as asked, itself or its name, else autocast's where it is on, else the features'."""
     if dtype is None:
         device = features.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
-    if dtype not in COMPUTE_DTYPES:
-        taken = ", ".join(str(known).removeprefix("torch.") for known in COMPUTE_DTYPES)
-        raise ValueError(f"dtype={dtype}; taken are {taken}")
-    return dtype
+    found = NAMED_DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if found not in COMPUTE_DTYPES:
+        given = repr(dtype) if isinstance(dtype, str) else dtype
+        raise ValueError(f"dtype={given}; taken are {', '.join(NAMED_DTYPES)}")
+    return found

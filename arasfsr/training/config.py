@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from arasfsr.config import ModelConfig
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class _Section(BaseModel):
@@ -84,6 +89,8 @@ class TrainConfig(_Section):
     steps: int = Field(10_000, ge=1)
     batch: int = Field(16, ge=1)
     ema: float = Field(0.999, ge=0, lt=1)
+    """Decay of the moving average, once it is warm: after n steps it is min(ema, (1 + n) / (10 + n)), so that the
+    average forgets the model's beginnings in short runs too."""
     seed: int = Field(0, ge=0)
     log_every: int = Field(50, ge=1)
     checkpoint_every: int = Field(500, ge=1)
@@ -103,8 +110,32 @@ def load_config(path: Path) -> TrainConfig:
     try:
         return TrainConfig.model_validate(content)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, entry['loc'])) or 'the file'}: {entry['msg']} (given: {entry['input']!r})"
-            for entry in error.errors()
-        )
-        raise ValueError(f"{path}: {wrong}") from error
+        raise ValueError(f"{path}: {'; '.join(map(_problem, error.errors()))}") from error
+
+
+def _problem(entry: ErrorDetails) -> str:
+    name = ".".join(map(str, entry["loc"])) or "the file"
+    if entry["type"] == "extra_forbidden":
+        return f"{name}: no such entry; taken are {', '.join(_entries(entry['loc'][:-1]))}"
+    return f"{name}: {entry['msg']} (given: {entry['input']!r})"
+
+
+def _entries(location: Sequence[int | str]) -> list[str]:
+    """Names of the entries that a section of the configuration takes."""
+    section: type[BaseModel] = TrainConfig
+    for name in location:
+        annotation = section.model_fields[str(name)].annotation
+        candidates = get_args(annotation) or (annotation,)  # one section, or that section and None
+        section = next(kind for kind in candidates if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return list(section.model_fields)
+
+
+def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
+    """The entries in which two configurations, dumped, differ: "steps is 100, not 200"."""
+    if found == wanted:
+        return []
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        prefix = f"{name}." if name else ""
+        keys = dict.fromkeys((*wanted, *found))
+        return [line for key in keys for line in differences(found.get(key), wanted.get(key), f"{prefix}{key}")]
+    return [f"{name} is {json.dumps(found)}, not {json.dumps(wanted)}"]

@@ -88,6 +88,11 @@ def hold_out(images: Sequence[Photograph], count: int) -> tuple[list[Photograph]
     return train, [image for i, image in enumerate(images) if i in chosen]
 
 
+def listing(images: Sequence[Photograph], folder: Path) -> list[str]:
+    """What a run remembers of its images: "below/face.png 178x218" for each, in order, wherever the folder lies."""
+    return [f"{path.relative_to(folder).as_posix()} {image.width}x{image.height}" for path, image in images]
+
+
 class Sample(NamedTuple):
     """One training sample, or a batch of them with a leading axis."""
 

@@ -51,7 +51,8 @@ class Log:
         if path.is_file():
             for line in path.read_text().splitlines():
                 try:
-                    if json.loads(line)["step"] <= step:
+                    record = json.loads(line)
+                    if record["step"] <= step and not record.get("done"):  # a run's last line, which comes anew
                         kept.append(line)
                 except (json.JSONDecodeError, KeyError, TypeError):
                     continue  # the line that a kill cut short
