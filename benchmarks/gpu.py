@@ -25,6 +25,11 @@ SELF_CHECK = (
 )
 """Every backend on small models: little enough for a sanitizer."""
 
+GPU_TESTS = ["tests/test_golden.py", "tests/test_fused.py"]
+"""By name: collecting the others would ask for packages that such a machine may lack."""
+if importlib.util.find_spec("hypothesis"):
+    GPU_TESTS.append("tests/test_fused_shapes.py")
+
 NO_TESTS = 5
 """pytest's exit status where no test was selected."""
 
@@ -58,7 +63,7 @@ def steps() -> list[Step]:
     sanitizer = shutil.which("compute-sanitizer")
     return [
         Step("build", (sys.executable, "setup.py", "build_ext", "--inplace"), 0.5, no_build),
-        Step("tests", (sys.executable, "-m", "pytest", "-m", "gpu", "tests"), 0.4, no_pytest),
+        Step("tests", (sys.executable, "-m", "pytest", "-m", "gpu", *GPU_TESTS), 0.4, no_pytest),
         Step(
             "sanitizer",
             (sanitizer or "compute-sanitizer", "--error-exitcode", "1", sys.executable, "-c", SELF_CHECK),

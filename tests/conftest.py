@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,9 @@ import torch
 from torch import Tensor
 
 from arasfsr import DecoderConfig, EncoderConfig, FrequencyConfig, ImplicitSR, ModelConfig
+from arasfsr.model import Encoding
+from arasfsr.query import BACKENDS
+from arasfsr.selfcheck import keep_signal
 
 _SHARED = Path(__file__).parents[2] / "shared" / "golden"
 GOLDEN = _SHARED if _SHARED.is_dir() else Path(__file__).parent / "golden"
@@ -16,6 +21,12 @@ GOLDEN = _SHARED if _SHARED.is_dir() else Path(__file__).parent / "golden"
 
 GOLDEN_NAMES = sorted(path.stem for path in GOLDEN.glob("*.pth") if path.stem.split("-")[0] not in ("lte", "diinn"))
 """The golden cases of this version's models: asfsr* and liif."""
+
+FUSED = [name for name in ("triton", "cuda") if BACKENDS[name].reason(None) is None]
+"""The fused backends that run here, on a CUDA device or in Triton's interpreter. Where there are none,
+test_interpreter.py runs their tests in a process of their own, under the interpreter."""
+
+collect_ignore = ["test_interpreter.py"] if FUSED else ["test_fused.py", "test_fused_shapes.py"]
 
 SMALL = {
     "arasfsr": ModelConfig(
@@ -71,3 +82,72 @@ def model(request: pytest.FixtureRequest) -> ImplicitSR:
 def backend(request: pytest.FixtureRequest) -> str:
     """Each backend that runs without a GPU."""
     return str(request.param)
+
+
+@pytest.fixture(params=["reference", "tiled", *(pytest.param(name, marks=pytest.mark.gpu) for name in FUSED)])
+def any_backend(request: pytest.FixtureRequest) -> str:
+    """Each backend that runs here, the fused ones too."""
+    return str(request.param)
+
+
+def device_of(backend: str) -> torch.device:
+    """Where a backend's tests run."""
+    return torch.device("cuda" if backend in FUSED and torch.cuda.is_available() else "cpu")
+
+
+def random_queries(batch: int, queries: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Coordinates and a cell for each query."""
+    return torch.rand(batch, queries, 2, dtype=dtype) * 2 - 1, torch.rand(batch, queries, 2, dtype=dtype) * 0.1
+
+
+def gradients(model: ImplicitSR, inp: Tensor, coord: Tensor, cell: Tensor, **options: object) -> list[Tensor]:
+    """Gradients of a weighted sum of the output to image, coordinates, cells and every parameter."""
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in (inp, coord, cell)]
+    out = model(*leaves, **options)
+    weight = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)
+    leaves += [parameter for name, parameter in model.named_parameters() if "frequency" not in name]
+    return list(torch.autograd.grad((out * weight).sum(), leaves))
+
+
+@contextlib.contextmanager
+def poisoned_memory() -> Iterator[None]:
+    """Every torch.empty is full of NaN, so that an element nobody wrote shows."""
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def mean_error(found: list[Tensor], truth: list[Tensor]) -> float:
+    """Root mean square over the parameters of each one's relative RMS error, so that all count alike."""
+    errors = torch.tensor([relative_rms(ours, exact) for ours, exact in zip(found, truth, strict=True)])
+    return errors.square().mean().sqrt().item()
+
+
+def fused_model(
+    width: int = 48, layers: int = 3, modulated: bool = True, skip: bool = True, seed: int = 0
+) -> ImplicitSR:
+    """A model with a small encoder whose decoder keeps its signal."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = ModelConfig(
+            encoder=EncoderConfig(blocks=1, features=6),
+            frequency=FrequencyConfig(channels=3, width=4, blocks=1) if seed % 2 else None,
+            decoder=DecoderConfig(width=width, layers=layers, modulated=modulated),
+            skip=skip,
+        )
+        model = ImplicitSR(config).eval()
+        keep_signal(model.decoder)
+    return model
+
+
+def without_skip(encoding: Encoding) -> Encoding:
+    """The skip hides errors."""
+    return Encoding(encoding.features, None, encoding.weights)
+
+
+def fused_arguments(fused: str, batch: int = 2, queries: int = 70, lr: tuple[int, int] = (5, 7)) -> tuple[Tensor, ...]:
+    device = device_of(fused)
+    return tuple(part.to(device) for part in (torch.rand(batch, 3, *lr) * 2 - 1, *random_queries(batch, queries)))

@@ -1,4 +1,4 @@
-"""Both backends reproduce what the authors' implementation computes, through the loader of its checkpoints."""
+"""Every backend reproduces what the authors' implementation computes, through the loader of its checkpoints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, GOLDEN_NAMES, relative_rms
+from conftest import GOLDEN, GOLDEN_NAMES, device_of, relative_rms
 from tolerances import GOLDEN_GRADIENT, GOLDEN_OUTPUT
 from torch import Tensor
 
@@ -25,6 +25,12 @@ def case(request: pytest.FixtureRequest) -> Case:
     return load_model(GOLDEN / f"{request.param}.pth"), {key: torch.from_numpy(arrays[key]) for key in arrays}
 
 
+def on(device: torch.device, case: Case) -> Case:
+    """The case on a device."""
+    model, golden = case
+    return model.to(device), {key: value.to(device) for key, value in golden.items()}
+
+
 def own_output(model: ImplicitSR, golden: dict[str, Tensor], prediction: Tensor, coord: Tensor) -> Tensor:
     """The decoder's own part of a prediction: the skip hides errors."""
     return prediction - bilinear_skip(golden["inp"], coord) if model.config.skip else prediction
@@ -40,30 +46,30 @@ def test_features(case: Case) -> None:
         assert relative_rms(model.encode(golden["inp"]).features, golden["feat"]) <= GOLDEN_OUTPUT
 
 
-def test_random_queries(case: Case, backend: str) -> None:
-    model, golden = case
+def test_random_queries(case: Case, any_backend: str) -> None:
+    model, golden = on(device_of(any_backend), case)
     coord = golden["coord"]
     with torch.no_grad():
-        found = model(golden["inp"], coord, golden["cell"], backend=backend)
+        found = model(golden["inp"], coord, golden["cell"], backend=any_backend)
     truth = own_output(model, golden, golden["pred"], coord)
     assert relative_rms(own_output(model, golden, found, coord), truth) <= GOLDEN_OUTPUT
 
 
-def test_whole_grid(case: Case, backend: str) -> None:
-    model, golden = case
+def test_whole_grid(case: Case, any_backend: str) -> None:
+    model, golden = on(device_of(any_backend), case)
     height, width = golden["grid_hw"].tolist()
     with torch.no_grad():
-        found = model.encode(golden["inp"]).render((height, width), backend=backend)
-    coord = make_coord((height, width)).unsqueeze(0)
+        found = model.encode(golden["inp"]).render((height, width), backend=any_backend)
+    coord = make_coord((height, width), found.device).unsqueeze(0)
     truth = own_output(model, golden, golden["grid_pred"], coord)
     flat = found.permute(0, 2, 3, 1).reshape(2, -1, 3)
     assert relative_rms(own_output(model, golden, flat, coord), truth) <= GOLDEN_OUTPUT
 
 
-def test_every_gradient(case: Case, backend: str) -> None:
-    model, golden = case
+def test_every_gradient(case: Case, any_backend: str) -> None:
+    model, golden = on(device_of(any_backend), case)
     inp = golden["inp"].requires_grad_()
-    model(inp, golden["coord"], golden["cell"], backend=backend).backward(golden["upstream"])
+    model(inp, golden["coord"], golden["cell"], backend=any_backend).backward(golden["upstream"])
     public = {key.removeprefix("grad/"): value for key, value in golden.items() if key.startswith("grad/")}
     wanted = rename_parameters(public)
     parameters = dict(model.named_parameters())

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 import pytest
 import torch
-from conftest import SMALL, relative_rms, small_model
+from conftest import SMALL, gradients, mean_error, poisoned_memory, random_queries, relative_rms, small_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import COSINE, FLOAT32_OUTPUT, FLOAT64, SAME_DTYPE_FACTOR
@@ -18,31 +15,6 @@ from arasfsr.coords import make_cell, make_coord
 from arasfsr.query import skip, tiling
 
 HALF_DTYPES = (torch.bfloat16, torch.float16)
-
-
-def random_queries(batch: int, queries: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    """Coordinates and a cell for each query."""
-    return torch.rand(batch, queries, 2, dtype=dtype) * 2 - 1, torch.rand(batch, queries, 2, dtype=dtype) * 0.1
-
-
-def gradients(model: ImplicitSR, inp: Tensor, coord: Tensor, cell: Tensor, **options: object) -> list[Tensor]:
-    """Gradients of a weighted sum of the output to image, coordinates, cells and every parameter."""
-    leaves = [tensor.detach().clone().requires_grad_() for tensor in (inp, coord, cell)]
-    out = model(*leaves, **options)
-    weight = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)
-    leaves += [parameter for name, parameter in model.named_parameters() if "frequency" not in name]
-    return list(torch.autograd.grad((out * weight).sum(), leaves))
-
-
-@contextlib.contextmanager
-def poisoned_memory() -> Iterator[None]:
-    """Every torch.empty is full of NaN, so that an element nobody wrote shows."""
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = True
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(False)
 
 
 # --- the same function -------------------------------------------------------------------------------------------
@@ -173,12 +145,6 @@ def test_half_precision_errs_no_more_than_twice_plain_torch(
         relative_rms(bare.query(coord, cell, backend=name, dtype=dtype), truth) for name in ("tiled", "reference")
     )
     assert error <= SAME_DTYPE_FACTOR * plain
-
-
-def mean_error(found: list[Tensor], truth: list[Tensor]) -> float:
-    """Root mean square over the parameters of each one's relative RMS error, so that all count alike."""
-    errors = torch.tensor([relative_rms(ours, exact) for ours, exact in zip(found, truth, strict=True)])
-    return errors.square().mean().sqrt().item()
 
 
 def wide_case() -> tuple[ImplicitSR, tuple[Tensor, Tensor, Tensor]]:

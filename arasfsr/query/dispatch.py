@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from arasfsr.errors import BackendUnavailable
-from arasfsr.query import reference, tiled
+from arasfsr.query import reference, tiled, triton
 from arasfsr.query.call import QueryCall
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def _missing(kind: str) -> Backend:
 BACKENDS = {
     "reference": Backend(reference.run, _always, ""),
     "tiled": Backend(tiled.run, _always, ""),
-    "triton": _missing("Triton"),
+    "triton": Backend(triton.run, triton.reason, triton.REMEDY),
     "cuda": _missing("CUDA"),
 }
 """Every backend, by name."""

@@ -162,7 +162,7 @@ def _as_given(found: Gradients, given: Arguments) -> list[Tensor]:
     def like(gradient: Tensor | None, argument: Tensor | None) -> Tensor:
         if gradient is None or argument is None:
             return given.latent.new_empty(0)
-        return gradient.view(argument.shape).to(argument.dtype)
+        return gradient.reshape(argument.shape).to(argument.dtype)
 
     return [
         like(found.latent, given.latent),

@@ -15,28 +15,49 @@ if TYPE_CHECKING:
 SKIP_CHUNK = 1 << 16
 """Queries an image for which the skip is sampled at a time."""
 
-_BILINEAR, _BORDER = 0, 1  # how aten's grid_sampler numbers the modes
-
-
-def _as_grid(coord: Tensor, batch: int) -> Tensor:
-    """(1 or B, Q, 2) as (y, x) to grid_sample's (B, 1, Q, 2) as (x, y)."""
-    return coord.flip(-1).unsqueeze(1).expand(batch, 1, coord.shape[1], 2)
-
 
 def bilinear_skip(image: Tensor, coord: Tensor) -> Tensor:
     """The image (B, 3, h, w) at coord (1 or B, Q, 2): (B, Q, 3)."""
-    grid = _as_grid(coord, image.shape[0])
+    grid = coord.flip(-1).unsqueeze(1).expand(image.shape[0], 1, coord.shape[1], 2)  # grid_sample takes (x, y)
     sampled = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return sampled[:, :, 0, :].transpose(1, 2)
 
 
-def bilinear_skip_backward(grad: Tensor, image: Tensor, coord: Tensor, need_image: bool) -> tuple[Tensor, Tensor]:
-    """Gradients to image (empty unless needed) and coord of `bilinear_skip`, from grad (B, Q, 3)."""
-    grid = _as_grid(coord, image.shape[0])
-    grad_image, grad_grid = torch.ops.aten.grid_sampler_2d_backward(
-        grad.transpose(1, 2).unsqueeze(2), image, grid, _BILINEAR, _BORDER, False, [need_image, True]
-    )
-    grad_coord = grad_grid[:, 0].flip(-1)
+def _between(x: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of coordinates among n pixels: the pixel below and the next, the share of the way between, its slope in x."""
+    place = ((x + 1) * n - 1) / 2
+    slope = ((place > 0) & (place < n - 1)).to(x.dtype) * (n / 2)  # beyond the border nothing changes
+    place = place.clamp(0, n - 1)
+    below = place.floor()
+    index = below.to(torch.int64)
+    return index, (index + 1).clamp(max=n - 1), place - below, slope
+
+
+def bilinear_skip_backward(
+    grad: Tensor, image: Tensor, coord: Tensor, need_image: bool
+) -> tuple[Tensor | None, Tensor]:
+    """Gradients to image (None unless needed) and coord of `bilinear_skip`, from grad (B, Q, 3).
+
+    By hand: on CUDA devices grid_sample's own backward is never deterministic, index_add_ is when it is asked for.
+    """
+    batch, _, h, w = image.shape
+    top, bottom, down, slope_y = _between(coord[..., 0], h)
+    left, right, along, slope_x = _between(coord[..., 1], w)
+    pixels = image.permute(0, 2, 3, 1).reshape(-1, 3)
+    first = torch.arange(batch, device=image.device).view(-1, 1) * (h * w)
+    grad_pixels = torch.zeros_like(pixels) if need_image else None
+    grad_y = grad_x = torch.zeros_like(grad[..., 0])
+    for row, share_y, sign_y in ((top, 1 - down, -1), (bottom, down, 1)):
+        for column, share_x, sign_x in ((left, 1 - along, -1), (right, along, 1)):
+            index = row * w + column + first
+            product = (pixels[index] * grad).sum(-1)
+            grad_y = grad_y + product * share_x * sign_y
+            grad_x = grad_x + product * share_y * sign_x
+            if grad_pixels is not None:
+                part = grad * (share_y * share_x).unsqueeze(-1)
+                grad_pixels.index_add_(0, index.reshape(-1), part.reshape(-1, 3))
+    grad_coord = torch.stack((grad_y * slope_y, grad_x * slope_x), dim=-1)
+    grad_image = None if grad_pixels is None else grad_pixels.view(batch, h, w, 3).permute(0, 3, 1, 2)
     return grad_image, grad_coord if coord.shape[0] > 1 else grad_coord.sum(0, keepdim=True)
 
 
@@ -69,7 +90,7 @@ def skip_gradients(grad: Tensor, given: Arguments, need: Need) -> tuple[Tensor |
     parts = []
     for first, last, coord in _chunks(given):
         part_image, part_coord = bilinear_skip_backward(grad[:, first:last], image, coord, need.image)
-        if grad_image is not None:
+        if grad_image is not None and part_image is not None:
             grad_image += part_image
         if need.coord:
             parts.append(part_coord)

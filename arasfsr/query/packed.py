@@ -1,0 +1,72 @@
+"""The decoder's parameters as the fused kernels read them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from arasfsr.decoder import DecoderWeights
+
+ENCODING_ROWS = 64
+"""Length of the Fourier encoding in the kernels, zero beyond its 42 numbers."""
+
+
+class Packed(NamedTuple):
+    """The layers after the first, as the kernels read them: padded to NP, halves apart."""
+
+    content_weight: Tensor
+    """(L - 1, 2 or 1, NP, NP) as (output, input): of f, and with modulation of f * s."""
+    content_bias: Tensor
+    """(L - 1, NP) float32."""
+    encoding_weight: Tensor | None
+    """(NP, 64)."""
+    modulator_weight: Tensor | None
+    """(L - 1, NP, NP)."""
+    modulator_bias: Tensor | None
+    """(L, NP) float32."""
+    output_weight: Tensor
+    """(3, NP) float32."""
+    output_bias: Tensor
+    """(3,) float32."""
+
+    @classmethod
+    def of(cls, weights: DecoderWeights, width: int) -> Packed:
+        """Pad and stack the parameters, which are in the compute dtype."""
+        n = weights.output[0].shape[1]
+        pad = width - n
+
+        def square(weight: Tensor) -> Tensor:
+            halves = weight.view(n, -1, n).transpose(0, 1)
+            return F.pad(halves, (0, pad, 0, pad))
+
+        def stack(biases: list[Tensor]) -> Tensor:
+            return F.pad(torch.stack(biases).float(), (0, pad)) if biases else weights.output[0].new_empty(0)
+
+        content = [square(weight) for weight, _ in weights.content]
+        modulator = [square(weight)[0] for weight, _ in weights.modulator[1:]]
+        none = weights.output[0].new_empty(0)
+        first = None
+        if weights.modulated:
+            first = weights.modulator[0][0]
+            first = F.pad(first, (0, ENCODING_ROWS - first.shape[1], 0, pad))
+        return cls(
+            content_weight=torch.stack(content) if content else none,
+            content_bias=stack([bias for _, bias in weights.content]),
+            encoding_weight=first,
+            modulator_weight=(torch.stack(modulator) if modulator else none) if weights.modulated else None,
+            modulator_bias=stack([bias for _, bias in weights.modulator]) if weights.modulated else None,
+            output_weight=F.pad(weights.output[0].float(), (0, pad)).contiguous(),
+            output_bias=weights.output[1].float(),
+        )
+
+
+def unpacked(content: Tensor, modulator: list[Tensor], output: Tensor, n: int) -> list[Tensor]:
+    """Gradients of the weights alone in the order and shapes of `DecoderWeights.after_first`, without their padding.
+
+    `content` is (L - 1, 2 or 1, NP, NP), `modulator` the coordinate branch's matrices, `output` (3, NP).
+    """
+    found = [halves[:, :n, :n].transpose(0, 1).reshape(n, -1) for halves in content]
+    return [*found, *(weight[:n, : 42 if i == 0 else n] for i, weight in enumerate(modulator)), output[:, :n]]

@@ -1,0 +1,84 @@
+"""Backend `triton`: fused kernels, forward and backward; here is what it takes, and nothing that needs Triton."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+import torch
+from torch import Tensor
+
+from arasfsr.query.call import QueryCall
+
+REMEDY = 'use backend="auto" or backend="tiled"'
+
+LEAST_CAPABILITY = (8, 0)
+"""Compute capability of the first GPUs with matrix units for bfloat16."""
+
+WIDTHS = (16, 256)
+"""Narrowest and widest decoder."""
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+CELLS = 1 << 31
+"""LR pixels an image may not reach: cells are counted in 32 bits."""
+
+
+def interpreted() -> bool:
+    """Whether Triton runs kernels on the CPU, for tests."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+@functools.cache
+def _load_error() -> str | None:
+    """Why the kernels cannot be loaded; after None their operator is registered."""
+    try:
+        import arasfsr.query.triton_operator  # noqa: F401
+    except ImportError as error:
+        return f"Triton does not load ({type(error).__name__}: {error}); pip install triton"
+    return None
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _machine_reason() -> str | None:
+    if not interpreted() and not torch.cuda.is_available():
+        return "no CUDA device"
+    return _load_error()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _device_reason(index: int) -> str | None:
+    if torch.version.hip is None and torch.cuda.get_device_capability(index) < LEAST_CAPABILITY:
+        found, least = (".".join(map(str, c)) for c in (torch.cuda.get_device_capability(index), LEAST_CAPABILITY))
+        return f"device {index} has compute capability {found}, it needs {least}"
+    return None
+
+
+def reason(call: QueryCall | None) -> str | None:
+    """Why the kernels cannot serve a call, or, given None, any on this machine."""
+    machine: str | None = _machine_reason()
+    if machine is not None or call is None:
+        return machine
+    device = call.features.device
+    if device.type == "cuda":
+        unfit: str | None = _device_reason(device.index or 0)
+        if unfit is not None:
+            return unfit
+    elif not interpreted():
+        return f"the features are on device {device}, it needs a CUDA device"
+    if call.dtype not in DTYPES:
+        return f"dtype={call.dtype}, it takes {', '.join(map(str, DTYPES))}"
+    width = call.weights.output[0].shape[1]
+    if not WIDTHS[0] <= width <= WIDTHS[1]:
+        return f"a decoder of width {width}, it takes {WIDTHS[0]} to {WIDTHS[1]}"
+    h, w = call.features.shape[2:]
+    if h * w >= CELLS:
+        return f"features of {h} x {w}, it takes fewer than {CELLS} pixels"
+    return None
+
+
+def run(call: QueryCall) -> Tensor:
+    """Decode the call's queries: (B, Q, 3)."""
+    from arasfsr.query import triton_operator
+
+    return triton_operator.run(call)

@@ -1,0 +1,132 @@
+"""The operator `arasfsr::triton`: the kernels' outputs put together, forward and backward."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from arasfsr.coords import fourier_encoding, fourier_encoding_backward, local_ensemble, local_ensemble_backward
+from arasfsr.query import operator
+from arasfsr.query.operator import Arguments, Gradients, Need
+from arasfsr.query.packed import ENCODING_ROWS, unpacked
+from arasfsr.query.skip import skip_gradients
+from arasfsr.query.tile_math import BIAS_SUM
+from arasfsr.query.triton_launch import ContentGradients, Kept, Launcher
+
+
+def _forward(given: Arguments) -> Tensor:
+    return Launcher(given).render().view(given.latent.shape[0], given.queries, 3)
+
+
+class _Sums:
+    """Sums of the chunks' gradients."""
+
+    def __init__(self, launcher: Launcher, need: Need) -> None:
+        problem, width = launcher.problem, launcher.width
+        self.launcher, self.need = launcher, need
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=launcher.device)
+
+        self.latent = zeros(*problem.latent.shape)
+        self.rel_weight = zeros(launcher.n, 2)
+        self.cell_weight = None if problem.cell_weight is None else zeros(launcher.n, 2)
+        self.coord = zeros(problem.queries, 2) if need.coord else None
+        self.cell = zeros(problem.queries, 2) if need.cell else None
+        self.content, self.content_bias = launcher.weight_sums()
+        branch = launcher.layers if launcher.given.modulated else 0
+        self.modulator = [zeros(width, width if i else ENCODING_ROWS) for i in range(branch)]
+        self.modulator_bias = [zeros(width, dtype=BIAS_SUM) for _ in range(branch)]
+        self.output = zeros(3, width)
+
+    def add(self, grad: Tensor, kept: Kept) -> None:
+        """Add what a chunk gives; `grad` is (images, queries, 3), of all queries."""
+        found = self.launcher.content_gradients(kept, grad, self.need.coord)
+        self.launcher.add_weight_gradients(self.content, self.content_bias, kept, found)
+        part = slice(kept.first, kept.first + kept.size)
+        combined = found.combined[:, : kept.size].reshape(-1, self.launcher.width)
+        self.output += grad[:, part].reshape(-1, 3).t() @ combined
+        grad_coord = self._geometry(kept, found)
+        if self.launcher.given.modulated:
+            grad_encoding = self._coordinate_branch(kept, found)
+            if grad_coord is not None:
+                grad_coord += fourier_encoding_backward(self._coords(kept), grad_encoding)
+        if self.coord is not None and grad_coord is not None:
+            self.coord[part] = grad_coord
+
+    def _coords(self, kept: Kept) -> Tensor:
+        """Coordinates of the chunk's queries: (count, 2) float32."""
+        problem, last = self.launcher.problem, kept.first + kept.size
+        if problem.grid is not None:
+            return problem.grid.coords(kept.first, last, self.launcher.device)
+        assert problem.coord is not None
+        return problem.coord[kept.first : last].to(torch.float32)
+
+    def _geometry(self, kept: Kept, found: ContentGradients) -> Tensor | None:
+        """The first layer backward: LR map, rel and cell; gives coord's gradient through rel and shares."""
+        problem, n, count = self.launcher.problem, self.launcher.n, kept.size
+        z = found.z[0, :, :n].to(torch.float32)
+        self.latent.index_add_(0, kept.cells, z)
+        self.rel_weight += z.t() @ kept.rel
+        if problem.cell is not None and problem.cell_weight is not None and self.cell_weight is not None:
+            of_query = z.view(problem.images, -1, 4, n)[:, :count].sum((0, 2))
+            last = kept.first + count
+            self.cell_weight += of_query.t() @ problem.cell[kept.first : last]
+            if self.cell is not None:
+                self.cell[kept.first : last] = of_query @ problem.cell_weight
+        if found.share is None:
+            return None
+        grad_rel = (z @ problem.rel_weight).view(problem.images, -1, 4, 2)[:, :count].sum(0).transpose(0, 1)
+        grad_share = found.share.view(problem.images, -1, 4)[:, :count].sum(0).t()
+        corners = local_ensemble(self._coords(kept), problem.lr_size)
+        return local_ensemble_backward(corners, problem.lr_size, grad_rel, grad_share)
+
+    def _coordinate_branch(self, kept: Kept, found: ContentGradients) -> Tensor:
+        """The coordinate branch backward, last layer to first: gives the gradient of the encoding, (count, 42)."""
+        packed, dtype, count = self.launcher.packed, self.launcher.given.dtype, kept.size
+        assert packed.modulator_weight is not None
+        assert packed.encoding_weight is not None
+        encoding = fourier_encoding(self._coords(kept)).to(dtype)
+        channels = encoding.shape[1]
+        grad_s = found.s[-1, :count]
+        for layer in reversed(range(len(self.modulator))):
+            grad_angle = (grad_s * kept.cosines[layer, :count]).to(dtype)
+            below = kept.s[layer - 1, :count] if layer else F.pad(encoding, (0, ENCODING_ROWS - channels))
+            self.modulator[layer] += grad_angle.t() @ below
+            self.modulator_bias[layer] += grad_angle.sum(0, dtype=BIAS_SUM)
+            if layer:
+                grad_s = found.s[layer - 1, :count] + grad_angle @ packed.modulator_weight[layer - 1]
+        return (grad_angle @ packed.encoding_weight)[:, :channels].to(torch.float32)
+
+    def weights(self, grad: Tensor) -> list[Tensor]:
+        """Gradients in the order of `DecoderWeights.after_first`."""
+        n = self.launcher.n
+        matrices = unpacked(self.content.sum(0), self.modulator, self.output, n)
+        biases = [*self.content_bias.sum(0).unbind(), *self.modulator_bias]
+        output_bias = grad.sum((0, 1), dtype=BIAS_SUM)
+        return [t for pair in zip(matrices, [*(bias[:n] for bias in biases), output_bias], strict=True) for t in pair]
+
+
+def _backward(grad: Tensor, given: Arguments, need: Need) -> Gradients:
+    launcher = Launcher(given)
+    problem = launcher.problem
+    sums = _Sums(launcher, need)
+    flat = grad.reshape(problem.images, problem.queries, 3).contiguous()
+    for first, count in launcher.chunks():
+        sums.add(flat, launcher.keep(first, count))
+    image, skip_coord = skip_gradients(grad, given, need)
+    coord = problem.per_query(sums.coord, given.coord)
+    cell = problem.per_query(sums.cell, given.cell)
+    return Gradients(
+        latent=sums.latent,
+        image=image,
+        coord=coord if coord is None or skip_coord is None else coord + skip_coord,
+        cell=None if cell is None else cell * cell.new_tensor(problem.lr_size),
+        rel_weight=sums.rel_weight,
+        cell_weight=sums.cell_weight,
+        weights=sums.weights(flat),
+    )
+
+
+run = operator.register("triton", _forward, _backward)

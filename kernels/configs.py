@@ -1,0 +1,95 @@
+"""One table: how each kernel is cut and launched, by architecture, width and dtype.
+
+No entry has been chosen by measurement yet: each is the largest that the compiler fits into registers and shared memory
+(`python -m benchmarks audit`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+NARROWEST = 16
+"""Narrowest: a matrix instruction's depth."""
+
+
+INTERPRETER = (0, 0)
+"""Stands for a compute capability where Triton's interpreter runs the kernels: the fewer blocks, the faster."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Cut of a layer's product, BM rows by BN columns in steps of BK, and its launch."""
+
+    rows: int
+    columns: int
+    depth: int
+    warps: int
+    stages: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the kernels take for one architecture, padded width and dtype."""
+
+    queries: int
+    """Of a tile: the rows of the coordinate branch; a multiple of forward.rows / 4 and of backward.rows / 4."""
+    gather: int
+    """Columns of the first and last layer at a time."""
+    coordinate: tuple[int, int]
+    """Columns and depth of the coordinate branch's products."""
+    forward: Config
+    backward: Config
+    weights: Config
+    """Of the weights' gradients: outputs, inputs, rows of the sum."""
+    blocks: int
+    """Of the forward on a multiprocessor at a time."""
+
+
+def launch_options(config: Config) -> dict[str, Any]:
+    """How a kernel is compiled: no fused multiply-adds (geometry.py), and as many registers as there are."""
+    options = {"num_warps": config.warps, "num_stages": config.stages, "enable_fp_fusion": False}
+    return options if torch.version.hip else {**options, "maxnreg": 255}
+
+
+def padded_width(width: int) -> int:
+    """The power of two that rows are padded to."""
+    return max(NARROWEST, 1 << (width - 1).bit_length())
+
+
+def table(capability: tuple[int, int], width: int, dtype: torch.dtype, precision: str) -> Table:
+    """The table's entry for a GPU of that compute capability, a padded width, a dtype and a product's precision."""
+    square, narrow = min(width, 64), min(width, 32)
+    if capability == INTERPRETER:
+        whole = Config(256, width, width, 1, 1)
+        return Table(64, width, (width, width), whole, whole, Config(width, width, 64, 1, 1), blocks=1)
+    if dtype == torch.float32:
+        tf32 = precision == "tf32"
+        return Table(
+            queries=64,
+            gather=16,
+            coordinate=(narrow, 16),
+            forward=Config(64, square, 16, 8, 3 if tf32 else 2),
+            backward=Config(64, square, 16, 8, 3 if tf32 else 2),
+            weights=Config(square, square, 32, 4, 3) if tf32 else Config(square, square, 16, 8, 2),
+            blocks=1,
+        )
+    hopper, blackwell = capability[0] == 9, capability[0] == 10
+    if width == 256 and hopper:
+        forward, coordinate = Config(128, 256, 32, 8, 3), (128, 32)
+    elif width == 256 and blackwell:
+        forward, coordinate = Config(128, 128, 32, 8, 3), (64, 32)
+    else:
+        forward, coordinate = Config(128, square, narrow, 8, 3), (narrow, narrow)
+    large = width == 256 and (hopper or blackwell or capability == (8, 0))
+    return Table(
+        queries=64,
+        gather=16,
+        coordinate=coordinate,
+        forward=forward,
+        backward=Config(128 if width == 256 else 64, square, 64 if large and capability[0] > 8 else narrow, 8, 3),
+        weights=Config(128, 128, 64, 8, 3) if large else Config(square, square, 64, 4, 3),
+        blocks=1,
+    )

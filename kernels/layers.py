@@ -1,0 +1,125 @@
+"""Device functions: the layers of the decoder over a tile, activations kept in a scratch buffer that stays in L2.
+
+A tile's content rows are its queries times four corners, the corner running fastest; its coordinate rows are its
+queries. Rows of every buffer are NP long, NP being the width rounded up to a power of two and zero beyond the width.
+Between two layers all threads of the block meet at a barrier: what one wrote, another reads. `rows` are a tile's,
+0 .. BM - 1 or BQ - 1, from `offsets`.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from arasfsr.kernels.geometry import fourier_encoding
+from arasfsr.kernels.numerics import modulate, narrow, product, sine
+
+
+@triton.jit
+def offsets(start, size: tl.constexpr):
+    """0 .. size - 1, for query `start` of fewer than 2^40: that it adds zero is hidden from the compiler.
+
+    It would otherwise compute all phases' addresses once, before the first tile, and keep them in registers throughout.
+    """
+    return tl.arange(0, size) + tl.cast(start >> 40, tl.int32)
+
+
+@triton.jit
+def first_layer(
+    target, latent, rows, cells, rel_weight, rel_y, rel_x, cell_weight, cell_y, cell_x,
+    N: tl.constexpr, NP: tl.constexpr, BM: tl.constexpr, BG: tl.constexpr, CELLS: tl.constexpr, EMULATED: tl.constexpr,
+):  # fmt: skip
+    """f_1 = relu(G[cell] + I0_rel rel [+ I0_cell cell]) of BM rows, to `target`; weights are (2, NP)."""
+    for start in range(0, NP, BG):
+        column = start + tl.arange(0, BG)
+        z = tl.load(latent + cells[:, None] * N + column[None, :], mask=(column < N)[None, :], other=0.0)
+        z += rel_y[:, None] * tl.load(rel_weight + column)[None, :]
+        z += rel_x[:, None] * tl.load(rel_weight + NP + column)[None, :]
+        if CELLS:
+            z += cell_y[:, None] * tl.load(cell_weight + column)[None, :]
+            z += cell_x[:, None] * tl.load(cell_weight + NP + column)[None, :]
+        tl.store(target + rows[:, None] * NP + column[None, :], narrow(tl.maximum(z, 0.0), target, EMULATED))
+
+
+@triton.jit
+def content_layer(
+    target, source, s, rows, weight, bias,
+    NP: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr,
+    MODULATED: tl.constexpr, PRECISION: tl.constexpr, EMULATED: tl.constexpr,
+):  # fmt: skip
+    """relu(W_f f + W_p (f * s) + bias) of BM rows, from `source` to `target`; weight is (2 or 1, NP, NP)."""
+    for start in tl.range(0, NP, BN, num_stages=1):
+        column = start + tl.arange(0, BN)
+        z = tl.zeros((BM, BN), tl.float32)
+        for depth in tl.range(0, NP, BK, num_stages=STAGES):
+            k = depth + tl.arange(0, BK)
+            f = tl.load(source + rows[:, None] * NP + k[None, :])
+            z = product(f, tl.load(weight + column[None, :] * NP + k[:, None]), z, PRECISION, EMULATED)
+            if MODULATED:
+                modulated = modulate(f, tl.load(s + (rows // 4)[:, None] * NP + k[None, :]), EMULATED)
+                weight_p = tl.load(weight + NP * NP + column[None, :] * NP + k[:, None])
+                z = product(modulated, weight_p, z, PRECISION, EMULATED)
+        z = tl.maximum(z + tl.load(bias + column)[None, :], 0.0)
+        tl.store(target + rows[:, None] * NP + column[None, :], narrow(z, target, EMULATED))
+
+
+@triton.jit
+def output_layer(
+    source, s, rows, weight, share,
+    NP: tl.constexpr, BM: tl.constexpr, BG: tl.constexpr, MODULATED: tl.constexpr,
+):  # fmt: skip
+    """sum over corners of share * O (f * s), three times (BM / 4,); weight is (3, NP) in float32."""
+    red = tl.zeros((BM,), tl.float32)
+    green = tl.zeros((BM,), tl.float32)
+    blue = tl.zeros((BM,), tl.float32)
+    for start in range(0, NP, BG):
+        column = start + tl.arange(0, BG)
+        f = tl.load(source + rows[:, None] * NP + column[None, :]).to(tl.float32)
+        if MODULATED:
+            f *= tl.load(s + (rows // 4)[:, None] * NP + column[None, :]).to(tl.float32)
+        red += tl.sum(f * tl.load(weight + column)[None, :], axis=1)
+        green += tl.sum(f * tl.load(weight + NP + column)[None, :], axis=1)
+        blue += tl.sum(f * tl.load(weight + 2 * NP + column)[None, :], axis=1)
+    red = tl.sum(tl.reshape(red * share, (BM // 4, 4)), axis=1)
+    green = tl.sum(tl.reshape(green * share, (BM // 4, 4)), axis=1)
+    blue = tl.sum(tl.reshape(blue * share, (BM // 4, 4)), axis=1)
+    return red, green, blue
+
+
+@triton.jit
+def _modulation(angle, bias, column, s, cosines, at, KEEP: tl.constexpr, EMULATED: tl.constexpr):
+    """s = sin(angle + bias), and where kept its cosine, to a coordinate layer's rows."""
+    angle += tl.load(bias + column)[None, :]
+    tl.store(s + at, narrow(sine(angle, 0.0), s, EMULATED))
+    if KEEP:
+        tl.store(cosines + at, narrow(sine(angle, 1.0), s, EMULATED))
+
+
+@triton.jit
+def coordinate_branch(
+    s, cosines, slot, rows, y, x, encoding_weight, weight, bias,
+    LAYERS: tl.constexpr, NP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    STAGES: tl.constexpr, KEEP: tl.constexpr, PRECISION: tl.constexpr, EMULATED: tl.constexpr,
+):  # fmt: skip
+    """s_1 .. s_L of BQ queries at (y, x), each `slot` elements after the one before; weight is (L - 1, NP, NP)."""
+    feature = tl.arange(0, 64)
+    encoding = narrow(fourier_encoding(y, x, feature), s, EMULATED)
+    for start in tl.range(0, NP, BN, num_stages=1):
+        column = start + tl.arange(0, BN)
+        part = tl.load(encoding_weight + column[None, :] * 64 + feature[:, None])
+        angle = product(encoding, part, tl.zeros((BQ, BN), tl.float32), PRECISION, EMULATED)
+        _modulation(angle, bias, column, s, cosines, rows[:, None] * NP + column[None, :], KEEP, EMULATED)
+    for layer in tl.range(1, LAYERS, num_stages=1):
+        tl.debug_barrier()
+        source = s + (layer - 1) * slot
+        matrix = weight + (layer - 1) * NP * NP
+        for start in tl.range(0, NP, BN, num_stages=1):
+            column = start + tl.arange(0, BN)
+            angle = tl.zeros((BQ, BN), tl.float32)
+            for depth in tl.range(0, NP, BK, num_stages=STAGES):
+                k = depth + tl.arange(0, BK)
+                below = tl.load(source + rows[:, None] * NP + k[None, :])
+                part = tl.load(matrix + column[None, :] * NP + k[:, None])
+                angle = product(below, part, angle, PRECISION, EMULATED)
+            at = rows[:, None] * NP + column[None, :]
+            _modulation(angle, bias + layer * NP, column, s + layer * slot, cosines + layer * slot, at, KEEP, EMULATED)
+    tl.debug_barrier()

@@ -1,0 +1,72 @@
+"""Device functions: rounding, sine and matrix product, the same on every target and in the interpreter."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+_ROUND = tl.constexpr(12582912.0)  # 1.5 * 2^23: adding it leaves no bit for a fraction
+
+# pi/2 in three parts: products of the first two with an integer of up to 12 bits are exact, fused or not
+_HALF_PI_1 = tl.constexpr(1.5703125)
+_HALF_PI_2 = tl.constexpr(4.837512969970703125e-4)
+_HALF_PI_3 = tl.constexpr(7.54978995489188216e-8)
+_INVERSE_PI = tl.constexpr(0.3183098861837907)
+
+# (sin(r) - r) / r^3 in r^2 on [-pi/2, pi/2], fitted to an absolute error of 5e-9
+_SINE_3 = tl.constexpr(-1.66666571e-1)
+_SINE_5 = tl.constexpr(8.33301729e-3)
+_SINE_7 = tl.constexpr(-1.98066152e-4)
+_SINE_9 = tl.constexpr(2.60005467e-6)
+
+
+@triton.jit
+def round_half_even(x):
+    """The nearest whole number, ties to even, of |x| < 2^22."""
+    return (x + _ROUND) - _ROUND
+
+
+@triton.jit
+def sine(x, quarter):
+    """sin(x + quarter * pi/2) of float32 x, quarter being 0 or 1, to 1.3e-7 where |x| < 4096."""
+    turn = round_half_even(x * _INVERSE_PI + 0.5 * quarter)
+    halves = 2.0 * turn - quarter
+    r = ((x - halves * _HALF_PI_1) - halves * _HALF_PI_2) - halves * _HALF_PI_3
+    square = r * r
+    tail = _SINE_3 + square * (_SINE_5 + square * (_SINE_7 + square * _SINE_9))
+    value = r + r * square * tail
+    odd = turn.to(tl.int32) & 1
+    return tl.where(odd == 1, -value, value)
+
+
+@triton.jit
+def _as_bfloat16(x):
+    """float32 x, rounded to nearest even to what bfloat16 can hold."""
+    bits = x.to(tl.int32, bitcast=True)
+    bits += 0x7FFF + ((bits >> 16) & 1)
+    return (bits & -65536).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def narrow(x, pointer, EMULATED: tl.constexpr):
+    """float32 x in the dtype that is stored at `pointer`, rounded to nearest even. EMULATED: see `product`."""
+    return (_as_bfloat16(x) if EMULATED else x).to(pointer.dtype.element_ty)
+
+
+@triton.jit
+def product(a, b, total, PRECISION: tl.constexpr, EMULATED: tl.constexpr):
+    """total + a @ b, accumulated in float32.
+
+    EMULATED: the interpreter truncates to bfloat16 instead of rounding, and its arithmetic in bfloat16 is wrong.
+    """
+    if EMULATED:
+        return tl.dot(a.to(tl.float32), b.to(tl.float32), total, input_precision="ieee")
+    return tl.dot(a, b, total, input_precision=PRECISION)
+
+
+@triton.jit
+def modulate(f, s, EMULATED: tl.constexpr):
+    """f * s in their own dtype."""
+    if EMULATED:
+        return _as_bfloat16(f.to(tl.float32) * s.to(tl.float32))
+    return f * s

@@ -1,0 +1,48 @@
+"""Kernel: gradients of the hidden layers' weights and biases, sums over rows of products of activations."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from arasfsr.kernels.numerics import modulate, product
+
+
+@triton.jit(do_not_specialize=["rows", "share_of_rows", "queries"])
+def weight_gradient(
+    weight_sums, bias_sums, z_gradients, f, s, rows, queries, share_of_rows,
+    LAYERS: tl.constexpr, NP: tl.constexpr, BO: tl.constexpr, BI: tl.constexpr, BR: tl.constexpr,
+    STAGES: tl.constexpr, HALVES: tl.constexpr, HALF: tl.constexpr, PRECISION: tl.constexpr, EMULATED: tl.constexpr,
+):  # fmt: skip
+    """Add to weight_sums (splits, LAYERS - 1, 2 or 1, NP, NP; float32) and bias_sums (splits, LAYERS - 1, NP; float64).
+
+    z_gradients and f are (LAYERS, rows, NP), s (LAYERS, queries, NP); an image has 4 queries rows. HALF says which
+    inputs: 0 is f, 1 is f * s. A program owns a block of BO outputs by BI inputs of one layer and one split of the
+    rows, so that sums are in order and nothing is atomic.
+    """
+    WIDE: tl.constexpr = NP // BI
+    block = tl.program_id(0)
+    output = block // WIDE * BO + tl.arange(0, BO)
+    source = block % WIDE * BI + tl.arange(0, BI)
+    layer = tl.cast(tl.program_id(1), tl.int64)
+    split = tl.cast(tl.program_id(2), tl.int64)
+    slot = tl.cast(rows, tl.int64) * NP
+    below = f + layer * slot
+    above = z_gradients + (layer + 1) * slot
+    modulation = s + layer * (tl.cast(queries, tl.int64) * NP)
+    total = tl.zeros((BO, BI), tl.float32)
+    bias = tl.zeros((BO,), tl.float64)
+    for start in tl.range(split * share_of_rows, tl.minimum((split + 1) * share_of_rows, rows), BR, num_stages=STAGES):
+        row = start + tl.arange(0, BR)
+        gradient = tl.load(above + row[None, :] * NP + output[:, None])
+        activation = tl.load(below + row[:, None] * NP + source[None, :])
+        if HALF == 1:
+            s_row = row // 4 % queries
+            activation = modulate(activation, tl.load(modulation + s_row[:, None] * NP + source[None, :]), EMULATED)
+        else:
+            bias += tl.sum(gradient.to(tl.float32), axis=1).to(tl.float64)
+        total = product(gradient, activation, total, PRECISION, EMULATED)
+    at = weight_sums + (((split * (LAYERS - 1) + layer) * HALVES + HALF) * NP + output[:, None]) * NP + source[None, :]
+    tl.store(at, tl.load(at) + total)
+    if HALF == 0 and block % WIDE == 0:
+        at_bias = bias_sums + (split * (LAYERS - 1) + layer) * NP + output
+        tl.store(at_bias, tl.load(at_bias) + bias)
