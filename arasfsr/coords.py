@@ -99,13 +99,16 @@ def local_ensemble(coord: Tensor, lr_size: tuple[int, int]) -> Corners:
     return Corners(row * w + column, rel, centre, weight)
 
 
+def _octaves(coord: Tensor) -> Tensor:
+    """2^k, k = 0 .. 9: (10, 1)."""
+    return coord.new_tensor([[float(2**octave)] for octave in range(FOURIER_OCTAVES)])
+
+
 def fourier_encoding(coord: Tensor) -> Tensor:
     """[x, sin(2^k x), cos(2^k x) for k = 0 .. 9] of (y, x), no pi: (..., 2) to (..., 42)."""
-    parts = [coord]
-    for octave in range(FOURIER_OCTAVES):
-        scaled = coord * float(2**octave)
-        parts += [scaled.sin(), scaled.cos()]
-    return torch.cat(parts, dim=-1)
+    scaled = coord.unsqueeze(-2) * _octaves(coord)
+    waves = torch.stack((scaled.sin(), scaled.cos()), dim=-2)
+    return torch.cat((coord, waves.flatten(-3)), dim=-1)
 
 
 def local_ensemble_backward(
@@ -123,11 +126,9 @@ def local_ensemble_backward(
 
 def fourier_encoding_backward(coord: Tensor, grad: Tensor) -> Tensor:
     """Gradient to coord (..., 2) from that to its Fourier encoding (..., 42)."""
-    parts = grad.split(2, dim=-1)
-    total: Tensor = parts[0]
-    for octave in range(FOURIER_OCTAVES):
-        scale = float(2**octave)
-        scaled = coord * scale
-        grad_sin, grad_cos = parts[1 + 2 * octave], parts[2 + 2 * octave]
-        total = total + scale * (grad_sin * scaled.cos() - grad_cos * scaled.sin())
+    octaves = _octaves(coord)
+    scaled = coord.unsqueeze(-2) * octaves
+    waves = grad[..., 2:].unflatten(-1, (FOURIER_OCTAVES, 2, 2))
+    grad_scaled = waves[..., 0, :] * scaled.cos() - waves[..., 1, :] * scaled.sin()
+    total: Tensor = grad[..., :2] + (grad_scaled * octaves).sum(dim=-2)
     return total

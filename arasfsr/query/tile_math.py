@@ -13,6 +13,7 @@ from torch import Tensor
 
 from arasfsr.coords import Corners, fourier_encoding, fourier_encoding_backward, local_ensemble_backward
 from arasfsr.decoder import DecoderWeights
+from arasfsr.query.scratch import Scratch
 
 BIAS_SUM = torch.float64
 """A bias's gradient is a sum over all queries of terms that nearly cancel: in float32 it would lose to the plain path,
@@ -60,48 +61,59 @@ class Activations(NamedTuple):
     """sum over corners of weight * f_L: (b, T, n)."""
 
 
-def modulate(coord: Tensor, weights: DecoderWeights, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
+def modulate(coord: Tensor, weights: DecoderWeights, scratch: Scratch) -> tuple[list[Tensor], list[Tensor]]:
     """The coordinate branch: s_1 .. s_L (T, n) and the sines' arguments."""
     modulation: list[Tensor] = []
     angles: list[Tensor] = []
-    s = fourier_encoding(coord).to(dtype) if weights.modulated else coord
-    for weight, bias in weights.modulator:
-        angles.append(torch.addmm(bias, s, weight.t()))
-        s = angles[-1].sin()
-        modulation.append(s)
+    for i, (weight, bias) in enumerate(weights.modulator):
+        s = modulation[-1] if i else fourier_encoding(coord).to(weight.dtype)
+        shape = (coord.shape[0], weight.shape[0])
+        angles.append(torch.addmm(bias, s, weight.t(), out=scratch.take(f"angle {i}", shape, weight.dtype)))
+        modulation.append(torch.sin(angles[-1], out=scratch.take(f"s {i}", shape, weight.dtype)))
     return modulation, angles
 
 
-def first_layer(tile: Tile) -> Tensor:
+def first_layer(tile: Tile, scratch: Scratch) -> Tensor:
     """G[corner] + I0_rel rel [+ I0_cell cell]: (4, b, T, n)."""
     n = tile.latent.shape[1]
-    z = tile.latent.index_select(0, tile.rows.reshape(-1)).view(*tile.rows.shape, n)
-    local = tile.corners.rel @ tile.rel_weight.t()
+    z = scratch.take("first", (*tile.rows.shape, n), tile.latent.dtype)
+    torch.index_select(tile.latent, 0, tile.rows.reshape(-1), out=z.view(-1, n))
+    local = scratch.take("local", (*tile.corners.weight.shape, n), tile.latent.dtype)
+    torch.mm(tile.corners.rel.reshape(-1, 2), tile.rel_weight.t(), out=local.view(-1, n))
     if tile.cell is not None and tile.cell_weight is not None:
         local += tile.cell @ tile.cell_weight.t()
-    return z.add_(local.unsqueeze(1)).to(tile.dtype)
+    return z.add_(local.unsqueeze(1))
 
 
-def modulated_input(z: Tensor, s: Tensor) -> Tensor:
-    """[f, f * s] with f = relu(z): side by side, a layer is one matrix product."""
-    n = z.shape[-1]
-    x = z.new_empty(*z.shape[:-1], 2 * n)
-    torch.mul(torch.clamp_min(z, 0, out=x[..., :n]), s, out=x[..., n:])
+def layer_input(z: Tensor, s: Tensor | None, x: Tensor) -> Tensor:
+    """To x: relu(z), or with s [f, f * s], f = relu(z), side by side, so that a layer is one matrix product."""
+    f = x[..., : z.shape[-1]]
+    if z.dtype == x.dtype:
+        torch.clamp_min(z, 0, out=f)
+    else:
+        f.copy_(z).clamp_min_(0)
+    if s is not None:
+        torch.mul(f, s, out=x[..., z.shape[-1] :])
     return x
 
 
-def forward(tile: Tile, keep: bool) -> tuple[Tensor, Activations]:
-    """Decode a tile: (b, T, 3) in the geometry's dtype; `keep` keeps every layer's output for the backward."""
-    weights = tile.weights
-    modulation, angles = modulate(tile.coord, weights, tile.dtype)
-    z = first_layer(tile)
+def forward(tile: Tile, scratch: Scratch, keep: bool) -> tuple[Tensor, Activations]:
+    """Decode a tile: (b, T, 3) in the geometry's dtype; `keep` keeps every layer's output for the backward.
+
+    What is kept lies in `scratch`, until the next tile.
+    """
+    weights, dtype = tile.weights, tile.dtype
+    modulation, angles = modulate(tile.coord, weights, scratch)
+    z = first_layer(tile, scratch)
     inputs: list[Tensor] = []
     for i, (weight, bias) in enumerate(weights.content):
-        x = modulated_input(z, modulation[i]) if weights.modulated else z.relu_()
-        z = torch.addmm(bias, x.view(-1, x.shape[-1]), weight.t()).view(z.shape)
+        x = scratch.take(f"x {i}" if keep else "x", (*z.shape[:-1], weight.shape[1]), dtype)
+        layer_input(z, modulation[i] if weights.modulated else None, x)
+        z = scratch.take("z", z.shape, dtype)
+        torch.addmm(bias, x.view(-1, weight.shape[1]), weight.t(), out=z.view(-1, z.shape[-1]))
         if keep:
             inputs.append(x)
-    f = z.relu_()
+    f = z.to(dtype).relu_()
     ensemble = _ensemble(f, tile.corners.weight)
     product = ensemble * modulation[-1] if weights.modulated else ensemble
     weight, bias = weights.output
@@ -118,10 +130,9 @@ def _ensemble(f: Tensor, weight: Tensor) -> Tensor:
     return total
 
 
-def _relu_backward(grad: Tensor, f: Tensor) -> Tensor:
-    """The gradient where f = relu(z) is positive, 0 elsewhere; one pass, without a mask."""
-    result: Tensor = torch.ops.aten.threshold_backward(grad, f, 0)
-    return result
+def _relu_backward(grad: Tensor, f: Tensor, out: Tensor) -> None:
+    """The gradient where f = relu(z) is positive, 0 elsewhere; one pass, without a mask. `out` may be `grad`."""
+    torch.ops.aten.threshold_backward.grad_input(grad, f, 0, grad_input=out)
 
 
 class TileGradients(NamedTuple):
@@ -137,8 +148,10 @@ class TileGradients(NamedTuple):
     """rel_weight, cell_weight if there is one, then the layers as `flatten` orders them."""
 
 
-def backward(tile: Tile, saved: Activations, grad: Tensor, lr_size: tuple[int, int], need_coord: bool) -> TileGradients:
-    """Gradients of sum(grad * forward(tile)), grad being (b, T, 3)."""
+def backward(
+    tile: Tile, saved: Activations, grad: Tensor, scratch: Scratch, lr_size: tuple[int, int], need_coord: bool
+) -> TileGradients:
+    """Gradients of sum(grad * forward(tile)), grad being (b, T, 3); that of `latent` lies in `scratch`."""
     weights, dtype, n = tile.weights, tile.dtype, tile.latent.shape[1]
     modulated = weights.modulated
     grad2 = grad.reshape(-1, 3).to(dtype)
@@ -157,27 +170,30 @@ def backward(tile: Tile, saved: Activations, grad: Tensor, lr_size: tuple[int, i
     grad_weight = None
     if need_coord:
         grad_weight = (grad_ensemble * saved.last).sum(dim=(1, 3), dtype=tile.coord.dtype)
-    grad_f = (grad_ensemble * tile.corners.weight[:, None, :, None]).to(dtype)
+    grad_z = scratch.take("grad z", saved.last.shape, dtype)
+    for corner, share in enumerate(tile.corners.weight.unsqueeze(-1)):
+        torch.mul(grad_ensemble, share, out=grad_z[corner])
 
     # hidden layers, last to first; a ReLU's output tells where its input was positive
     content_grads: list[Tensor] = []
-    grad_z = _relu_backward(grad_f, saved.last)
+    _relu_backward(grad_z, saved.last, out=grad_z)
     for i in reversed(range(len(weights.content))):
         weight, x = weights.content[i][0], saved.inputs[i]
         rows = grad_z.view(-1, n)
         content_grads[:0] = [rows.t() @ x.view(-1, x.shape[-1]), grad_z.sum(0).sum(dim=(0, 1), dtype=BIAS_SUM)]
-        grad_x = (rows @ weight).view(x.shape)
+        grad_x = scratch.take("grad x", x.shape, dtype)
+        torch.mm(rows, weight, out=grad_x.view(-1, x.shape[-1]))
         f, grad_f = x[..., :n], grad_x[..., :n]
         if modulated:
             grad_product = grad_x[..., n:]
-            grad_s[i] += (grad_product * f).sum(dim=(0, 1), dtype=tile.coord.dtype)
-            grad_f = torch.addcmul(grad_f, grad_product, saved.modulation[i])
-        grad_z = _relu_backward(grad_f, f)
+            grad_f.addcmul_(grad_product, saved.modulation[i])
+            grad_s[i] += grad_product.mul_(f).sum(dim=(0, 1), dtype=tile.coord.dtype)
+        _relu_backward(grad_f, f, out=grad_z)
 
     # first layer
     grad_z0 = grad_z.to(tile.coord.dtype)
     local = grad_z0.sum(1) if grad_z0.shape[1] > 1 else grad_z0.squeeze(1)
-    first_grads = [local.reshape(-1, n).t() @ tile.corners.rel.view(-1, 2)]
+    first_grads = [local.reshape(-1, n).t() @ tile.corners.rel.reshape(-1, 2)]
     grad_cell = None
     if tile.cell is not None and tile.cell_weight is not None:
         summed = local.sum(0)

@@ -11,6 +11,7 @@ from torch import Tensor
 from arasfsr.query import operator, tile_math, tiling
 from arasfsr.query.operator import Arguments, Gradients, Need
 from arasfsr.query.problem import Problem
+from arasfsr.query.scratch import Scratch
 from arasfsr.query.skip import add_skip, skip_gradients
 
 
@@ -22,8 +23,9 @@ def _forward(given: Arguments) -> Tensor:
     problem = _problem(given)
     out = given.latent.new_empty((given.latent.shape[0], given.queries, 3), dtype=given.geometry)
     flat = out.view(problem.images, problem.queries, 3)
+    scratch = Scratch(out.device)
     for first, last, tile in tiling.tiles(problem):
-        flat[:, first:last] = tile_math.forward(tile, keep=False)[0]
+        flat[:, first:last] = tile_math.forward(tile, scratch, keep=False)[0]
     add_skip(out, given)
     return out
 
@@ -36,6 +38,7 @@ class _Sums:
             return given.latent.new_zeros(shape, dtype=dtype)
 
         self._problem = problem
+        self._scratch = Scratch(given.latent.device)
         self.latent = zeros(problem.latent.shape)
         self.coord = zeros((problem.queries, 2)) if need.coord else None
         self.cell = zeros((problem.queries, 2)) if need.cell else None
@@ -47,8 +50,8 @@ class _Sums:
 
     def add(self, first: int, last: int, tile: tile_math.Tile, grad: Tensor) -> None:
         """Recompute a tile and add what its part (images, T, 3) of the incoming gradient gives."""
-        saved = tile_math.forward(tile, keep=True)[1]
-        found = tile_math.backward(tile, saved, grad, self._problem.lr_size, self.coord is not None)
+        saved = tile_math.forward(tile, self._scratch, keep=True)[1]
+        found = tile_math.backward(tile, saved, grad, self._scratch, self._problem.lr_size, self.coord is not None)
         self.latent.index_add_(0, tile.rows.reshape(-1), found.latent.reshape(-1, self.latent.shape[1]))
         for total, part in zip(self.parameters, found.weights, strict=True):
             total += part

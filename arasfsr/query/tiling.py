@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
-from arasfsr.coords import local_ensemble
+from arasfsr.coords import Corners, local_ensemble
 from arasfsr.query.problem import Problem
 from arasfsr.query.tile_math import Tile
 
 TILE = 512
 """Queries of a tile, all images together: 4 x TILE rows of the MLP stay in the cache between layers."""
+
+GEOMETRY_TILES = 16
+"""Tiles whose coordinates, corners and rows are computed together: small tensors cost a call more than their work."""
 
 
 def arithmetic_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
@@ -30,26 +34,39 @@ def arithmetic_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
 
 
 def tiles(problem: Problem) -> Iterator[tuple[int, int, Tile]]:
-    """The tiles, each with its first query and the one after its last."""
+    """The tiles, each with its first query and the one after its last. Geometry is made for many of them at once."""
+    step = max(1, TILE // max(1, problem.images))
+    for start in range(0, problem.queries, step * GEOMETRY_TILES):
+        stop = min(start + step * GEOMETRY_TILES, problem.queries)
+        coord, corners, rows = _geometry(problem, start, stop)
+        for first in range(start, stop, step):
+            last = min(first + step, stop)
+            part = slice(first - start, last - start)
+            tile = Tile(
+                latent=problem.latent,
+                rows=rows[:, :, part],
+                corners=Corners(*(field[:, part] for field in corners)),
+                coord=coord[part],
+                cell=None if problem.cell is None else problem.cell[first:last],
+                rel_weight=problem.rel_weight,
+                cell_weight=problem.cell_weight,
+                weights=problem.weights,
+            )
+            yield first, last, tile
+
+
+def _geometry(problem: Problem, first: int, last: int) -> tuple[Tensor, Corners, Tensor]:
+    """Of queries first .. last - 1: coordinates (T, 2), corners, and the corners' rows of the LR map (4, images, T)."""
     h, w = problem.lr_size
     device = problem.latent.device
-    step = max(1, TILE // max(1, problem.images))
-    first_rows = (torch.arange(problem.images, device=device) * (h * w)).view(1, -1, 1)
-    for first in range(0, problem.queries, step):
-        last = min(first + step, problem.queries)
-        if problem.grid is not None:
-            coord = problem.grid.coords(first, last, device)
-        else:
-            assert problem.coord is not None
-            coord = problem.coord[first:last]
-        coord = coord.to(problem.geometry)
-        corners = local_ensemble(coord, problem.lr_size)
-        rows = corners.cell.unsqueeze(1) + first_rows
-        if problem.per_image:
-            rows = rows + (torch.arange(first, last, device=device) // problem.per_image) * (h * w)
-        cell = None if problem.cell is None else problem.cell[first:last]
-        yield (
-            first,
-            last,
-            Tile(problem.latent, rows, corners, coord, cell, problem.rel_weight, problem.cell_weight, problem.weights),
-        )
+    if problem.grid is not None:
+        coord = problem.grid.coords(first, last, device)
+    else:
+        assert problem.coord is not None
+        coord = problem.coord[first:last]
+    coord = coord.to(problem.geometry)
+    corners = local_ensemble(coord, problem.lr_size)
+    rows = corners.cell.unsqueeze(1) + (torch.arange(problem.images, device=device) * (h * w)).view(1, -1, 1)
+    if problem.per_image:
+        rows = rows + (torch.arange(first, last, device=device) // problem.per_image) * (h * w)
+    return coord, corners, rows
