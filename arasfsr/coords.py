@@ -50,7 +50,12 @@ def make_coord(size: tuple[int, int], device: torch.device | None = None) -> Ten
 
 def make_cell(size: tuple[int, int], device: torch.device | None = None) -> Tensor:
     """The cell (2/H, 2/W) of a target of (height, width) pixels: float32 (2,)."""
-    return torch.tensor([2 / size[0], 2 / size[1]], dtype=torch.float32, device=device)
+    return torch.stack([torch.full((), 2 / side, dtype=torch.float32, device=device) for side in size])
+
+
+def times(pair: Tensor, lr_size: tuple[int, int]) -> Tensor:
+    """(y, x) times (h, w), along the last axis. No number comes from a host's tensor: CUDA graphs can capture it."""
+    return torch.stack((pair[..., 0] * lr_size[0], pair[..., 1] * lr_size[1]), dim=-1)
 
 
 def nearest_cell(x: Tensor, n: int) -> Tensor:
@@ -93,7 +98,7 @@ def local_ensemble(coord: Tensor, lr_size: tuple[int, int]) -> Corners:
     row = torch.stack([rows[vy] for vy, _ in CORNERS])
     column = torch.stack([columns[vx] for _, vx in CORNERS])
     centre = torch.stack((cell_centre(row, h, coord.dtype), cell_centre(column, w, coord.dtype)), dim=-1)
-    rel = (coord - centre) * torch.tensor([h, w], dtype=coord.dtype, device=coord.device)
+    rel = times(coord - centre, lr_size)
     area = rel.prod(dim=-1).abs() + AREA_FLOOR
     weight = area.flip(0) / area.sum(dim=0)  # a corner weighs as the area of the opposite one
     return Corners(row * w + column, rel, centre, weight)
@@ -101,7 +106,7 @@ def local_ensemble(coord: Tensor, lr_size: tuple[int, int]) -> Corners:
 
 def _octaves(coord: Tensor) -> Tensor:
     """2^k, k = 0 .. 9: (10, 1)."""
-    return coord.new_tensor([[float(2**octave)] for octave in range(FOURIER_OCTAVES)])
+    return (1 << torch.arange(FOURIER_OCTAVES, device=coord.device)).to(coord.dtype).unsqueeze(-1)
 
 
 def fourier_encoding(coord: Tensor) -> Tensor:
@@ -121,7 +126,7 @@ def local_ensemble_backward(
     grad_area = (grad_weight.flip(0) - (grad_weight * corners.weight).sum(dim=0)) / total
     grad_product = grad_area * rel.prod(dim=-1).sign()
     grad_rel = grad_rel + grad_product.unsqueeze(-1) * rel.flip(-1)
-    return grad_rel.sum(dim=0) * grad_rel.new_tensor(lr_size)
+    return times(grad_rel.sum(dim=0), lr_size)
 
 
 def fourier_encoding_backward(coord: Tensor, grad: Tensor) -> Tensor:

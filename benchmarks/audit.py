@@ -12,11 +12,13 @@ from typing import Any
 import torch
 import triton
 from arasfsr.kernels.backward import backward
-from arasfsr.kernels.configs import Config, Table, launch_options, padded_width, table
+from arasfsr.kernels.configs import Config, Table, launch_options, table
 from arasfsr.kernels.forward import forward
 from arasfsr.kernels.weight_gradient import weight_gradient
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+
+from arasfsr.query.packed import padded_width
 
 SHARED_LIMIT = {80: 163 << 10, 86: 99 << 10, 89: 99 << 10, 90: 227 << 10, 100: 227 << 10}
 """Bytes of shared memory that a block may have, by architecture."""

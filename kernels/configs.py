@@ -11,10 +11,6 @@ from typing import Any
 
 import torch
 
-NARROWEST = 16
-"""Narrowest: a matrix instruction's depth."""
-
-
 INTERPRETER = (0, 0)
 """Stands for a compute capability where Triton's interpreter runs the kernels: the fewer blocks, the faster."""
 
@@ -52,11 +48,6 @@ def launch_options(config: Config) -> dict[str, Any]:
     """How a kernel is compiled: no fused multiply-adds (geometry.py), and as many registers as there are."""
     options = {"num_warps": config.warps, "num_stages": config.stages, "enable_fp_fusion": False}
     return options if torch.version.hip else {**options, "maxnreg": 255}
-
-
-def padded_width(width: int) -> int:
-    """The power of two that rows are padded to."""
-    return max(NARROWEST, 1 << (width - 1).bit_length())
 
 
 def table(capability: tuple[int, int], width: int, dtype: torch.dtype, precision: str) -> Table:

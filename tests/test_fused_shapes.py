@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import FLOAT32_OUTPUT, GOLDEN_GRADIENT, SAME_DTYPE_FACTOR
 
-from arasfsr.query import triton_launch
+from arasfsr.query import fused as launches
+from arasfsr.query import triton
 
 pytestmark = [pytest.mark.gpu, pytest.mark.parametrize("fused", FUSED)]
 
@@ -42,9 +43,9 @@ def test_any_shape(
     coord = coord[:1] if shared_coord else coord
     cell = {"query": cell, "image": cell[:, :1], "one": cell[:1, :1]}[cells]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(triton_launch, "CHUNK_BYTES", chunk)
-        if not torch.cuda.is_available():
-            patch.setattr(triton_launch, "INTERPRETER", capability)
+        patch.setattr(launches, "CHUNK_BYTES", chunk)
+        if triton.interpreted():
+            patch.setattr("arasfsr.query.triton_launch.INTERPRETER", capability)
         found = model(inp, coord, cell, backend=fused)
         found_gradients = gradients(model, inp, coord, cell, backend=fused)
     assert relative_rms(found, model(inp, coord, cell, backend="reference", dtype=torch.float64)) <= FLOAT32_OUTPUT

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from arasfsr.coords import cell_centre
+from arasfsr.coords import cell_centre, times
 from arasfsr.decoder import FirstLayer
 
 
@@ -25,7 +25,7 @@ def latent_map(features: Tensor, cell: Tensor, first: FirstLayer) -> Tensor:
         by_y, by_x = first.centre.to(dtype).unbind(dim=1)
         constant = constant + y * by_y + x * by_x
     if cell.shape[1] == 1:
-        scaled = (cell * cell.new_tensor([h, w])).to(dtype)
+        scaled = times(cell, (h, w)).to(dtype)
         constant = constant + F.linear(scaled, first.cell.to(dtype)).unsqueeze(1)
     unfolded = F.conv2d(features, first.unfold.to(dtype), padding=1)
     return (unfolded.permute(0, 2, 3, 1) + constant).contiguous()

@@ -13,6 +13,14 @@ from arasfsr.decoder import DecoderWeights
 ENCODING_ROWS = 64
 """Length of the Fourier encoding in the kernels, zero beyond its 42 numbers."""
 
+NARROWEST = 16
+"""Rows are padded at least to a matrix instruction's depth."""
+
+
+def padded_width(width: int, narrowest: int = NARROWEST) -> int:
+    """The power of two that rows are padded to."""
+    return max(narrowest, 1 << (width - 1).bit_length())
+
 
 class Packed(NamedTuple):
     """The layers after the first, as the kernels read them: padded to NP, halves apart."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from arasfsr.coords import times
 from arasfsr.decoder import DecoderWeights
 from arasfsr.query.call import Grid
 from arasfsr.query.operator import Arguments
@@ -44,7 +45,7 @@ class Problem(NamedTuple):
         if coord is not None:
             coord = coord[0] if shared else coord.expand(batch, -1, -1).reshape(-1, 2)
         if cell is not None:
-            scaled = (cell * cell.new_tensor([h, w])).to(geometry)
+            scaled = times(cell, (h, w)).to(geometry)
             cell = scaled[0] if shared else scaled.expand(batch, -1, -1).reshape(-1, 2)
         weights = [weight.to(given.dtype).to(arithmetic) for weight in given.weights]
         return cls(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from arasfsr.coords import fourier_encoding, local_ensemble
+from arasfsr.coords import fourier_encoding, local_ensemble, times
 from arasfsr.decoder import DecoderWeights
 from arasfsr.query.call import QueryCall
 from arasfsr.query.skip import bilinear_skip
@@ -31,7 +31,7 @@ def run(call: QueryCall) -> Tensor:
     unfolded = F.unfold(call.features.to(call.dtype), 3, padding=1)
     corners = local_ensemble(coord, (h, w))
     encoding = fourier_encoding(coord).to(call.dtype)
-    cell = (call.cell * call.cell.new_tensor([h, w])).expand(batch, queries, 2)
+    cell = times(call.cell, (h, w)).expand(batch, queries, 2)
 
     out: Tensor | None = None
     for corner in range(4):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from arasfsr.coords import times
 from arasfsr.query import operator, tile_math, tiling
 from arasfsr.query.operator import Arguments, Gradients, Need
 from arasfsr.query.problem import Problem
@@ -75,7 +76,7 @@ def _backward(grad: Tensor, given: Arguments, need: Need) -> Gradients:
         latent=sums.latent,
         image=image,
         coord=coord if coord is None or skip_coord is None else coord + skip_coord,
-        cell=None if cell is None else cell * cell.new_tensor(problem.lr_size),
+        cell=None if cell is None else times(cell, problem.lr_size),
         rel_weight=rel_weight,
         cell_weight=None if given.cell_weight is None else rest.pop(0),
         weights=rest,

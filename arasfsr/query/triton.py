@@ -33,7 +33,7 @@ def interpreted() -> bool:
 def _load_error() -> str | None:
     """Why the kernels cannot be loaded; after None their operator is registered."""
     try:
-        import arasfsr.query.triton_operator  # noqa: F401
+        import arasfsr.query.triton_launch  # noqa: F401
     except ImportError as error:
         return f"Triton does not load ({type(error).__name__}: {error}); pip install triton"
     return None
@@ -79,6 +79,6 @@ def reason(call: QueryCall | None) -> str | None:
 
 def run(call: QueryCall) -> Tensor:
     """Decode the call's queries: (B, Q, 3)."""
-    from arasfsr.query import triton_operator
+    from arasfsr.query import triton_launch
 
-    return triton_operator.run(call)
+    return triton_launch.run(call)

@@ -1,22 +1,21 @@
-"""The operator `arasfsr::triton`: the kernels' outputs put together, forward and backward."""
+"""The fused operators: the kernels' outputs put together, forward and backward."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from arasfsr.coords import fourier_encoding, fourier_encoding_backward, local_ensemble, local_ensemble_backward
+from arasfsr.coords import fourier_encoding, fourier_encoding_backward, local_ensemble, local_ensemble_backward, times
 from arasfsr.query import operator
+from arasfsr.query.call import QueryCall
+from arasfsr.query.fused import ContentGradients, Kept, Launcher
 from arasfsr.query.operator import Arguments, Gradients, Need
 from arasfsr.query.packed import ENCODING_ROWS, unpacked
 from arasfsr.query.skip import skip_gradients
 from arasfsr.query.tile_math import BIAS_SUM
-from arasfsr.query.triton_launch import ContentGradients, Kept, Launcher
-
-
-def _forward(given: Arguments) -> Tensor:
-    return Launcher(given).render().view(given.latent.shape[0], given.queries, 3)
 
 
 class _Sums:
@@ -108,9 +107,8 @@ class _Sums:
         return [t for pair in zip(matrices, [*(bias[:n] for bias in biases), output_bias], strict=True) for t in pair]
 
 
-def _backward(grad: Tensor, given: Arguments, need: Need) -> Gradients:
-    launcher = Launcher(given)
-    problem = launcher.problem
+def _backward(launcher: Launcher, grad: Tensor, need: Need) -> Gradients:
+    given, problem = launcher.given, launcher.problem
     sums = _Sums(launcher, need)
     flat = grad.reshape(problem.images, problem.queries, 3).contiguous()
     for first, count in launcher.chunks():
@@ -122,11 +120,20 @@ def _backward(grad: Tensor, given: Arguments, need: Need) -> Gradients:
         latent=sums.latent,
         image=image,
         coord=coord if coord is None or skip_coord is None else coord + skip_coord,
-        cell=None if cell is None else cell * cell.new_tensor(problem.lr_size),
+        cell=None if cell is None else times(cell, problem.lr_size),
         rel_weight=sums.rel_weight,
         cell_weight=sums.cell_weight,
         weights=sums.weights(flat),
     )
 
 
-run = operator.register("triton", _forward, _backward)
+def register(name: str, launcher: Callable[[Arguments], Launcher]) -> Callable[[QueryCall], Tensor]:
+    """Register the operator `arasfsr::NAME` on a backend's launches; returns what decodes a call's queries with it."""
+
+    def forward(given: Arguments) -> Tensor:
+        return launcher(given).render().view(given.latent.shape[0], given.queries, 3)
+
+    def backward(grad: Tensor, given: Arguments, need: Need) -> Gradients:
+        return _backward(launcher(given), grad, need)
+
+    return operator.register(name, forward, backward)

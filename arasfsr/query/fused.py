@@ -1,0 +1,159 @@
+"""What the fused backends share between the operator and their kernels: buffers, chunks, and the kernels' contract.
+
+The forward is one launch. The backward goes through chunks of queries: the forward once more, with every activation
+kept, then the content branch, the weights and, in plain torch, the coordinate branch, which has a quarter of the rows.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from arasfsr.query.operator import Arguments
+from arasfsr.query.packed import NARROWEST, Packed, padded_width
+from arasfsr.query.problem import Problem
+
+CHUNK_BYTES = 1 << 29
+"""Of activations that the backward keeps at a time."""
+
+WEIGHT_SPLITS = 8
+"""Sums of the weights' gradients that run side by side."""
+
+
+class Kept(NamedTuple):
+    """What the forward of a chunk of `size` queries from `first` keeps; Q = tiles x BQ >= size, rows = images Q 4."""
+
+    first: int
+    size: int
+    tiles: int
+    f: Tensor
+    """f_1 .. f_L: (L, rows, NP)."""
+    s: Tensor
+    """s_1 .. s_L: (L, Q, NP)."""
+    cosines: Tensor
+    """Their derivatives: (L, Q, NP)."""
+    cells: Tensor
+    """Row of the latent: (rows,) int64."""
+    rel: Tensor
+    """(rows, 2) float32."""
+    share: Tensor
+    """Corner's share of the ensemble: (rows,) float32."""
+
+
+class ContentGradients(NamedTuple):
+    """What the backward of the content branch finds of a chunk."""
+
+    z: Tensor
+    """Of f_1 .. f_L before their ReLU: (L, rows, NP)."""
+    s: Tensor
+    """Of s_1 .. s_L from the content branch alone: (L, Q, NP) float32."""
+    share: Tensor | None
+    """(rows,) float32."""
+    combined: Tensor
+    """What the output layer read: (images, Q, NP) float32."""
+
+
+class Launcher(abc.ABC):
+    """One call's arguments as the kernels take them; what a backend adds are the launches themselves."""
+
+    narrowest = NARROWEST
+    """Rows are padded to a power of two, at least this."""
+
+    def __init__(self, given: Arguments) -> None:
+        self.given = given
+        self.problem = Problem.of(given, given.dtype)
+        self.n = given.latent.shape[3]
+        self.width = padded_width(self.n, self.narrowest)
+        self.packed = Packed.of(self.problem.weights, self.width)
+        self.layers = len(self.problem.weights.content) + 1
+        self.device = given.latent.device
+        self.halves = 2 if given.modulated else 1
+
+    @property
+    @abc.abstractmethod
+    def tile(self) -> int:
+        """Queries of a tile, BQ: what a chunk is padded to."""
+
+    @abc.abstractmethod
+    def _render(self, out: Tensor) -> None:
+        """Decode all queries into out (images, queries, 3) float32, the skip included."""
+
+    @abc.abstractmethod
+    def _keep(self, kept: Kept) -> None:
+        """The forward of a chunk into its buffers."""
+
+    @abc.abstractmethod
+    def _content_gradients(self, kept: Kept, grad: Tensor, found: ContentGradients) -> None:
+        """The content branch backward, from grad (images, queries, 3) float32 of all queries, into `found`."""
+
+    @abc.abstractmethod
+    def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
+        """Add a chunk's part of the hidden layers' gradients to `weight_sums`."""
+
+    def empty(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        """Uninitialised memory beside the latent, in the compute dtype by default."""
+        return torch.empty(shape, dtype=dtype or self.given.dtype, device=self.device)
+
+    def by_axis(self, weight: Tensor) -> Tensor:
+        """(n, 2) as (2, NP)."""
+        padded = weight.new_zeros((2, self.width))
+        padded[:, : self.n] = weight.t()
+        return padded
+
+    def render(self) -> Tensor:
+        """The output, (images, queries, 3) float32."""
+        out = self.empty(self.problem.images, self.problem.queries, 3, dtype=torch.float32)
+        self._render(out)
+        return out
+
+    def chunks(self) -> Iterator[tuple[int, int]]:
+        """First query and number of queries of each chunk of the backward."""
+        size, images = self.given.dtype.itemsize, self.problem.images
+        content = images * 4 * self.width * (2 * self.layers * size + 4)
+        coordinate = self.width * (self.layers * (2 * size + 4) + images * 4)
+        step = max(1, CHUNK_BYTES // (content + coordinate) // self.tile) * self.tile
+        for first in range(0, self.problem.queries, step):
+            yield first, min(step, self.problem.queries - first)
+
+    def keep(self, first: int, count: int) -> Kept:
+        """The forward of a chunk, with all that the backward needs of it."""
+        layers, width = self.layers, self.width
+        tiles = -(-count // self.tile)
+        padded = tiles * self.tile
+        rows = self.problem.images * padded * 4
+        kept = Kept(
+            first=first,
+            size=count,
+            tiles=tiles,
+            f=self.empty(layers, rows, width),
+            s=self.empty(layers, padded, width),
+            cosines=self.empty(layers, padded, width),
+            cells=self.empty(rows, dtype=torch.int64),
+            rel=self.empty(rows, 2, dtype=torch.float32),
+            share=self.empty(rows, dtype=torch.float32),
+        )
+        self._keep(kept)
+        return kept
+
+    def content_gradients(self, kept: Kept, grad: Tensor, need_share: bool) -> ContentGradients:
+        """The content branch backward; `grad` is (images, queries, 3) float32 of all queries, dense."""
+        rows, padded = kept.f.shape[1], kept.s.shape[1]
+        found = ContentGradients(
+            z=torch.empty_like(kept.f),
+            s=self.empty(*kept.s.shape, dtype=torch.float32),
+            share=self.empty(rows, dtype=torch.float32) if need_share else None,
+            combined=self.empty(self.problem.images, padded, self.width, dtype=torch.float32),
+        )
+        self._content_gradients(kept, grad, found)
+        return found
+
+    def weight_sums(self) -> tuple[Tensor, Tensor]:
+        """Where the hidden layers' gradients are summed: weights (splits, L - 1, halves, NP, NP), biases in float64."""
+        shape = (WEIGHT_SPLITS, self.layers - 1, self.halves, self.width, self.width)
+        weights = torch.zeros(shape, dtype=torch.float32, device=self.device)
+        biases = torch.zeros((*shape[:2], self.width), dtype=torch.float64, device=self.device)
+        return weights, biases
