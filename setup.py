@@ -12,5 +12,5 @@ setup(
     ],
     package_dir={KERNELS: "kernels"},  # at top level, "kernels" is the name of a package on PyPI
     include_package_data=False,
-    package_data={"arasfsr": ["py.typed", "assets/*", "weights/*.safetensors"]},
+    package_data={"arasfsr": ["py.typed", "assets/*", "weights/*.safetensors"], KERNELS: ["*.json"]},
 )
