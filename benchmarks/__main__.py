@@ -183,7 +183,7 @@ def audit() -> None:
 
 @app.command()
 def tune(
-    side: Annotated[int, typer.Option(min=16, help="LR side of what is decoded, 8 times as large.")] = 128,
+    side: Annotated[int, typer.Option(min=16, help="LR side; 8 times as large is decoded.")] = 128,
 ) -> None:
     """Choose the Triton kernels' cuts by measurement on this GPU, and write them into kernels/measured.json."""
     _require_cuda("tune")

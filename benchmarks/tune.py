@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from arasfsr.kernels.configs import MEASURED, Table, as_entry, key, table
 
 from arasfsr.atomic import replacing
 from arasfsr.coords import make_cell
-from arasfsr.kernels.configs import MEASURED, Config, Table, as_entry, key, table
 from arasfsr.query.call import QueryCall
 from arasfsr.query.fused import ContentGradients, Kept
 from arasfsr.query.operator import arguments_of

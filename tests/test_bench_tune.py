@@ -12,6 +12,7 @@ import torch
 pytest.importorskip("triton", reason="Triton is made for Linux only")
 
 from arasfsr.kernels import configs
+
 from benchmarks import tune
 
 CUT = configs.table((9, 0), 256, torch.bfloat16, "tf32")
