@@ -52,7 +52,7 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     *((kernel, parts) for kernel in KERNELS for parts in (("columns", "depth"), ("rows", "warps"), ("stages",))),
     *((field, ()) for field in ("coordinate", "gather", "queries", "blocks")),
 )
-"""What is varied together, in this order: a field of the entry and, of a Config, the parts. All at once are too many."""
+"""What is varied together, in this order: a field of the entry, and of a Config the parts. All at once are many."""
 
 CHUNK = 1 << 15
 """Queries of the backward's chunk."""
