@@ -1,8 +1,8 @@
 """One table: how each kernel is cut and launched, by architecture, width and dtype.
 
 Entries that `python -m benchmarks tune` measured stand in measured.json beside this file. Where it has none, as for
-every architecture until a GPU has run it, the cut is the largest that the compiler fits into registers and shared memory
-(`python -m benchmarks audit`).
+every architecture until a GPU has run it, the cut is the largest that the compiler fits into registers and shared
+memory (`python -m benchmarks audit`).
 """
 
 from __future__ import annotations
