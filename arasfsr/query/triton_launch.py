@@ -43,7 +43,7 @@ class TritonLauncher(Launcher):
 
     @property
     def tile(self) -> int:
-        return self.table.queries
+        return int(self.table.queries)
 
     def _capability(self) -> tuple[int, int]:
         return torch.cuda.get_device_capability(self.device) if self.device.type == "cuda" else INTERPRETER
@@ -136,7 +136,7 @@ class TritonLauncher(Launcher):
         )
 
     def _programs(self, tiles: int) -> int:
-        return min(tiles, self._processors() * self.table.blocks)
+        return min(tiles, self._processors() * int(self.table.blocks))
 
     def _keep(self, kept: Kept) -> None:
         tensors = {name: value for name, value in kept._asdict().items() if name != "size"}
