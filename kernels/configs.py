@@ -21,6 +21,9 @@ MEASURED = Path(__file__).with_name("measured.json")
 INTERPRETER = (0, 0)
 """Stands for a compute capability where Triton's interpreter runs the kernels: the fewer blocks, the faster."""
 
+ROCM = (0, 1)
+"""Stands for the compute capability of every AMD GPU, whose own numbers mean something else."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -51,16 +54,17 @@ class Table:
     """Of the forward on a multiprocessor at a time."""
 
 
-def launch_options(config: Config) -> dict[str, Any]:
+def launch_options(config: Config, rocm: bool) -> dict[str, Any]:
     """How a kernel is compiled: no fused multiply-adds (geometry.py), and as many registers as there are."""
     options = {"num_warps": config.warps, "num_stages": config.stages, "enable_fp_fusion": False}
-    return options if torch.version.hip else {**options, "maxnreg": 255}
+    return options if rocm else {**options, "maxnreg": 255}
 
 
 def key(capability: tuple[int, int], width: int, dtype: torch.dtype, precision: str) -> str:
     """An entry's name, such as sm90/256/bfloat16; float32 goes by how it is multiplied, tf32 or ieee."""
     arithmetic = precision if dtype == torch.float32 else str(dtype).removeprefix("torch.")
-    return f"sm{capability[0]}{capability[1]}/{width}/{arithmetic}"
+    architecture = "rocm" if capability == ROCM else f"sm{capability[0]}{capability[1]}"
+    return f"{architecture}/{width}/{arithmetic}"
 
 
 def as_entry(cut: Table) -> dict[str, Any]:
