@@ -46,10 +46,10 @@ class TritonLauncher(Launcher):
         return int(self.table.queries)
 
     def _capability(self) -> tuple[int, int]:
-        if self.device.type != "cuda":
-            return INTERPRETER
-        capability: tuple[int, int] = ROCM if torch.version.hip else torch.cuda.get_device_capability(self.device)
-        return capability
+        found: tuple[int, int] = ROCM if torch.version.hip else INTERPRETER
+        if self.device.type == "cuda" and not torch.version.hip:
+            found = torch.cuda.get_device_capability(self.device)
+        return found
 
     def _processors(self) -> int:
         if self.device.type != "cuda":
