@@ -73,19 +73,7 @@ def modulate(coord: Tensor, weights: DecoderWeights, scratch: Scratch) -> tuple[
     return modulation, angles
 
 
-def first_layer(tile: Tile, scratch: Scratch) -> Tensor:
-    """G[corner] + I0_rel rel [+ I0_cell cell]: (4, b, T, n)."""
-    n = tile.latent.shape[1]
-    z = scratch.take("first", (*tile.rows.shape, n), tile.latent.dtype)
-    torch.index_select(tile.latent, 0, tile.rows.reshape(-1), out=z.view(-1, n))
-    local = scratch.take("local", (*tile.corners.weight.shape, n), tile.latent.dtype)
-    torch.mm(tile.corners.rel.reshape(-1, 2), tile.rel_weight.t(), out=local.view(-1, n))
-    if tile.cell is not None and tile.cell_weight is not None:
-        local += tile.cell @ tile.cell_weight.t()
-    return z.add_(local.unsqueeze(1))
-
-
-def layer_input(z: Tensor, s: Tensor | None, x: Tensor) -> Tensor:
+def layer_input(z: Tensor, s: Tensor | None, x: Tensor) -> None:
     """To x: relu(z), or with s [f, f * s], f = relu(z), side by side, so that a layer is one matrix product."""
     f = x[..., : z.shape[-1]]
     if z.dtype == x.dtype:
@@ -94,7 +82,21 @@ def layer_input(z: Tensor, s: Tensor | None, x: Tensor) -> Tensor:
         f.copy_(z).clamp_min_(0)
     if s is not None:
         torch.mul(f, s, out=x[..., z.shape[-1] :])
-    return x
+
+
+def first_layer(tile: Tile, s: Tensor | None, x: Tensor, scratch: Scratch) -> None:
+    """z = G[corner] + I0_rel rel [+ I0_cell cell] as `layer_input` to x, a corner at a time: what is in the geometry's
+    dtype then stays in the cache."""
+    n = tile.latent.shape[1]
+    cell = None
+    if tile.cell is not None and tile.cell_weight is not None:
+        cell = tile.cell @ tile.cell_weight.t()
+    for rows, rel, corner in zip(tile.rows, tile.corners.rel, x, strict=True):
+        z = scratch.take("first", (*rows.shape, n), tile.latent.dtype)
+        torch.index_select(tile.latent, 0, rows.reshape(-1), out=z.view(-1, n))
+        local = scratch.take("local", (rows.shape[1], n), tile.latent.dtype)
+        torch.mm(rel, tile.rel_weight.t(), out=local)
+        layer_input(z.add_(local if cell is None else local.add_(cell)), s, corner)
 
 
 def forward(tile: Tile, scratch: Scratch, keep: bool) -> tuple[Tensor, Activations]:
@@ -102,23 +104,29 @@ def forward(tile: Tile, scratch: Scratch, keep: bool) -> tuple[Tensor, Activatio
 
     What is kept lies in `scratch`, until the next tile.
     """
-    weights, dtype = tile.weights, tile.dtype
+    weights, dtype, n = tile.weights, tile.dtype, tile.latent.shape[1]
     modulation, angles = modulate(tile.coord, weights, scratch)
-    z = first_layer(tile, scratch)
+    factors = [*modulation[:-1], None] if weights.modulated else [None] * (len(weights.content) + 1)
+
+    def room(i: int) -> Tensor:
+        """For f_{i + 1}, or with a factor for [f, f * s]."""
+        width = n if factors[i] is None else 2 * n
+        return scratch.take(f"x {i}" if keep else "x", (*tile.rows.shape, width), dtype)
+
+    x = room(0)
+    first_layer(tile, factors[0], x, scratch)
     inputs: list[Tensor] = []
-    for i, (weight, bias) in enumerate(weights.content):
-        x = scratch.take(f"x {i}" if keep else "x", (*z.shape[:-1], weight.shape[1]), dtype)
-        layer_input(z, modulation[i] if weights.modulated else None, x)
-        z = scratch.take("z", z.shape, dtype)
-        torch.addmm(bias, x.view(-1, weight.shape[1]), weight.t(), out=z.view(-1, z.shape[-1]))
-        if keep:
-            inputs.append(x)
-    f = z.to(dtype).relu_()
-    ensemble = _ensemble(f, tile.corners.weight)
+    for i, (weight, bias) in enumerate(weights.content, start=1):
+        inputs.append(x)
+        z = scratch.take("z", (*tile.rows.shape, n), dtype)
+        torch.addmm(bias, x.view(-1, weight.shape[1]), weight.t(), out=z.view(-1, n))
+        x = room(i)
+        layer_input(z, factors[i], x)
+    ensemble = _ensemble(x, tile.corners.weight)
     product = ensemble * modulation[-1] if weights.modulated else ensemble
     weight, bias = weights.output
     out = product.to(weight.dtype) @ weight.t() + bias
-    return out.to(tile.coord.dtype), Activations(inputs, f, modulation, angles, ensemble)
+    return out.to(tile.coord.dtype), Activations(inputs, x, modulation, angles, ensemble)
 
 
 def _ensemble(f: Tensor, weight: Tensor) -> Tensor:
