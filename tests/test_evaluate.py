@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,11 @@ from PIL import Image
 
 from arasfsr import BackendUnavailable, ImplicitSR
 from arasfsr.degrade import DEGRADATIONS
-from arasfsr.evaluation import BASELINE, LPIPS, SUITES, Evaluation, Pair, Suite, evaluate, own_pairs
+from arasfsr.evaluation import BASELINE, LPIPS, SUITES, Evaluation, Pair, Suite, evaluate, own_pairs, scoring
 from arasfsr.evaluation.lpips import SHAPES
 from arasfsr.evaluation.scoring import modules_of, target_of
 from arasfsr.metrics import PROTOCOLS, Protocol, from_pixels, score
-from arasfsr.training.data import largest_square
+from arasfsr.training.data import largest_square, read_rgb
 
 PAIR = Pair(6, 16)
 SIX_TO_SIXTEEN = own_pairs([PAIR])
@@ -91,6 +92,25 @@ class TestEvaluate:
         (tmp_path / "broken.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
         found = evaluate({}, tmp_path, SIX_TO_SIXTEEN)
         assert (found.broken, found.rows[0].images) == ([tmp_path / "broken.png"], ["a.png"])
+
+    def test_one_image_at_a_time_is_held(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        held: list[weakref.ref[Image.Image]] = []
+
+        def read(path: Path) -> Image.Image:
+            assert not [image for image in held if image() is not None]
+            image = read_rgb(path)
+            held.append(weakref.ref(image))
+            return image
+
+        monkeypatch.setattr(scoring, "read_rgb", read)
+        evaluate({}, folder, own_pairs([PAIR, Pair(8, 15)]))
+        assert len(held) == 5
+
+    def test_a_folder_without_images_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=r"has no image that can be read \(0 broken\); taken are \.png"):
+            evaluate({}, tmp_path, SIX_TO_SIXTEEN)
+        with pytest.raises(ValueError, match="none is not a folder"):
+            evaluate({}, tmp_path / "none", SIX_TO_SIXTEEN)
 
     def test_progress_counts_every_picture_to_the_end(self, folder: Path, face_model: ImplicitSR) -> None:
         told: list[tuple[int, int]] = []

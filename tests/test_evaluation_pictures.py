@@ -11,13 +11,12 @@ from PIL import Image
 
 from arasfsr.evaluation.pictures import CAPTION, GAP, PANEL_SIDE, Pictures, parse_wanted, side_by_side
 from arasfsr.evaluation.suites import Pair, Row
-from arasfsr.training.data import Photograph
 
 ROW = Row(Pair(8, 16), (Pair(8, 16),))
 
 
-def photographs(count: int) -> list[Photograph]:
-    return [Photograph(Path("faces") / f"{i}.jpg", picture(16, 16, i)) for i in range(count)]
+def paths(count: int) -> list[Path]:
+    return [Path("faces") / f"{i}.jpg" for i in range(count)]
 
 
 class TestWanted:
@@ -36,16 +35,16 @@ class TestChoice:
         ("wanted", "chosen"), [(1, ["2"]), (2, ["1", "3"]), (5, list("01234")), (9, list("01234"))]
     )
     def test_a_number_is_spread_evenly(self, wanted: int, chosen: list[str]) -> None:
-        found = Pictures(Path("out"), wanted).choose(photographs(5), Path("faces"))
+        found = Pictures(Path("out"), wanted).choose(paths(5), Path("faces"))
         assert [Path(name).stem for name in found.names.values()] == chosen
 
     def test_names_are_taken_as_given(self) -> None:
-        found = Pictures(Path("out"), ("3.jpg", "0.jpg")).choose(photographs(5), Path("faces"))
+        found = Pictures(Path("out"), ("3.jpg", "0.jpg")).choose(paths(5), Path("faces"))
         assert list(found.names) == [Path("faces/3.jpg"), Path("faces/0.jpg")]
 
     def test_an_unknown_name_is_refused_with_some_that_are_there(self) -> None:
         with pytest.raises(ValueError, match=r"pictures of x.png: no such image below faces; there are 0.jpg, 1.jpg"):
-            Pictures(Path("out"), ("0.jpg", "x.png")).choose(photographs(5), Path("faces"))
+            Pictures(Path("out"), ("0.jpg", "x.png")).choose(paths(5), Path("faces"))
 
 
 class TestSideBySide:
@@ -72,8 +71,8 @@ class TestSideBySide:
 
 
 def test_only_chosen_images_are_written_below_a_folder_for_each_pair(tmp_path: Path) -> None:
-    photos = photographs(3)
-    shown = Pictures(tmp_path / "out", ("1.jpg",)).choose(photos, Path("faces"))
-    for photo in photos:
-        shown.write(photo.path, ROW, picture(8, 8), {"bicubic": np.asarray(picture(16, 16))}, picture(16, 16))
+    images = paths(3)
+    shown = Pictures(tmp_path / "out", ("1.jpg",)).choose(images, Path("faces"))
+    for path in images:
+        shown.write(path, ROW, picture(8, 8), {"bicubic": np.asarray(picture(16, 16))}, picture(16, 16))
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")] == ["out/8to16/1.jpg.png"]

@@ -11,7 +11,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from arasfsr.atomic import replacing
 from arasfsr.evaluation.suites import Row
-from arasfsr.training.data import Photograph
 
 PANEL_SIDE = 192
 """Pixels of a panel's side at least; smaller targets are repeated pixel by pixel, by whole factors."""
@@ -48,13 +47,13 @@ class Pictures:
     names: Mapping[Path, str] = field(default_factory=dict)
     """What `choose` found: the path below the data's folder of each image that is shown."""
 
-    def choose(self, photos: Sequence[Photograph], root: Path) -> Pictures:
+    def choose(self, paths: Sequence[Path], root: Path) -> Pictures:
         """The same, knowing its images.
 
         Raises:
             ValueError: a name is none of the images'.
         """
-        known = {photo.path.relative_to(root).as_posix(): photo.path for photo in photos}
+        known = {path.relative_to(root).as_posix(): path for path in paths}
         if isinstance(self.wanted, int):
             count = min(self.wanted, len(known))
             chosen = [list(known)[round((i + 0.5) * len(known) / count - 0.5)] for i in range(count)]

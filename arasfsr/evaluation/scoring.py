@@ -12,6 +12,7 @@ from PIL import Image
 
 from arasfsr.config import ModelConfig
 from arasfsr.degrade import DEGRADATIONS
+from arasfsr.evaluation.folder import Survey, survey
 from arasfsr.evaluation.lpips import LPIPS
 from arasfsr.evaluation.lpips import SMALLEST_SIDE as LPIPS_SIDE
 from arasfsr.evaluation.pictures import Pictures
@@ -19,7 +20,7 @@ from arasfsr.evaluation.results import BASELINE, Evaluation, RowResult
 from arasfsr.evaluation.suites import Row, Suite
 from arasfsr.metrics import PROTOCOLS, Protocol, Score, from_pixels, score
 from arasfsr.model import ImplicitSR
-from arasfsr.training.data import Photograph, largest_square, read_folder, resize
+from arasfsr.training.data import largest_square, read_rgb, resize
 
 Method = Callable[[Image.Image, int], np.ndarray]
 """Upscales a square RGB image to a side: (side, side, 3) uint8."""
@@ -64,11 +65,12 @@ class Scorer:
     lpips: LPIPS | None
     pictures: Pictures | None
 
-    def score(self, photo: Photograph, row: Row, advance: Callable[[], None]) -> dict[str, Score]:
+    def score(self, path: Path, row: Row, advance: Callable[[], None]) -> dict[str, Score]:
         """Every method's score for one image, whose side-by-side picture is written where it was chosen."""
         lr_side, hr_side = row.pair
-        hr = target_of(photo.image, hr_side)
-        original = largest_square(photo.image) if self.suite.fitted else hr
+        image = read_rgb(path)
+        hr = target_of(image, hr_side)
+        original = largest_square(image) if self.suite.fitted else hr
         lr = DEGRADATIONS[self.suite.degradation](original, (lr_side, lr_side))
         target = from_pixels(np.asarray(hr))
         seen = self.lpips.features(target) if self.lpips else []
@@ -80,7 +82,7 @@ class Scorer:
             scores[name] = score(picture, target, self.protocol)._replace(lpips=distance)
             advance()
         if self.pictures is not None:
-            self.pictures.write(photo.path, row, lr, outputs, hr)
+            self.pictures.write(path, row, lr, outputs, hr)
         return scores
 
 
@@ -120,15 +122,14 @@ def evaluate(
         BackendUnavailable: the backend asked for cannot serve the models.
     """
     _check(models, suite, protocol)
-    found = read_folder(folder)
+    found = survey(folder)
     if pictures is not None:
-        pictures = pictures.choose(found.images, folder)
-    sides = {photo.path: min(photo.image.size) for photo in found.images}
-    rows = _rows(suite, sides, with_lpips=lpips is not None)
+        pictures = pictures.choose(list(found.sides), folder)
+    rows = _rows(suite, found, with_lpips=lpips is not None)
     methods: dict[str, Method] = {BASELINE: bicubic}
     methods.update({name: model_method(model, backend, dtype) for name, model in models.items()})
     scorer = Scorer(methods, suite, protocol, lpips, pictures)
-    taking_part = {row: [photo for photo in found.images if sides[photo.path] >= row.pair.hr] for row in rows}
+    taking_part = {row: [path for path, side in found.sides.items() if side >= row.pair.hr] for row in rows}
     done, total = 0, sum(map(len, taking_part.values())) * len(methods)
 
     def advance() -> None:
@@ -138,18 +139,17 @@ def evaluate(
             progress(done, total)
 
     results = []
-    for row, photos in taking_part.items():
-        each = [scorer.score(photo, row, advance) for photo in photos]
+    for row, paths in taking_part.items():
+        each = [scorer.score(path, row, advance) for path in paths]
         result = RowResult(
             row,
-            [photo.path.relative_to(folder).as_posix() for photo in photos],
-            len(found.images) - len(photos),
+            [path.relative_to(folder).as_posix() for path in paths],
+            len(found.sides) - len(paths),
             {name: [scores[name] for scores in each] for name in methods},
         )
         if on_row is not None:
             on_row(result)
         results.append(result)
-    smallest = min(sides, key=lambda path: (sides[path], path))
     return Evaluation(
         folder=folder,
         models={name: modules_of(model.config) for name, model in models.items()},
@@ -158,8 +158,8 @@ def evaluate(
         backend=backend,
         dtype=str(dtype).removeprefix("torch.") if dtype is not None else "model",
         rows=results,
-        images=len(found.images),
-        smallest=(smallest.relative_to(folder).as_posix(), sides[smallest]),
+        images=len(found.sides),
+        smallest=(found.smallest.relative_to(folder).as_posix(), found.sides[found.smallest]),
         broken=found.broken,
     )
 
@@ -180,17 +180,17 @@ def _check(models: Mapping[str, ImplicitSR], suite: Suite, protocol: str) -> Non
         )
 
 
-def _rows(suite: Suite, sides: Mapping[Path, int], with_lpips: bool) -> Sequence[Row]:
-    """The suite's rows for images with those shorter sides."""
-    smallest = min(sides, key=lambda path: (sides[path], path))
+def _rows(suite: Suite, found: Survey, with_lpips: bool) -> Sequence[Row]:
+    """The suite's rows for a folder's images."""
+    smallest, largest = found.sides[found.smallest], max(found.sides.values())
     try:
-        rows = suite.rows(sides[smallest])
+        rows = suite.rows(smallest)
     except ValueError as error:
-        raise ValueError(f"{smallest}: its shorter side has {sides[smallest]} pixels; {error}") from error
-    if all(row.pair.hr > max(sides.values()) for row in rows):
+        raise ValueError(f"{found.smallest}: its shorter side has {smallest} pixels; {error}") from error
+    if all(row.pair.hr > largest for row in rows):
         raise ValueError(
             f"pairs {', '.join(map(str, rows))}: every image is smaller than their targets; the largest has a shorter "
-            f"side of {max(sides.values())} pixels"
+            f"side of {largest} pixels"
         )
     tiny = [str(row.pair) for row in rows if row.pair.hr < LPIPS_SIDE]
     if with_lpips and tiny:
