@@ -1,4 +1,4 @@
-"""The command line: `arasfsr upscale`, `train`, `eval`, `convert`, `doctor`.
+"""The command line: `arasfsr upscale`, `prepare`, `train`, `eval`, `convert`, `doctor`.
 
 Exit status 0 done; 1 some inputs failed, or the system did (a full disk); 2 usage error: what was asked for cannot be
 done. A training run that a signal stopped ends with 128 + its number.
@@ -15,6 +15,7 @@ import typer
 from arasfsr.commands.convert import convert
 from arasfsr.commands.doctor import doctor
 from arasfsr.commands.eval import evaluate
+from arasfsr.commands.prepare import prepare
 from arasfsr.commands.train import train
 from arasfsr.commands.upscale import upscale
 from arasfsr.errors import BackendUnavailable, CheckpointError, ImageError
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(upscale)
+app.command()(prepare)
 app.command()(train)
 app.command("eval")(evaluate)
 app.command()(convert)

@@ -56,6 +56,8 @@ class Score(NamedTuple):
     """dB; infinite for equal pictures."""
     ssim: float
     """At most 1."""
+    lpips: float | None = None
+    """At least 0, lower is better; None where it was not measured."""
 
 
 def from_pixels(pixels: np.ndarray) -> Tensor:

@@ -46,6 +46,8 @@ def status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> object:
         ("train", CONFIG, "--data", "none"),
         ("train", CONFIG, "--data", "empty", "--resume"),
         ("train", SAMPLE, "--data", "empty"),
+        ("prepare", "empty", "-o", "out"),
+        ("prepare", "none", "-o", "out"),
         ("convert", "none.pth", "out.safetensors"),
         ("convert", SAMPLE, "out.safetensors"),
     ],

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from arasfsr.metrics import PROTOCOLS, Protocol, compared_values, from_pixels, psnr, score, ssim, truncated_luma
+from arasfsr.metrics import PROTOCOLS, Protocol, Score, compared_values, from_pixels, psnr, score, ssim, truncated_luma
 
 PSNR_TOLERANCE = 1e-10
 """dB; both sides add float64 squares in another order."""
@@ -120,12 +120,12 @@ def test_float32_pictures_of_whole_pixels_score_as_float64_ones(protocol: Protoc
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_equal_pictures_have_infinite_psnr_and_ssim_one(protocol: Protocol) -> None:
     image = from_pixels(photographs()[0])
-    assert score(image, image, protocol) == (math.inf, 1.0)
+    assert score(image, image, protocol) == Score(math.inf, 1.0)
 
 
 def test_score_is_psnr_and_ssim() -> None:
     first, second = map(from_pixels, photographs())
-    assert score(first, second, "rgb") == (psnr(first, second, "rgb"), ssim(first, second, "rgb"))
+    assert score(first, second, "rgb") == Score(psnr(first, second, "rgb"), ssim(first, second, "rgb"))
 
 
 @pytest.mark.parametrize("size", [(6, 20), (20, 6)])

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from arasfsr.evaluate import Evaluation, Pair, PairResult
+    from arasfsr.evaluation import Evaluation, RowResult, Suite
 
 Choice = TypeVar("Choice", bound=str)
+Parsed = TypeVar("Parsed")
+
+DEFAULT_PAIRS = "64:256,32:256,64:211"
 
 WHOLE_LINE = 10_000
 """Characters in a line that no table reaches."""
@@ -30,9 +33,24 @@ def evaluate(
             "--data", metavar="DIR", exists=True, file_okay=False, help="A folder of images, also of mixed sizes."
         ),
     ],
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            "--suite",
+            metavar="NAME",
+            help="The size pairs of one of the paper's tables: ideal, ideal-supplement, real, real-supplement, fsr8 or "
+            "ablation. Pairs with a target larger than the folder's smallest image are shrunk to it, their scale kept.",
+        ),
+    ] = None,
     pairs: Annotated[
-        str, typer.Option("--pairs", metavar="PAIRS", help="Sides of input and output, in pixels: LR:HR[,LR:HR ...].")
-    ] = "64:256,32:256,64:211",
+        str | None,
+        typer.Option(
+            "--pairs",
+            metavar="PAIRS",
+            help="Instead of a suite, sides of input and output in pixels: LR:HR[,LR:HR ...], never shrunk; by default "
+            f"{DEFAULT_PAIRS}.",
+        ),
+    ] = None,
     protocol: Annotated[
         str,
         typer.Option(
@@ -40,9 +58,23 @@ def evaluate(
         ),
     ] = "arasfsr",
     degradation: Annotated[
-        str,
-        typer.Option("--degradation", metavar="NAME", help="How inputs are made: bic, or nn65 (nearest, then JPEG)."),
-    ] = "bic",
+        str | None,
+        typer.Option(
+            "--degradation",
+            metavar="NAME",
+            help="How the inputs of --pairs are made: bic (the default), or nn65 (nearest, then JPEG). A suite has its "
+            "own: nn65 for real and real-supplement, else bic.",
+        ),
+    ] = None,
+    lpips: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--lpips",
+            metavar="FILE",
+            help="Score LPIPS too, with VGG-16 and linear layers from this file, .pth or .safetensors; given twice, "
+            "from torchvision's VGG-16 and lpips' vgg.pth together.",
+        ),
+    ] = None,
     backend: Annotated[
         str, typer.Option("--backend", metavar="NAME", help="auto, or a backend that doctor lists.")
     ] = "auto",
@@ -58,51 +90,92 @@ def evaluate(
     ] = None,
     markdown: Annotated[
         Path | None,
-        typer.Option("--markdown", metavar="FILE", dir_okay=False, help="Write the table to this file."),
+        typer.Option("--markdown", metavar="FILE", dir_okay=False, help="Write the tables to this file."),
     ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", dir_okay=False, help="Write a line a pair and method to this file."),
+    ] = None,
+    pictures: Annotated[
+        str | None,
+        typer.Option(
+            "--pictures",
+            metavar="N|NAMES",
+            help="Write side-by-side pictures of N images, evenly spread, or of those named, as a.png,more/b.png.",
+        ),
+    ] = None,
+    pictures_to: Annotated[
+        Path, typer.Option("--pictures-to", metavar="DIR", file_okay=False, help="The folder of these pictures.")
+    ] = Path("pictures"),
 ) -> None:
     """Score models, beside bicubic, on a folder of images.
 
-    PSNR and SSIM, on inputs made from the images. The exit status is 1 if some images were broken and skipped; the
-    table is there all the same.
+    PSNR, SSIM and, with --lpips, LPIPS, on inputs made from the images: means, 95% bootstrap intervals over images,
+    and the paired gain over bicubic. The exit status is 1 if some images were broken and skipped; the tables are there
+    all the same.
     """
     from arasfsr.checkpoint import load_model
     from arasfsr.commands.options import choose_device, choose_dtype
-    from arasfsr.degrade import DEGRADATIONS
-    from arasfsr.evaluate import describe, to_json, to_markdown
-    from arasfsr.evaluate import evaluate as run
+    from arasfsr.evaluation import Pictures, describe, load_lpips, parse_wanted, to_csv, to_json, to_markdown
+    from arasfsr.evaluation import evaluate as run
     from arasfsr.metrics import PROTOCOLS
     from arasfsr.query import BACKENDS
 
-    wanted = _parse_pairs(pairs)
+    wanted = _choose_suite(suite, pairs, degradation)
     compared = _choose(protocol, PROTOCOLS, "--protocol")
-    _choose(degradation, DEGRADATIONS, "--degradation")
     _choose(backend, ("auto", *BACKENDS), "--backend")
-    for path, option in ((json, "--json"), (markdown, "--markdown")):
+    for path, option in ((json, "--json"), (markdown, "--markdown"), (csv, "--csv")):
         _check_folder(path, option)
+    _check_models(models)
+    shown = None if pictures is None else Pictures(pictures_to, _parse(parse_wanted, pictures, "--pictures"))
     place, compute = choose_device(device), choose_dtype(dtype) if dtype else None
-    loaded = {name: load_model(name, place) for name in dict.fromkeys(models)}
+    loaded = {name: load_model(name, place) for name in models}
+    distance = load_lpips(lpips, place) if lpips else None
     with _progress() as (progress, tell):
-        evaluation = run(loaded, data, wanted, compared, degradation, backend, compute, progress, tell)
-    typer.echo("\n".join(describe(evaluation)))
-    _print_table(evaluation)
-    if json is not None:
-        _write(json, to_json(evaluation))
-    if markdown is not None:
-        _write(markdown, to_markdown(evaluation))
+        evaluation = run(loaded, data, wanted, compared, backend, compute, distance, shown, progress, tell)
+    typer.echo("\n".join(f"{name:<12} {fact}" for name, fact in describe(evaluation)))
+    _print_tables(evaluation)
+    for path, render in ((json, to_json), (markdown, to_markdown), (csv, to_csv)):
+        if path is not None:
+            _write(path, render(evaluation))
     if evaluation.broken:
         names = ", ".join(map(str, evaluation.broken))
         typer.echo(f"{len(evaluation.broken)} broken images were skipped: {names}", err=True)
         raise typer.Exit(1)
 
 
-def _parse_pairs(text: str) -> list[Pair]:
-    from arasfsr.evaluate import parse_pairs
+def _choose_suite(name: str | None, pairs: str | None, degradation: str | None) -> Suite:
+    from arasfsr.degrade import DEGRADATIONS
+    from arasfsr.evaluation import SUITES, own_pairs, parse_pairs
 
+    if name is None:
+        _choose(degradation or "bic", DEGRADATIONS, "--degradation")
+        return own_pairs(_parse(parse_pairs, pairs or DEFAULT_PAIRS, "--pairs"), degradation or "bic")
+    chosen = SUITES[_choose(name, SUITES, "--suite")]
+    for option, value in (("--pairs", pairs), ("--degradation", degradation)):
+        if value is not None:
+            raise typer.BadParameter(
+                f"{value!r} given beside --suite {name}, which has its own; taken is one of the two", param_hint=option
+            )
+    return chosen
+
+
+def _check_models(models: Sequence[str]) -> None:
+    """A model given twice would be two columns of one."""
+    seen: dict[Path, str] = {}
+    for name in models:
+        place = Path(name).resolve()
+        if place in seen:
+            told = repr(name) if seen[place] == name else f"{name!r} and {seen[place]!r} are one file,"
+            raise typer.BadParameter(f"{told} given twice; taken is each model once", param_hint="MODEL")
+        seen[place] = name
+
+
+def _parse(parse: Callable[[str], Parsed], text: str, option: str) -> Parsed:
     try:
-        return parse_pairs(text)
+        return parse(text)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--pairs") from error
+        raise typer.BadParameter(str(error), param_hint=option) from error
 
 
 def _choose(value: str, taken: Iterable[Choice], option: str) -> Choice:
@@ -126,7 +199,7 @@ def _write(path: Path, text: str) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[tuple[Callable[[int, int], None], Callable[[PairResult], None] | None]]:
+def _progress() -> Iterator[tuple[Callable[[int, int], None], Callable[[RowResult], None] | None]]:
     """What is told of pictures and of pairs done: a bar on standard error, where that is a terminal, which goes when
     it is done; else a line for each pair."""
     from rich.console import Console
@@ -138,23 +211,24 @@ def _progress() -> Iterator[tuple[Callable[[int, int], None], Callable[[PairResu
         task = bar.add_task("scoring", total=None)
         yield (
             lambda done, total: bar.update(task, completed=done, total=total),
-            None if console.is_terminal else _print_pair,
+            None if console.is_terminal else _print_row,
         )
 
 
-def _print_pair(result: PairResult) -> None:
-    from arasfsr.evaluate import pair_line
+def _print_row(result: RowResult) -> None:
+    from arasfsr.evaluation import row_line
 
-    typer.echo(pair_line(result), err=True)
+    typer.echo(row_line(result), err=True)
 
 
-def _print_table(evaluation: Evaluation) -> None:
+def _print_tables(evaluation: Evaluation) -> None:
     """Folded to a terminal's width; in a file or a pipe every line is whole."""
     from rich.console import Console
 
-    from arasfsr.evaluate import to_table
+    from arasfsr.evaluation import to_table
 
     console = Console()
     if not console.is_terminal:
         console.width = WHOLE_LINE
-    console.print(to_table(evaluation))
+    for metric in evaluation.metrics:
+        console.print(to_table(evaluation, metric))

@@ -1,0 +1,1 @@
+"""Preparation: faces found in photographs and aligned, for training and testing."""

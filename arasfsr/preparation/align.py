@@ -1,0 +1,95 @@
+"""The aligned square of a face: the framing that the bundled models learnt from, and how sharp it is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from PIL import Image
+
+from arasfsr.preparation.faces import Face, Point
+from arasfsr.training.data import resize
+
+EYES_MIDPOINT = (0.50, 0.44)
+"""(x, y) of the eyes' midpoint, as a part of the square's side."""
+
+EYES_DISTANCE = 0.26
+"""Of the eyes, as a part of the square's side."""
+
+ROLL_KEPT = 5.0
+"""Degrees of roll that are left as they are: to turn a picture blurs it, and the eyes are not found more surely."""
+
+OVERHANG = 0.03
+"""Part of the side by which the square may reach beyond the photograph, whose edge is then repeated."""
+
+
+def natural_side(face: Face) -> int:
+    """Of the face's square in the photograph's own pixels, rounded down: what needs no enlarging."""
+    return math.floor(face.distance / EYES_DISTANCE + 1e-6)  # 52 pixels / 0.26 are 200
+
+
+def overhang(face: Face, size: tuple[int, int]) -> float:
+    """How far the face's square reaches beyond a photograph of `size` = (width, height), in parts of its side; at most
+    0 inside."""
+    side = natural_side(face)
+    to_photograph = _matrix(face, side)
+    corners = [to_photograph @ (x, y, 1) for x in (0, side) for y in (0, side)]
+    return max(float(max(-x, x - size[0], -y, y - size[1])) for x, y in corners) / side
+
+
+def align(image: Image.Image, face: Face) -> Image.Image:
+    """The face's square, of `natural_side`: cut out to the pixel where the face is upright, else turned bicubically.
+
+    Of what lies beyond the photograph its edge is repeated.
+    """
+    side = natural_side(face)
+    matrix = _matrix(face, side)
+    if abs(face.roll) <= ROLL_KEPT:
+        left, top = (round(float(value)) for value in matrix[:, 2])
+        return Image.fromarray(_window(image, left, top, left + side, top + side))
+    corners = np.array([matrix @ (x, y, 1) for x in (0, side) for y in (0, side)])
+    (left, top), (right, bottom) = np.floor(corners.min(axis=0)) - 2, np.ceil(corners.max(axis=0)) + 2
+    window = Image.fromarray(_window(image, int(left), int(top), int(right), int(bottom)))
+    matrix[:, 2] -= left, top
+    return window.transform(
+        (side, side), Image.Transform.AFFINE, tuple(map(float, matrix.ravel())), Image.Resampling.BICUBIC
+    )
+
+
+def _matrix(face: Face, side: int) -> np.ndarray:
+    """(2, 3): continuous coordinates of the square to those of the photograph."""
+    roll = math.radians(face.roll) if abs(face.roll) > ROLL_KEPT else 0.0
+    rotation = np.array([[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]])
+    midpoint: Point = face.midpoint
+    return np.hstack([rotation, (np.array(midpoint) - side * rotation @ EYES_MIDPOINT)[:, None]])
+
+
+def _window(image: Image.Image, left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    """Pixels of a rectangle that may reach beyond the picture, whose edge is repeated."""
+    rows = np.arange(top, bottom).clip(0, image.height - 1)
+    columns = np.arange(left, right).clip(0, image.width - 1)
+    first = image.crop((int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1))
+    pixels: np.ndarray = np.asarray(first)[rows - rows[0]][:, columns - columns[0]]
+    return pixels
+
+
+def sharpness(image: Image.Image) -> float:
+    """What halving the picture loses over what halving it again loses: how much it holds at its own size, whatever
+    its contrast.
+
+    On 96 aligned portraits that nobody enlarged 0.42 to 0.88, on the same enlarged twice or blurred by 1.5 pixels 0.19
+    to 0.31, enlarged 1.5 times 0.33 to 0.53. A flat picture has 0.
+    """
+    gray = image.convert("L")
+    half = _half(gray)
+    lost, lost_again = (_difference(of, resize(_half(of), of.size)) for of in (gray, half))
+    return lost / lost_again if lost_again else 0.0
+
+
+def _half(image: Image.Image) -> Image.Image:
+    return resize(image, (max(1, image.width // 2), max(1, image.height // 2)))
+
+
+def _difference(one: Image.Image, other: Image.Image) -> float:
+    """Root mean square, in gray levels."""
+    return float(np.sqrt(np.mean((np.asarray(one, np.float64) - np.asarray(other, np.float64)) ** 2)))
