@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 FOURIER_OCTAVES = 10
 """Octaves of the Fourier encoding: sin and cos of 2^k x for k = 0 .. 9."""
@@ -37,15 +37,59 @@ class FrequencyConfig(_Description):
 
 
 class DecoderConfig(_Description):
-    """The MLP that decodes one query."""
+    """The MLP that decodes one query: ARASFSR's, or LIIF's without modulation."""
 
+    name: Literal["mlp"] = "mlp"
     width: int = Field(256, ge=1, le=4096, description="neurons of a hidden layer")
     layers: int = Field(4, ge=1, le=16, description="hidden layers")
     modulated: bool = Field(True, description="global modulation by the Fourier encoding; false is a plain ReLU MLP")
 
 
+class LTEConfig(_Description):
+    """Local texture estimator (arXiv 2111.08918): amplitudes, frequencies and phases into a plain MLP."""
+
+    name: Literal["lte"] = "lte"
+    width: int = Field(256, ge=1, le=4096, description="neurons of a hidden layer")
+    layers: int = Field(3, ge=1, le=16, description="hidden layers")
+    waves: int = Field(256, ge=2, le=4096, multiple_of=2, description="cosines and sines together")
+
+    @property
+    def modulated(self) -> bool:
+        """Only the method's own decoder has the modulation by the Fourier encoding."""
+        return False
+
+
+class DIINNConfig(_Description):
+    """Dual interactive implicit network (arXiv 2210.12593): content and position modulate one another."""
+
+    name: Literal["diinn"] = "diinn"
+    width: int = Field(256, ge=1, le=4096, description="neurons of a hidden layer")
+    layers: int = Field(4, ge=1, le=16, description="hidden layers of either branch")
+
+    @property
+    def modulated(self) -> bool:
+        """Only the method's own decoder has the modulation by the Fourier encoding."""
+        return False
+
+
+def _named(*names: str) -> Discriminator:
+    """Chooses a section by its `name`; without one it is the first's, as files were before there was a choice."""
+
+    def name(value: Any) -> Any:
+        return value.get("name", names[0]) if isinstance(value, dict) else getattr(value, "name", None)
+
+    message = f"no such name; taken are {', '.join(names)}"
+    return Discriminator(name, custom_error_type="name", custom_error_message=message)
+
+
+Decoder = Annotated[
+    Annotated[DecoderConfig, Tag("mlp")] | Annotated[LTEConfig, Tag("lte")] | Annotated[DIINNConfig, Tag("diinn")],
+    _named("mlp", "lte", "diinn"),
+]
+
+
 class ModelConfig(_Description):
-    """A whole model. The defaults are ARASFSR as in arXiv 2511.16341; `liif()` is the plain case.
+    """A whole model. The defaults are ARASFSR as in arXiv 2511.16341; `liif()`, `lte()` and `diinn()` its baselines.
 
     `frequency=None` leaves local frequency estimation out, `decoder.modulated=False` global modulation,
     `skip=False` the bilinear skip of the LR image.
@@ -53,7 +97,7 @@ class ModelConfig(_Description):
 
     encoder: EncoderConfig = EncoderConfig()
     frequency: FrequencyConfig | None = FrequencyConfig()
-    decoder: DecoderConfig = DecoderConfig()
+    decoder: Decoder = DecoderConfig()
     skip: bool = Field(True, description="add the LR image, bilinearly sampled, to the decoder's output")
 
     @classmethod
@@ -66,6 +110,27 @@ class ModelConfig(_Description):
             skip=False,
         )
 
+    @classmethod
+    def lte(
+        cls, encoder: EncoderConfig | None = None, width: int = 256, layers: int = 3, waves: int = 256
+    ) -> ModelConfig:
+        """LTE (arXiv 2111.08918): no frequency estimation of this method's kind; with the skip."""
+        return cls(
+            encoder=encoder or EncoderConfig(),
+            frequency=None,
+            decoder=LTEConfig(width=width, layers=layers, waves=waves),
+        )
+
+    @classmethod
+    def diinn(cls, encoder: EncoderConfig | None = None, width: int = 256, layers: int = 4) -> ModelConfig:
+        """DIINN (arXiv 2210.12593) under the local ensemble, as the method's authors compare it; no skip."""
+        return cls(
+            encoder=encoder or EncoderConfig(),
+            frequency=None,
+            decoder=DIINNConfig(width=width, layers=layers),
+            skip=False,
+        )
+
     @property
     def feature_channels(self) -> int:
         """Channels D of the feature map that the decoder unfolds: encoder's and frequency estimation's together."""
@@ -73,5 +138,11 @@ class ModelConfig(_Description):
 
     @property
     def input_width(self) -> int:
-        """Numbers that the decoder's first layer reads: unfolded features, rel, centre (if modulated), cell."""
-        return 9 * self.feature_channels + (6 if self.decoder.modulated else 4)
+        """Numbers that the decoder's first layer reads.
+
+        Of the MLP: unfolded features, rel, centre (if modulated), cell. Of LTE: its waves. Of DIINN: unfolded features.
+        """
+        if isinstance(self.decoder, LTEConfig):
+            return self.decoder.waves
+        unfolded = 9 * self.feature_channels
+        return unfolded if isinstance(self.decoder, DIINNConfig) else unfolded + (6 if self.decoder.modulated else 4)

@@ -10,7 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arasfsr.config import DecoderConfig, EncoderConfig, FrequencyConfig, ModelConfig
+from arasfsr.config import (
+    Decoder,
+    DecoderConfig,
+    DIINNConfig,
+    EncoderConfig,
+    FrequencyConfig,
+    LTEConfig,
+    ModelConfig,
+)
 from arasfsr.errors import CheckpointError
 
 SWITCHES = {
@@ -19,6 +27,8 @@ SWITCHES = {
     "asfsr_wo_glo": {"modulated": False},
     "asfsr_wo_res": {"skip": False},
     "liif": {"frequency": False, "modulated": False, "skip": False},
+    "lte": {"frequency": False},
+    "diinn": {"frequency": False, "skip": False},
 }
 """The public implementation's model names that this version reads, and what each leaves out."""
 
@@ -26,9 +36,12 @@ _RENAME = (
     (r"^encoder\.head\.0\.", "encoder.head."),
     (r"^netCTM\.(encoder|decoder)\.resblock\.", r"frequency.\1.blocks."),
     (r"^netCTM\.", "frequency."),
-    (r"^imnet\.I\.(\d+)\.0\.", r"decoder.content.\1."),
-    (r"^imnet\.C\.(\d+)\.0\.", r"decoder.modulator.\1."),
+    (r"^imnet\.[IK]\.(\d+)\.0\.", r"decoder.content.\1."),
+    (r"^imnet\.[CQ]\.(\d+)\.0\.", r"decoder.modulator.\1."),
     (r"^imnet\.output_linear\.", "decoder.output."),
+    (r"^coef\.", "decoder.texture.amplitude."),
+    (r"^freq\.", "decoder.texture.frequency."),
+    (r"^phase\.weight$", "decoder.texture.phase"),
 )
 _UNUSED = re.compile(r"^encoder\.(sub_mean|add_mean)\.")
 """The mean shift, which the public implementation stores and never runs."""
@@ -77,9 +90,17 @@ def _config(path: Path, name: str, args: dict[str, Any], tensors: dict[str, Tens
     return ModelConfig(
         encoder=EncoderConfig(**sizes),
         frequency=frequency,
-        decoder=DecoderConfig(width=widths[0], layers=len(widths), modulated=switches.get("modulated", True)),
+        decoder=_decoder(name, widths[0], len(widths), tensors),
         skip=switches.get("skip", True),
     )
+
+
+def _decoder(name: str, width: int, layers: int, tensors: dict[str, Tensor]) -> Decoder:
+    if name == "lte":
+        return LTEConfig(width=width, layers=layers, waves=tensors["coef.weight"].shape[0])
+    if name == "diinn":
+        return DIINNConfig(width=width, layers=layers)
+    return DecoderConfig(width=width, layers=layers, modulated=SWITCHES[name].get("modulated", True))
 
 
 def rename_parameters(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

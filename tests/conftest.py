@@ -19,8 +19,8 @@ _SHARED = Path(__file__).parents[2] / "shared" / "golden"
 GOLDEN = _SHARED if _SHARED.is_dir() else Path(__file__).parent / "golden"
 """The whole golden set where it lies beside the checkout, else the small committed one."""
 
-GOLDEN_NAMES = sorted(path.stem for path in GOLDEN.glob("*.pth") if path.stem.split("-")[0] not in ("lte", "diinn"))
-"""The golden cases of this version's models: asfsr* and liif."""
+GOLDEN_NAMES = sorted(path.stem for path in GOLDEN.glob("*.pth"))
+"""The golden cases: asfsr* and the baselines."""
 
 FUSED = [name for name in ("triton", "cuda") if BACKENDS[name].reason(None) is None]
 """The fused backends that run here, on a CUDA device or in Triton's interpreter. Where there are none,
@@ -49,8 +49,10 @@ SMALL = {
         encoder=EncoderConfig(blocks=0, features=5), frequency=None, decoder=DecoderConfig(width=7, layers=1)
     ),
     "liif": ModelConfig.liif(EncoderConfig(blocks=1, features=6), width=12),
+    "lte": ModelConfig.lte(EncoderConfig(blocks=1, features=6), width=12, layers=2, waves=10),
+    "diinn": ModelConfig.diinn(EncoderConfig(blocks=1, features=6), width=12, layers=3),
 }
-"""One small configuration for each switch."""
+"""One small configuration for each switch and each baseline."""
 
 
 def small_model(name: str = "arasfsr", seed: int = 0) -> ImplicitSR:
@@ -105,7 +107,7 @@ def gradients(model: ImplicitSR, inp: Tensor, coord: Tensor, cell: Tensor, **opt
     leaves = [tensor.detach().clone().requires_grad_() for tensor in (inp, coord, cell)]
     out = model(*leaves, **options)
     weight = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)
-    leaves += [parameter for name, parameter in model.named_parameters() if "frequency" not in name]
+    leaves += [parameter for name, parameter in model.named_parameters() if not name.startswith("frequency.")]
     return list(torch.autograd.grad((out * weight).sum(), leaves))
 
 
