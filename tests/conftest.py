@@ -107,7 +107,8 @@ def gradients(model: ImplicitSR, inp: Tensor, coord: Tensor, cell: Tensor, **opt
     leaves = [tensor.detach().clone().requires_grad_() for tensor in (inp, coord, cell)]
     out = model(*leaves, **options)
     weight = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)
-    leaves += [parameter for name, parameter in model.named_parameters() if not name.startswith("frequency.")]
+    module = {name.removeprefix("_orig_mod."): parameter for name, parameter in model.named_parameters()}  # if compiled
+    leaves += [parameter for name, parameter in module.items() if not name.startswith("frequency.")]
     return list(torch.autograd.grad((out * weight).sum(), leaves))
 
 

@@ -108,7 +108,8 @@ def _position(rel: Tensor, cell: Tensor, rows: Tensor) -> Tensor:
 
 def _unfolded(features: Tensor, weights: DecoderWeights) -> Tensor:
     """The 3 x 3 neighbourhood of every LR pixel: (B, 9 D, h, w)."""
-    return F.unfold(features, 3, padding=1).unflatten(-1, features.shape[2:])
+    batch, channels, h, w = features.shape
+    return F.unfold(features, 3, padding=1).view(batch, 9 * channels, h, w)
 
 
 def _diinn_as_written(rows: Tensor, rel: Tensor, cell: Tensor, weights: DecoderWeights) -> Tensor:
@@ -124,8 +125,8 @@ def _diinn_maps(features: Tensor, weights: DecoderWeights) -> Tensor:
     """Each content layer's product with the unfolded features, and its bias: (B, layers n, h, w)."""
 
     def kernel(layer: Layer) -> Tensor:
-        unfolded = 9 * features.shape[1]
-        return layer[0][:, -unfolded:].unflatten(1, (features.shape[1], 3, 3))
+        weight, channels = layer[0], features.shape[1]
+        return weight[:, -9 * channels :].reshape(weight.shape[0], channels, 3, 3)
 
     weight = torch.cat([kernel(layer) for layer in weights.content])
     return F.conv2d(features, weight, torch.cat([bias for _, bias in weights.content]), padding=1)
