@@ -68,7 +68,7 @@ def read_public(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise CheckpointError(f"{path}: not in the public implementation's format ({reason})") from error
 
 

@@ -321,7 +321,9 @@ def test_an_encoder_that_cannot_be_is_refused(encoder: dict[str, Any], wanted: s
         ModelConfig.model_validate({"encoder": encoder})
 
 
-@pytest.mark.parametrize(("name", "args"), [("rdn", {}), ("swinir", {}), ("rcan", {"reduction": 2})])
+@pytest.mark.parametrize(
+    ("name", "args"), [("rdn", {}), ("swinir", {}), ("rcan", {"reduction": 2}), ("edsr", {"res_scale": 0})]
+)
 def test_a_public_checkpoint_whose_encoder_is_another_is_refused(
     name: str, args: dict[str, Any], tmp_path: Path
 ) -> None:
