@@ -24,8 +24,18 @@ from tolerances import FLOAT64, GOLDEN_OUTPUT
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arasfsr import CheckpointError, EncoderConfig, ImplicitSR, ModelConfig, load_model, save_model
-from arasfsr.config import Encoder, RCANConfig, RDNConfig, SwinIRConfig
+from arasfsr import (
+    CheckpointError,
+    EncoderConfig,
+    ImplicitSR,
+    ModelConfig,
+    RCANConfig,
+    RDNConfig,
+    SwinIRConfig,
+    load_model,
+    save_model,
+)
+from arasfsr.config import Encoder
 from arasfsr.encoders import build_encoder
 from arasfsr.encoders.swinir import DropPath, pad_to_windows, shift_mask
 from arasfsr.public_encoders import rename
