@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import gradients, random_queries, relative_rms, small_model, without_skip
+from PIL import Image
 from pydantic import ValidationError
 from tolerances import FLOAT64
 from torch import Tensor
+from typer.testing import CliRunner
 
 from arasfsr import (
     BackendUnavailable,
@@ -23,6 +25,7 @@ from arasfsr import (
     load_model,
     save_model,
 )
+from arasfsr.cli import app
 from arasfsr.query import baselines
 from arasfsr.selfcheck import keep_signal
 from arasfsr.training.config import load_config
@@ -157,3 +160,40 @@ def test_a_frequency_module_and_a_skip_are_taken_with_any_decoder(name: str, tmp
     save_model(model, tmp_path / "model.safetensors")
     arguments = (torch.rand(1, 3, 4, 4), *random_queries(1, 5))
     assert torch.equal(load_model(tmp_path / "model.safetensors")(*arguments), model(*arguments))
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_the_same_commands_train_evaluate_and_upscale(name: str, tmp_path: Path) -> None:
+    data, config = tmp_path / "data", tmp_path / "run.yaml"
+    data.mkdir()
+    for i in range(3):
+        Image.effect_noise((24, 24 + i), 60).convert("RGB").save(data / f"{i}.png")
+    config.write_text(
+        "model:\n  encoder: {blocks: 1, features: 6}\n  frequency: null\n"
+        f"  decoder: {{name: {name}, width: 8, layers: 2}}\n"
+        "data: {lr_sizes: [6, 8], scale: [1, 3], queries: 32}\n"
+        "validation: {images: 1, pairs: [[8, 16]], every: 2}\n"
+        "steps: 2\nbatch: 1\n"
+    )
+    trained = tmp_path / "run" / "model.safetensors"
+    commands = (
+        ("train", config, "--data", data, "--output", tmp_path / "run", "--device", "cpu"),
+        ("eval", trained, "--data", data, "--pairs", "8:20", "--device", "cpu"),
+        (
+            "upscale",
+            data / "0.png",
+            "--model",
+            trained,
+            "--scale",
+            "1.5",
+            "--output",
+            tmp_path / "sr.png",
+            "--device",
+            "cpu",
+        ),
+    )
+    for command in commands:
+        result = CliRunner().invoke(app, [str(part) for part in command])
+        assert result.exit_code == 0, result.output
+    assert Image.open(tmp_path / "sr.png").size == (36, 36)
+    assert load_model(trained).config.decoder.name == name
