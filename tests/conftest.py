@@ -49,17 +49,21 @@ SMALL = {
         encoder=EncoderConfig(blocks=0, features=5), frequency=None, decoder=DecoderConfig(width=7, layers=1)
     ),
     "liif": ModelConfig.liif(EncoderConfig(blocks=1, features=6), width=12),
+}
+"""One small configuration for each switch of the MLP."""
+
+BASELINES = {
     "lte": ModelConfig.lte(EncoderConfig(blocks=1, features=6), width=12, layers=2, waves=10),
     "diinn": ModelConfig.diinn(EncoderConfig(blocks=1, features=6), width=12, layers=3),
 }
-"""One small configuration for each switch and each baseline."""
+"""One small configuration for each other decoder."""
 
 
 def small_model(name: str = "arasfsr", seed: int = 0) -> ImplicitSR:
-    """A model of a SMALL configuration with seeded weights, in evaluation mode."""
+    """A model of a SMALL or BASELINES configuration with seeded weights, in evaluation mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return ImplicitSR(SMALL[name]).eval()
+        return ImplicitSR((SMALL | BASELINES)[name]).eval()
 
 
 def relative_rms(found: Tensor, truth: Tensor) -> float:
@@ -74,9 +78,9 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(params=list(SMALL))
+@pytest.fixture(params=[*SMALL, *BASELINES])
 def model(request: pytest.FixtureRequest) -> ImplicitSR:
-    """A small model of each switch."""
+    """A small model of each switch and each other decoder."""
     return small_model(request.param)
 
 

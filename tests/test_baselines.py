@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import gradients, random_queries, relative_rms, small_model, without_skip
+from conftest import BASELINES, gradients, random_queries, relative_rms, small_model, without_skip
 from PIL import Image
 from pydantic import ValidationError
 from tolerances import FLOAT64
@@ -29,8 +29,6 @@ from arasfsr.cli import app
 from arasfsr.query import baselines
 from arasfsr.selfcheck import keep_signal
 from arasfsr.training.config import load_config
-
-BASELINES = ("lte", "diinn")
 
 
 @pytest.mark.parametrize("name", BASELINES)
