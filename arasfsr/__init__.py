@@ -9,7 +9,17 @@ from arasfsr._version import __version__
 
 if TYPE_CHECKING:
     from arasfsr.checkpoint import bundled_models, load_model, save_model
-    from arasfsr.config import DecoderConfig, EncoderConfig, FrequencyConfig, ModelConfig
+    from arasfsr.config import (
+        DecoderConfig,
+        DIINNConfig,
+        EncoderConfig,
+        FrequencyConfig,
+        LTEConfig,
+        ModelConfig,
+        RCANConfig,
+        RDNConfig,
+        SwinIRConfig,
+    )
     from arasfsr.errors import BackendUnavailable, CheckpointError, ImageError
     from arasfsr.model import Encoding, ImplicitSR
     from arasfsr.query import backends
@@ -17,13 +27,18 @@ if TYPE_CHECKING:
 __all__ = [
     "BackendUnavailable",
     "CheckpointError",
+    "DIINNConfig",
     "DecoderConfig",
     "EncoderConfig",
     "Encoding",
     "FrequencyConfig",
     "ImageError",
     "ImplicitSR",
+    "LTEConfig",
     "ModelConfig",
+    "RCANConfig",
+    "RDNConfig",
+    "SwinIRConfig",
     "__version__",
     "backends",
     "bundled_models",
@@ -33,7 +48,17 @@ __all__ = [
 
 _HOMES = {
     "arasfsr.checkpoint": ("bundled_models", "load_model", "save_model"),
-    "arasfsr.config": ("DecoderConfig", "EncoderConfig", "FrequencyConfig", "ModelConfig"),
+    "arasfsr.config": (
+        "DIINNConfig",
+        "DecoderConfig",
+        "EncoderConfig",
+        "FrequencyConfig",
+        "LTEConfig",
+        "ModelConfig",
+        "RCANConfig",
+        "RDNConfig",
+        "SwinIRConfig",
+    ),
     "arasfsr.errors": ("BackendUnavailable", "CheckpointError", "ImageError"),
     "arasfsr.model": ("Encoding", "ImplicitSR"),
     "arasfsr.query": ("backends",),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 FOURIER_OCTAVES = 10
 """Octaves of the Fourier encoding: sin and cos of 2^k x for k = 0 .. 9."""
@@ -20,12 +20,91 @@ class _Description(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _named(*names: str) -> Discriminator:
+    """Chooses a section by its `name`; without one it is the first's, as files were before there was a choice."""
+
+    def name(value: Any) -> Any:
+        return value.get("name", names[0]) if isinstance(value, dict) else getattr(value, "name", None)
+
+    message = f"no such name; taken are {', '.join(names)}"
+    return Discriminator(name, custom_error_type="name", custom_error_message=message)
+
+
 class EncoderConfig(_Description):
-    """The encoder that turns the LR image into a feature map of the same size."""
+    """EDSR (arXiv 1707.02921), the encoder that turns the LR image into a feature map of the same size.
+
+    The defaults are EDSR-baseline; `large()` is the paper's full size.
+    """
 
     name: Literal["edsr"] = "edsr"
     blocks: int = Field(16, ge=0, le=256, description="residual blocks")
     features: int = Field(64, ge=1, le=1024, description="channels of the feature map")
+    residual_scale: float = Field(
+        1.0, gt=0, le=1, description="factor of a block's residual; wide ones need a small one"
+    )
+
+    @classmethod
+    def large(cls) -> EncoderConfig:
+        """EDSR: 32 blocks of 256 features, residuals scaled by 0.1."""
+        return cls(blocks=32, features=256, residual_scale=0.1)
+
+
+class RDNConfig(_Description):
+    """Residual dense network (arXiv 1802.08797). The defaults are its configuration B; A is 20, 6, 32."""
+
+    name: Literal["rdn"] = "rdn"
+    blocks: int = Field(16, ge=1, le=256, description="residual dense blocks")
+    layers: int = Field(8, ge=1, le=64, description="convolutions of a block")
+    growth: int = Field(64, ge=1, le=1024, description="channels that each of them adds")
+    features: int = Field(64, ge=1, le=1024, description="channels of the feature map")
+
+
+class RCANConfig(_Description):
+    """Residual channel attention network (arXiv 1807.02758)."""
+
+    name: Literal["rcan"] = "rcan"
+    groups: int = Field(10, ge=0, le=256, description="residual groups")
+    blocks: int = Field(20, ge=0, le=256, description="residual channel attention blocks of a group")
+    features: int = Field(64, ge=1, le=1024, description="channels of the feature map")
+    reduction: int = Field(16, ge=1, le=1024, description="the attention's bottleneck is features / reduction")
+
+    @model_validator(mode="after")
+    def _bottleneck(self) -> RCANConfig:
+        if self.reduction > self.features:
+            raise ValueError(f"reduction is {self.reduction}; taken is at most features, {self.features}")
+        return self
+
+
+class SwinIRConfig(_Description):
+    """SwinIR (arXiv 2108.10257): shifted-window transformer blocks in residual groups."""
+
+    name: Literal["swinir"] = "swinir"
+    depths: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(
+        (6,) * 6, min_length=1, description="blocks of each group"
+    )
+    width: int = Field(180, ge=1, le=4096, description="channels inside")
+    heads: int = Field(6, ge=1, le=256, description="attention heads of a block")
+    window: int = Field(8, ge=1, le=64, description="side of an attention window in LR pixels")
+    mlp_ratio: float = Field(2.0, gt=0, le=16, description="hidden neurons of a block's MLP over its width")
+    features: int = Field(64, ge=1, le=1024, description="channels of the feature map")
+    drop_path: float = Field(
+        0.0, ge=0, lt=1, description="stochastic depth of the last block, in training, from torch's global generator"
+    )
+
+    @model_validator(mode="after")
+    def _heads(self) -> SwinIRConfig:
+        if self.width % self.heads:
+            raise ValueError(f"width is {self.width}; taken are multiples of heads, {self.heads}")
+        return self
+
+
+Encoder = Annotated[
+    Annotated[EncoderConfig, Tag("edsr")]
+    | Annotated[RDNConfig, Tag("rdn")]
+    | Annotated[RCANConfig, Tag("rcan")]
+    | Annotated[SwinIRConfig, Tag("swinir")],
+    _named("edsr", "rdn", "rcan", "swinir"),
+]
 
 
 class FrequencyConfig(_Description):
@@ -37,32 +116,85 @@ class FrequencyConfig(_Description):
 
 
 class DecoderConfig(_Description):
-    """The MLP that decodes one query."""
+    """The MLP that decodes one query: ARASFSR's, or LIIF's without modulation."""
 
+    name: Literal["mlp"] = "mlp"
     width: int = Field(256, ge=1, le=4096, description="neurons of a hidden layer")
     layers: int = Field(4, ge=1, le=16, description="hidden layers")
     modulated: bool = Field(True, description="global modulation by the Fourier encoding; false is a plain ReLU MLP")
 
 
+class LTEConfig(_Description):
+    """Local texture estimator (arXiv 2111.08918): amplitudes, frequencies and phases into a plain MLP."""
+
+    name: Literal["lte"] = "lte"
+    width: int = Field(256, ge=1, le=4096, description="neurons of a hidden layer")
+    layers: int = Field(3, ge=1, le=16, description="hidden layers")
+    waves: int = Field(256, ge=2, le=4096, multiple_of=2, description="cosines and sines together")
+
+    @property
+    def modulated(self) -> bool:
+        """Only the method's own decoder has the modulation by the Fourier encoding."""
+        return False
+
+
+class DIINNConfig(_Description):
+    """Dual interactive implicit network (arXiv 2210.12593): content and position modulate one another."""
+
+    name: Literal["diinn"] = "diinn"
+    width: int = Field(256, ge=1, le=4096, description="neurons of a hidden layer")
+    layers: int = Field(4, ge=1, le=16, description="hidden layers of either branch")
+
+    @property
+    def modulated(self) -> bool:
+        """Only the method's own decoder has the modulation by the Fourier encoding."""
+        return False
+
+
+Decoder = Annotated[
+    Annotated[DecoderConfig, Tag("mlp")] | Annotated[LTEConfig, Tag("lte")] | Annotated[DIINNConfig, Tag("diinn")],
+    _named("mlp", "lte", "diinn"),
+]
+
+
 class ModelConfig(_Description):
-    """A whole model. The defaults are ARASFSR as in arXiv 2511.16341; `liif()` is the plain case.
+    """A whole model. The defaults are ARASFSR as in arXiv 2511.16341; `liif()`, `lte()` and `diinn()` its baselines.
 
     `frequency=None` leaves local frequency estimation out, `decoder.modulated=False` global modulation,
     `skip=False` the bilinear skip of the LR image.
     """
 
-    encoder: EncoderConfig = EncoderConfig()
+    encoder: Encoder = EncoderConfig()
     frequency: FrequencyConfig | None = FrequencyConfig()
-    decoder: DecoderConfig = DecoderConfig()
+    decoder: Decoder = DecoderConfig()
     skip: bool = Field(True, description="add the LR image, bilinearly sampled, to the decoder's output")
 
     @classmethod
-    def liif(cls, encoder: EncoderConfig | None = None, width: int = 256, layers: int = 4) -> ModelConfig:
+    def liif(cls, encoder: Encoder | None = None, width: int = 256, layers: int = 4) -> ModelConfig:
         """LIIF (arXiv 2012.09161): plain MLP, no frequency estimation, no skip."""
         return cls(
             encoder=encoder or EncoderConfig(),
             frequency=None,
             decoder=DecoderConfig(width=width, layers=layers, modulated=False),
+            skip=False,
+        )
+
+    @classmethod
+    def lte(cls, encoder: Encoder | None = None, width: int = 256, layers: int = 3, waves: int = 256) -> ModelConfig:
+        """LTE (arXiv 2111.08918): no frequency estimation of this method's kind; with the skip."""
+        return cls(
+            encoder=encoder or EncoderConfig(),
+            frequency=None,
+            decoder=LTEConfig(width=width, layers=layers, waves=waves),
+        )
+
+    @classmethod
+    def diinn(cls, encoder: Encoder | None = None, width: int = 256, layers: int = 4) -> ModelConfig:
+        """DIINN (arXiv 2210.12593) under the local ensemble, as the method's authors compare it; no skip."""
+        return cls(
+            encoder=encoder or EncoderConfig(),
+            frequency=None,
+            decoder=DIINNConfig(width=width, layers=layers),
             skip=False,
         )
 
@@ -73,5 +205,11 @@ class ModelConfig(_Description):
 
     @property
     def input_width(self) -> int:
-        """Numbers that the decoder's first layer reads: unfolded features, rel, centre (if modulated), cell."""
-        return 9 * self.feature_channels + (6 if self.decoder.modulated else 4)
+        """Numbers that the decoder's first layer reads.
+
+        Of the MLP: unfolded features, rel, centre (if modulated), cell. Of LTE: its waves. Of DIINN: unfolded features.
+        """
+        if isinstance(self.decoder, LTEConfig):
+            return self.decoder.waves
+        unfolded = 9 * self.feature_channels
+        return unfolded if isinstance(self.decoder, DIINNConfig) else unfolded + (6 if self.decoder.modulated else 4)

@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from arasfsr.config import FOURIER_CHANNELS, ModelConfig
+from arasfsr.config import FOURIER_CHANNELS, DIINNConfig, LTEConfig, ModelConfig
 
 Layer = tuple[Tensor, Tensor]
 """Weight (outputs, inputs) and bias (outputs,) of a linear layer."""
 
 
+class Texture(NamedTuple):
+    """LTE's estimators of waves from the feature map (B, D, h, w) and the cell."""
+
+    amplitude: Layer
+    """3 x 3 convolution to the waves' amplitudes: (waves, D, 3, 3), (waves,)."""
+    frequency: Layer
+    """3 x 3 convolution to (y, x) frequencies, half the waves of them in pairs: (waves, D, 3, 3), (waves,)."""
+    phase: Tensor
+    """(waves / 2, 2): from the cell in LR pixels times two, without a bias. It stays in the parameters' own dtype: what
+    goes into a cosine is not rounded to a compute dtype."""
+
+
 class DecoderWeights(NamedTuple):
-    """The MLP's parameters as the operator reads them."""
+    """The decoder's parameters as the operator reads them."""
 
     content: list[Layer]
-    """I_0 .. I_{L-1}: inputs are z0, then [f, f * s] (modulated) or f (plain)."""
+    """I_0 .. I_{L-1}: inputs are z0, then [f, f * s] (modulated) or f (plain). LTE: of its plain MLP. DIINN: of the
+    content branch, whose inputs are the unfolded features x, then [q, x]."""
     modulator: list[Layer]
-    """C_0 .. C_{L-1} of the coordinate branch; empty without global modulation."""
+    """C_0 .. C_{L-1} of the coordinate branch; empty without global modulation. DIINN: of the position branch."""
     output: Layer
     """O: width to 3."""
+    name: str = "mlp"
+    """The decoder's name in the configuration."""
+    texture: Texture | None = None
+    """Of LTE alone."""
 
     @property
     def modulated(self) -> bool:
-        return bool(self.modulator)
+        """Global modulation by the Fourier encoding."""
+        return self.name == "mlp" and bool(self.modulator)
 
     def to(self, dtype: torch.dtype) -> DecoderWeights:
         """The same parameters in another dtype; gradients flow back to these."""
@@ -33,7 +52,11 @@ class DecoderWeights(NamedTuple):
         def cast(layer: Layer) -> Layer:
             return layer[0].to(dtype), layer[1].to(dtype)
 
-        return DecoderWeights([*map(cast, self.content)], [*map(cast, self.modulator)], cast(self.output))
+        texture = self.texture
+        if texture is not None:
+            texture = Texture(cast(texture.amplitude), cast(texture.frequency), texture.phase)
+        content, modulator = [*map(cast, self.content)], [*map(cast, self.modulator)]
+        return DecoderWeights(content, modulator, cast(self.output), self.name, texture)
 
     def after_first(self) -> list[Tensor]:
         """The layers after I_0 as a flat list, weight before bias: content, modulator, output."""
@@ -73,24 +96,54 @@ def split_first_layer(weights: DecoderWeights) -> FirstLayer:
     return FirstLayer(unfold, parts[0], centre, parts[-1], bias)
 
 
+class _TextureEstimator(nn.Module):
+    """Parameters of LTE's estimators."""
+
+    def __init__(self, features: int, waves: int) -> None:
+        super().__init__()
+        self.amplitude = nn.Conv2d(features, waves, 3, padding=1)
+        self.frequency = nn.Conv2d(features, waves, 3, padding=1)
+        self.phase = nn.Parameter(torch.empty(waves // 2, 2).uniform_(-1, 1) / math.sqrt(2))
+
+    def weights(self) -> Texture:
+        return Texture(_layer(self.amplitude), _layer(self.frequency), self.phase)
+
+
 class ImplicitDecoder(nn.Module):
-    """Parameters of the modulated MLP, or of the plain one. `arasfsr.query` computes with them."""
+    """Parameters of the decoder that the configuration names. `arasfsr.query` computes with them."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        width, layers, modulated = config.decoder.width, config.decoder.layers, config.decoder.modulated
-        hidden = 2 * width if modulated else width
-        self.content = nn.ModuleList(nn.Linear(hidden if i else config.input_width, width) for i in range(layers))
+        decoder = config.decoder
+        self.name, width, layers = decoder.name, decoder.width, decoder.layers
+        positions, injected = 0, 0  # inputs of the first layer of the coordinate branch; what joins each later content
+        if isinstance(decoder, DIINNConfig):
+            positions, injected = 4, config.input_width
+        elif decoder.modulated:
+            positions, injected = FOURIER_CHANNELS, width
+        self.content = nn.ModuleList(
+            nn.Linear(width + injected if i else config.input_width, width) for i in range(layers)
+        )
         self.modulator = nn.ModuleList(
-            nn.Linear(width if i else FOURIER_CHANNELS, width) for i in range(layers if modulated else 0)
+            nn.Linear(width if i else positions, width) for i in range(layers if positions else 0)
         )
         self.output = nn.Linear(width, 3)
+        self.texture = (
+            _TextureEstimator(config.feature_channels, decoder.waves) if isinstance(decoder, LTEConfig) else None
+        )
 
     def weights(self) -> DecoderWeights:
         """The parameters, as the operator takes them."""
+        return DecoderWeights(
+            [*map(_layer, self.content)],
+            [*map(_layer, self.modulator)],
+            _layer(self.output),
+            self.name,
+            None if self.texture is None else self.texture.weights(),
+        )
 
-        def layer(linear: nn.Module) -> Layer:
-            assert isinstance(linear, nn.Linear)
-            return linear.weight, linear.bias
 
-        return DecoderWeights([*map(layer, self.content)], [*map(layer, self.modulator)], layer(self.output))
+def _layer(module: nn.Module) -> Layer:
+    assert isinstance(module, nn.Linear | nn.Conv2d)
+    assert module.bias is not None
+    return module.weight, module.bias

@@ -85,7 +85,7 @@ class Encoding:
 
 
 class ImplicitSR(nn.Module):
-    """ARASFSR (arXiv 2511.16341) with its switches, or LIIF, as `config` says."""
+    """ARASFSR (arXiv 2511.16341) with its switches, or one of its baselines LIIF, LTE and DIINN, as `config` says."""
 
     def __init__(self, config: ModelConfig | None = None) -> None:
         super().__init__()

@@ -10,8 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arasfsr.config import DecoderConfig, EncoderConfig, FrequencyConfig, ModelConfig
+from arasfsr.config import (
+    Decoder,
+    DecoderConfig,
+    DIINNConfig,
+    FrequencyConfig,
+    LTEConfig,
+    ModelConfig,
+)
 from arasfsr.errors import CheckpointError
+from arasfsr.public_encoders import READERS, encoder_config, rename
+
+ENCODER = "encoder."
+"""How the names of the encoder's tensors begin, in the public files and in this package."""
 
 SWITCHES = {
     "asfsr": {},
@@ -19,19 +30,21 @@ SWITCHES = {
     "asfsr_wo_glo": {"modulated": False},
     "asfsr_wo_res": {"skip": False},
     "liif": {"frequency": False, "modulated": False, "skip": False},
+    "lte": {"frequency": False},
+    "diinn": {"frequency": False, "skip": False},
 }
 """The public implementation's model names that this version reads, and what each leaves out."""
 
 _RENAME = (
-    (r"^encoder\.head\.0\.", "encoder.head."),
     (r"^netCTM\.(encoder|decoder)\.resblock\.", r"frequency.\1.blocks."),
     (r"^netCTM\.", "frequency."),
-    (r"^imnet\.I\.(\d+)\.0\.", r"decoder.content.\1."),
-    (r"^imnet\.C\.(\d+)\.0\.", r"decoder.modulator.\1."),
+    (r"^imnet\.[IK]\.(\d+)\.0\.", r"decoder.content.\1."),
+    (r"^imnet\.[CQ]\.(\d+)\.0\.", r"decoder.modulator.\1."),
     (r"^imnet\.output_linear\.", "decoder.output."),
+    (r"^coef\.", "decoder.texture.amplitude."),
+    (r"^freq\.", "decoder.texture.frequency."),
+    (r"^phase\.weight$", "decoder.texture.phase"),
 )
-_UNUSED = re.compile(r"^encoder\.(sub_mean|add_mean)\.")
-"""The mean shift, which the public implementation stores and never runs."""
 
 
 def read_public(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
@@ -55,16 +68,16 @@ def read_public(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(
-            f"{path}: not in the public implementation's format ({type(error).__name__}: {error})"
-        ) from error
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise CheckpointError(f"{path}: not in the public implementation's format ({reason})") from error
 
 
 def _config(path: Path, name: str, args: dict[str, Any], tensors: dict[str, Tensor]) -> ModelConfig:
     switches = SWITCHES[name]
     encoder = args["encoder_spec"]
-    if encoder["name"] != "edsr-baseline":
-        raise CheckpointError(f"{path}: its encoder is {encoder['name']!r}; read is edsr-baseline")
+    if encoder["name"] not in READERS:
+        raise CheckpointError(f"{path}: its encoder is {encoder['name']!r}; read are {', '.join(READERS)}")
+    own = {key.removeprefix(ENCODER): tensor for key, tensor in tensors.items() if key.startswith(ENCODER)}
     widths = args["imnet_spec"]["args"]["hidden_list"]
     if len(set(widths)) != 1:
         raise CheckpointError(f"{path}: its decoder's hidden_list is {widths}; read are decoders of one width")
@@ -73,13 +86,20 @@ def _config(path: Path, name: str, args: dict[str, Any], tensors: dict[str, Tens
         blocks = {key.split(".")[3] for key in tensors if key.startswith("netCTM.encoder.resblock.")}
         last = tensors["netCTM.decoder.conv3.weight"]
         frequency = FrequencyConfig(channels=last.shape[0], width=last.shape[1], blocks=len(blocks))
-    sizes = {"blocks": encoder["args"].get("n_resblocks", 16), "features": encoder["args"].get("n_feats", 64)}
     return ModelConfig(
-        encoder=EncoderConfig(**sizes),
+        encoder=encoder_config(encoder["name"], encoder.get("args") or {}, own),
         frequency=frequency,
-        decoder=DecoderConfig(width=widths[0], layers=len(widths), modulated=switches.get("modulated", True)),
+        decoder=_decoder(name, widths[0], len(widths), tensors),
         skip=switches.get("skip", True),
     )
+
+
+def _decoder(name: str, width: int, layers: int, tensors: dict[str, Tensor]) -> Decoder:
+    if name == "lte":
+        return LTEConfig(width=width, layers=layers, waves=tensors["coef.weight"].shape[0])
+    if name == "diinn":
+        return DIINNConfig(width=width, layers=layers)
+    return DecoderConfig(width=width, layers=layers, modulated=SWITCHES[name].get("modulated", True))
 
 
 def rename_parameters(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -88,7 +108,10 @@ def rename_parameters(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     last = max(plain, default=-1)
     renamed = {}
     for key, tensor in tensors.items():
-        if _UNUSED.match(key):
+        if key.startswith(ENCODER):
+            known = rename(key.removeprefix(ENCODER))
+            if known is not None:
+                renamed[ENCODER + known] = tensor
             continue
         match = re.match(r"^imnet\.layers\.(\d+)\.", key)
         if match:  # a plain MLP: linear layers and ReLUs in turn, so layer i stands at 2 i

@@ -19,8 +19,8 @@ _SHARED = Path(__file__).parents[2] / "shared" / "golden"
 GOLDEN = _SHARED if _SHARED.is_dir() else Path(__file__).parent / "golden"
 """The whole golden set where it lies beside the checkout, else the small committed one."""
 
-GOLDEN_NAMES = sorted(path.stem for path in GOLDEN.glob("*.pth") if path.stem.split("-")[0] not in ("lte", "diinn"))
-"""The golden cases of this version's models: asfsr* and liif."""
+GOLDEN_NAMES = sorted(path.stem for path in GOLDEN.glob("*.pth"))
+"""The golden cases: asfsr* and the baselines."""
 
 FUSED = [name for name in ("triton", "cuda") if BACKENDS[name].reason(None) is None]
 """The fused backends that run here, on a CUDA device or in Triton's interpreter. Where there are none,
@@ -50,14 +50,20 @@ SMALL = {
     ),
     "liif": ModelConfig.liif(EncoderConfig(blocks=1, features=6), width=12),
 }
-"""One small configuration for each switch."""
+"""One small configuration for each switch of the MLP."""
+
+BASELINES = {
+    "lte": ModelConfig.lte(EncoderConfig(blocks=1, features=6), width=12, layers=2, waves=10),
+    "diinn": ModelConfig.diinn(EncoderConfig(blocks=1, features=6), width=12, layers=3),
+}
+"""One small configuration for each other decoder."""
 
 
 def small_model(name: str = "arasfsr", seed: int = 0) -> ImplicitSR:
-    """A model of a SMALL configuration with seeded weights, in evaluation mode."""
+    """A model of a SMALL or BASELINES configuration with seeded weights, in evaluation mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return ImplicitSR(SMALL[name]).eval()
+        return ImplicitSR((SMALL | BASELINES)[name]).eval()
 
 
 def relative_rms(found: Tensor, truth: Tensor) -> float:
@@ -72,9 +78,9 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(params=list(SMALL))
+@pytest.fixture(params=[*SMALL, *BASELINES])
 def model(request: pytest.FixtureRequest) -> ImplicitSR:
-    """A small model of each switch."""
+    """A small model of each switch and each other decoder."""
     return small_model(request.param)
 
 
@@ -105,7 +111,8 @@ def gradients(model: ImplicitSR, inp: Tensor, coord: Tensor, cell: Tensor, **opt
     leaves = [tensor.detach().clone().requires_grad_() for tensor in (inp, coord, cell)]
     out = model(*leaves, **options)
     weight = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)
-    leaves += [parameter for name, parameter in model.named_parameters() if "frequency" not in name]
+    module = {name.removeprefix("_orig_mod."): parameter for name, parameter in model.named_parameters()}  # if compiled
+    leaves += [parameter for name, parameter in module.items() if not name.startswith("frequency.")]
     return list(torch.autograd.grad((out * weight).sum(), leaves))
 
 

@@ -125,8 +125,8 @@ def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [
-        (lambda content: content["model"].update(name="lte"), "holds a model 'lte'"),
-        (lambda content: content["model"]["args"]["encoder_spec"].update(name="rdn"), "its encoder is 'rdn'"),
+        (lambda content: content["model"].update(name="ltep"), "holds a model 'ltep'"),
+        (lambda content: content["model"]["args"]["encoder_spec"].update(name="hat"), "its encoder is 'hat'"),
         (lambda content: content["model"]["args"]["imnet_spec"]["args"].update(hidden_list=[64, 32]), "hidden_list"),
         (lambda content: content.pop("model"), "not in the public implementation's format"),
         (lambda content: content["model"].update(sd=3), "not in the public implementation's format"),

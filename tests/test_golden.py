@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, GOLDEN_NAMES, device_of, relative_rms
+from conftest import FUSED, GOLDEN, GOLDEN_NAMES, device_of, relative_rms
 from tolerances import GOLDEN_GRADIENT, GOLDEN_OUTPUT
 from torch import Tensor
 
@@ -17,6 +17,22 @@ from arasfsr.public_format import rename_parameters
 from arasfsr.query.skip import bilinear_skip
 
 Case = tuple[ImplicitSR, dict[str, Tensor]]
+
+
+BASELINE_DECODERS = ("lte", "diinn")
+"""Decoders that no fused backend serves."""
+
+every_backend = pytest.mark.parametrize(
+    ("case", "any_backend"),
+    [
+        pytest.param(name, backend, marks=pytest.mark.gpu if backend in FUSED else ())
+        for name in GOLDEN_NAMES
+        for backend in ("reference", "tiled", *FUSED)
+        if not (backend in FUSED and name.startswith(BASELINE_DECODERS))
+    ],
+    indirect=True,
+)
+"""Every golden case on every backend that serves it."""
 
 
 @pytest.fixture(params=GOLDEN_NAMES)
@@ -36,8 +52,8 @@ def own_output(model: ImplicitSR, golden: dict[str, Tensor], prediction: Tensor,
     return prediction - bilinear_skip(golden["inp"], coord) if model.config.skip else prediction
 
 
-def test_the_cases_cover_the_plain_and_the_modulated_decoder() -> None:
-    assert {"liif-tiny", "asfsr_wo_freq-tiny"} <= set(GOLDEN_NAMES)
+def test_the_cases_cover_every_decoder() -> None:
+    assert {"liif-tiny", "asfsr_wo_freq-tiny", "lte-tiny", "diinn-tiny"} <= set(GOLDEN_NAMES)
 
 
 def test_features(case: Case) -> None:
@@ -46,6 +62,7 @@ def test_features(case: Case) -> None:
         assert relative_rms(model.encode(golden["inp"]).features, golden["feat"]) <= GOLDEN_OUTPUT
 
 
+@every_backend
 def test_random_queries(case: Case, any_backend: str) -> None:
     model, golden = on(device_of(any_backend), case)
     coord = golden["coord"]
@@ -55,6 +72,7 @@ def test_random_queries(case: Case, any_backend: str) -> None:
     assert relative_rms(own_output(model, golden, found, coord), truth) <= GOLDEN_OUTPUT
 
 
+@every_backend
 def test_whole_grid(case: Case, any_backend: str) -> None:
     model, golden = on(device_of(any_backend), case)
     height, width = golden["grid_hw"].tolist()
@@ -66,6 +84,7 @@ def test_whole_grid(case: Case, any_backend: str) -> None:
     assert relative_rms(own_output(model, golden, flat, coord), truth) <= GOLDEN_OUTPUT
 
 
+@every_backend
 def test_every_gradient(case: Case, any_backend: str) -> None:
     model, golden = on(device_of(any_backend), case)
     inp = golden["inp"].requires_grad_()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import SMALL, gradients, mean_error, poisoned_memory, random_queries, relative_rms, small_model
+from conftest import BASELINES, SMALL, gradients, mean_error, poisoned_memory, random_queries, relative_rms, small_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import COSINE, FLOAT32_OUTPUT, FLOAT64, SAME_DTYPE_FACTOR
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from arasfsr import DecoderConfig, EncoderConfig, FrequencyConfig, ImplicitSR, ModelConfig
 from arasfsr.coords import make_cell, make_coord
-from arasfsr.query import skip, tiling
+from arasfsr.query import baselines, skip, tiling
 
 HALF_DTYPES = (torch.bfloat16, torch.float16)
 
@@ -42,7 +42,7 @@ def test_tiled_gradients_are_reference_gradients_in_float64(model: ImplicitSR) -
 
 @settings(max_examples=40, deadline=None)
 @given(
-    name=st.sampled_from(sorted(SMALL)),
+    name=st.sampled_from(sorted([*SMALL, *BASELINES])),
     batch=st.integers(1, 3),
     shared_coord=st.booleans(),
     cells=st.sampled_from(["query", "image", "one", "flat"]),
@@ -62,6 +62,7 @@ def test_any_shape_and_any_tiling(
     cell = {"query": cell, "image": cell[:, :1], "one": cell[:1, :1], "flat": cell[0, 0]}[cells]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiling, "TILE", tile)
+        patch.setattr(baselines, "CHUNK", tile)
         patch.setattr(skip, "SKIP_CHUNK", tile + 1)
         found = gradients(model, inp, coord, cell, backend="tiled")
     truth = gradients(model, inp, coord, cell, backend="reference")

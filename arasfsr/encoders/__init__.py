@@ -1,9 +1,20 @@
-"""Encoders: LR image (B, 3, h, w) in [-1, 1] to feature map (B, features, h, w)."""
+"""Encoders: LR image (B, 3, h, w) in [-1, 1] to feature map (B, features, h, w), of any size from 1 x 1."""
 
-from arasfsr.config import EncoderConfig
+from torch import nn
+
+from arasfsr.config import Encoder, EncoderConfig, RCANConfig, RDNConfig
 from arasfsr.encoders.edsr import EDSR
+from arasfsr.encoders.rcan import RCAN
+from arasfsr.encoders.rdn import RDN
+from arasfsr.encoders.swinir import SwinIR
 
 
-def build_encoder(config: EncoderConfig) -> EDSR:
+def build_encoder(config: Encoder) -> nn.Module:
     """The encoder that `config` names."""
-    return {"edsr": EDSR}[config.name](config)
+    if isinstance(config, EncoderConfig):
+        return EDSR(config)
+    if isinstance(config, RDNConfig):
+        return RDN(config)
+    if isinstance(config, RCANConfig):
+        return RCAN(config)
+    return SwinIR(config)

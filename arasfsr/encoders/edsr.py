@@ -1,7 +1,8 @@
-"""EDSR-baseline (arXiv 1707.02921) as a feature extractor: no upsampler, no mean shift."""
+"""EDSR (arXiv 1707.02921) as a feature extractor: no upsampler, no mean shift."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from arasfsr.config import EncoderConfig
@@ -13,15 +14,16 @@ def conv3(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(ReLU(conv(x)))."""
+    """x + scale * conv(ReLU(conv(x)))."""
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, scale: float = 1.0) -> None:
         super().__init__()
+        self.scale = scale
         self.body = nn.Sequential(conv3(features, features), nn.ReLU(inplace=True), conv3(features, features))
 
     def forward(self, x: Tensor) -> Tensor:
         residual: Tensor = self.body(x)
-        return x + residual
+        return torch.add(x, residual, alpha=self.scale)
 
 
 class EDSR(nn.Module):
@@ -30,7 +32,7 @@ class EDSR(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.head = conv3(3, config.features)
-        blocks = [ResidualBlock(config.features) for _ in range(config.blocks)]
+        blocks = [ResidualBlock(config.features, config.residual_scale) for _ in range(config.blocks)]
         self.body = nn.Sequential(*blocks, conv3(config.features, config.features))
 
     def forward(self, image: Tensor) -> Tensor:

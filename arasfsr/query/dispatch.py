@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from arasfsr.errors import BackendUnavailable
-from arasfsr.query import reference, tiled, triton
+from arasfsr.query import baselines, reference, tiled, triton
 from arasfsr.query.call import QueryCall
 
 _log = logging.getLogger(__name__)
@@ -43,11 +43,27 @@ def _missing(kind: str) -> Backend:
     return Backend(run, lambda call: reason, 'use backend="auto" or backend="tiled"')
 
 
+def _with_baselines(run: Callable[[QueryCall], Tensor], run_baseline: Callable[[QueryCall], Tensor]) -> Backend:
+    """A backend that serves every call, those of the baselines' decoders by a function of their own."""
+    return Backend(lambda call: (run if call.weights.name == "mlp" else run_baseline)(call), _always, "")
+
+
+def _without_baselines(backend: Backend) -> Backend:
+    """The same backend, refusing the baselines' decoders whatever the machine."""
+
+    def reason(call: QueryCall | None) -> str | None:
+        if call is not None and call.weights.name != "mlp":
+            return f"a decoder of the kind {call.weights.name!r}, it takes 'mlp'"
+        return backend.reason(call)
+
+    return replace(backend, reason=reason)
+
+
 BACKENDS = {
-    "reference": Backend(reference.run, _always, ""),
-    "tiled": Backend(tiled.run, _always, ""),
-    "triton": Backend(triton.run, triton.reason, triton.REMEDY),
-    "cuda": _missing("CUDA"),
+    "reference": _with_baselines(reference.run, baselines.run_reference),
+    "tiled": _with_baselines(tiled.run, baselines.run_tiled),
+    "triton": _without_baselines(Backend(triton.run, triton.reason, triton.REMEDY)),
+    "cuda": _without_baselines(_missing("CUDA")),
 }
 """Every backend, by name."""
 

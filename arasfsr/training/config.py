@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -122,12 +122,20 @@ def _problem(entry: ErrorDetails) -> str:
 
 def _entries(location: Sequence[int | str]) -> list[str]:
     """Names of the entries that a section of the configuration takes."""
-    section: type[BaseModel] = TrainConfig
-    for name in location:
-        annotation = section.model_fields[str(name)].annotation
-        candidates = get_args(annotation) or (annotation,)  # one section, or that section and None
-        section = next(kind for kind in candidates if isinstance(kind, type) and issubclass(kind, BaseModel))
-    return list(section.model_fields)
+    sections: list[type[BaseModel]] = [TrainConfig]
+    for part in location:
+        if len(sections) > 1:  # a choice by name: the location tells the name after the section
+            sections = [section for section in sections if section.model_fields["name"].default == part]
+        else:
+            sections = _sections(sections[0].model_fields[str(part)].annotation)
+    return list(sections[0].model_fields)
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that an entry of that annotation may be: one; one or None; or several to choose from by name."""
+    candidates = get_args(annotation) or (annotation,)
+    kinds = (get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in candidates)
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 
 def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
