@@ -194,7 +194,7 @@ class Backward {
 };
 
 template <class S>
-ARASFSR_KERNEL(THREADS) backward(const ARASFSR_PARAMETER BackwardArguments arguments) {
+ARASFSR_KERNEL(THREADS, S::BLOCKS) backward(const ARASFSR_PARAMETER BackwardArguments arguments) {
     Backward<S>(arguments).run();
 }
 

@@ -304,7 +304,7 @@ class Forward {
 };
 
 template <class S>
-ARASFSR_KERNEL(THREADS) forward(const ARASFSR_PARAMETER ForwardArguments arguments) {
+ARASFSR_KERNEL(THREADS, S::BLOCKS) forward(const ARASFSR_PARAMETER ForwardArguments arguments) {
     Forward<S>(arguments).run();
 }
 

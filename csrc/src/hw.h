@@ -9,12 +9,12 @@
 #include "../emulation/instructions.h"
 #define ARASFSR_DEVICE inline
 #define ARASFSR_HOST_DEVICE inline
-#define ARASFSR_KERNEL(threads) inline void
+#define ARASFSR_KERNEL(threads, blocks) inline void
 #define ARASFSR_PARAMETER
 #else
 #define ARASFSR_DEVICE __device__ __forceinline__
 #define ARASFSR_HOST_DEVICE __host__ __device__ __forceinline__
-#define ARASFSR_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
+#define ARASFSR_KERNEL(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
 #define ARASFSR_PARAMETER __grid_constant__
 #endif
 
