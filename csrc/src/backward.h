@@ -87,8 +87,8 @@ class Backward {
     // Gradients of f_L before its ReLU, to z, of s_L and of the shares; `combined` gets s_L * sum of share f_L.
     ARASFSR_DEVICE void output_layer(int which) {
         constexpr int STEPS = NP / (2 * hw::WARP);
-        const int last = problem.layers - 1;
-        for (int query = hw::warp(); query < S::QUERIES; query += THREADS / hw::WARP) {
+        const int last = problem.layers - 1, thread = hw::thread(), lane = thread % hw::WARP;
+        for (int query = thread / hw::WARP; query < S::QUERIES; query += THREADS / hw::WARP) {
             const int64_t row = first_row(which) + query * CORNERS;
             const bool valid = start + query < kept.count;
             const float* pixel = gradients.grad + (which * problem.queries + kept.first + start + query) * 3;
@@ -102,7 +102,7 @@ class Backward {
             }
 #pragma unroll
             for (int i = 0; i < STEPS; ++i) {
-                const int column = 2 * hw::lane() + i * (2 * hw::WARP);
+                const int column = 2 * lane + i * (2 * hw::WARP);
                 float x = 0.0f, y = 0.0f;  // the gradient of f_L * s_L
 #pragma unroll
                 for (int channel = 0; channel < 3; ++channel) {
@@ -140,7 +140,7 @@ class Backward {
 #pragma unroll
             for (int v = 0; v < CORNERS; ++v) {
                 const float sum = hw::warp_sum(of_share[v]);
-                if (hw::lane() == 0) gradients.share[row + v] = sum;
+                if (lane == 0) gradients.share[row + v] = sum;
             }
         }
     }

@@ -102,7 +102,7 @@ class Forward {
     // The Fourier encoding of the tile's queries, to the first columns of f.
     ARASFSR_DEVICE void encode(int64_t tile) {
         constexpr int SHARE = THREADS / ARASFSR_TILE, COLUMNS = ARASFSR_ENCODING / SHARE;
-        const int row = hw::thread() / SHARE, first = hw::thread() % SHARE * COLUMNS;
+        const int thread = hw::thread(), row = thread / SHARE, first = thread % SHARE * COLUMNS;
         const Point at = coordinates(call.geometry, number(tile * ARASFSR_TILE + row));
         for (int column = first; column < first + COLUMNS; column += 2) {
             f.pair(row, column) = hw::pack<T>(fourier_encoding(at, column), fourier_encoding(at, column + 1));
@@ -196,7 +196,7 @@ class Forward {
     // f_1 = relu(G[cell] + I0_rel rel [+ I0_cell cell]).
     ARASFSR_DEVICE void first_layer() {
         constexpr int ACROSS = NP / 4, DOWN = THREADS / ACROSS;
-        const int column = hw::thread() % ACROSS * 4;
+        const int thread = hw::thread(), column = thread % ACROSS * 4;
         const bool cells = problem.cell != nullptr;
         const Four rel_y = four(problem.rel_weight + column), rel_x = four(problem.rel_weight + NP + column);
         Four cell_y{}, cell_x{};
@@ -205,7 +205,7 @@ class Forward {
             cell_x = four(problem.cell_weight + NP + column);
         }
 #pragma unroll 4
-        for (int row = hw::thread() / ACROSS; row < S::ROWS; row += DOWN) {
+        for (int row = thread / ACROSS; row < S::ROWS; row += DOWN) {
             const Row& at = rows[row];
             Four z = latent(at.latent, column);
 #pragma unroll
@@ -241,7 +241,7 @@ class Forward {
         hw::copy_wait<0>();
         hw::barrier();  // f_L and s_L are there for all
         constexpr int STEPS = NP / (2 * hw::WARP);
-        const int column = 2 * hw::lane();
+        const int thread = hw::thread(), lane = thread % hw::WARP, column = 2 * lane;
         float weight[3][STEPS][2];
 #pragma unroll
         for (int channel = 0; channel < 3; ++channel) {
@@ -252,7 +252,7 @@ class Forward {
                 weight[channel][i][1] = from[1];
             }
         }
-        for (int query = hw::warp(); query < S::QUERIES; query += THREADS / hw::WARP) {
+        for (int query = thread / hw::WARP; query < S::QUERIES; query += THREADS / hw::WARP) {
             float sum[3] = {0.0f, 0.0f, 0.0f};
 #pragma unroll
             for (int i = 0; i < STEPS; ++i) {
@@ -276,11 +276,11 @@ class Forward {
 #pragma unroll
             for (int channel = 0; channel < 3; ++channel) {
                 sum[channel] = hw::warp_sum(sum[channel]);
-                if (hw::lane() == 0) sums[query * 3 + channel] = sum[channel];
+                if (lane == 0) sums[query * 3 + channel] = sum[channel];
             }
         }
         hw::barrier();
-        const int i = hw::thread(), channel = i % 3;
+        const int i = thread, channel = i % 3;
         if (i >= S::QUERIES * 3 || start + i / 3 >= kept.count) return;
         const int64_t query = number(start + i / 3);
         float value = sums[i] + problem.output_bias[channel];

@@ -105,7 +105,13 @@ inline float shuffle_xor(float value, int mask) {
 
 #else
 
-ARASFSR_DEVICE int thread() { return static_cast<int>(threadIdx.x); }
+// The thread's number, hidden from the compiler's sight: what follows from one call's result is not kept in registers
+// until another's, so that the phases of a kernel do not fill them with each other's addresses. Called once a phase.
+ARASFSR_DEVICE int thread() {
+    int number = static_cast<int>(threadIdx.x);
+    asm volatile("" : "+r"(number));
+    return number;
+}
 ARASFSR_DEVICE int64_t block() { return blockIdx.x; }
 ARASFSR_DEVICE int64_t blocks() { return gridDim.x; }
 ARASFSR_DEVICE unsigned char* shared() {
@@ -210,9 +216,6 @@ ARASFSR_DEVICE void mma(Float16, float (&total)[4], const uint32_t (&a)[4], cons
 ARASFSR_DEVICE float shuffle_xor(float value, int mask) { return __shfl_xor_sync(0xFFFFFFFFu, value, mask); }
 
 #endif
-
-ARASFSR_DEVICE int lane() { return thread() % WARP; }
-ARASFSR_DEVICE int warp() { return thread() / WARP; }
 
 // The sum over all lanes, the same in each.
 ARASFSR_DEVICE float warp_sum(float value) {

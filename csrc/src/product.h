@@ -43,33 +43,27 @@ struct Ring {
         return weights.matrix + step / STEPS * (NP * NP) + step % STEPS * DEPTH;
     }
 
-    ARASFSR_DEVICE void load(int number, const Weights& weights, int step) const {
+    ARASFSR_DEVICE void load(int thread, int number, const Weights& weights, int step) const {
         const uint16_t* from = at(weights, step);
-        if (INNER == Inner::OUTPUT) {
-            fetch_tile<Stage::CHUNKS * CHUNK, THREADS>(stage(number), from, DEPTH);
-            return;
-        }
-        constexpr int CHUNKS = DEPTH / CHUNK;
 #pragma unroll
-        for (int i = 0; i < NP * CHUNKS / THREADS; ++i) {
-            const int row = (hw::thread() + i * THREADS) / CHUNKS, number_in_row = hw::thread() % CHUNKS;
-            hw::copy16(stage(number).chunk(row, number_in_row),
-                       from + row * weights.row_length + number_in_row * CHUNK);
+        for (int i = thread; i < NP * DEPTH / CHUNK; i += THREADS) {
+            const int row = i / Stage::CHUNKS, chunk = i % Stage::CHUNKS;
+            hw::copy16(stage(number).chunk(row, chunk), from + row * weights.row_length + chunk * CHUNK);
         }
     }
 
     // Starts the first stages. Nobody may be reading the ring any more.
     ARASFSR_DEVICE void open(const Weights& weights) const {
+        const int thread = hw::thread();
         for (int step = 0; step < STAGES - 1; ++step) {
-            if (step < weights.steps) load(step, weights, step);
+            if (step < weights.steps) load(thread, step, weights, step);
             hw::copy_commit();
         }
     }
 
     // The operand of mma for 16 inner numbers and 16 columns: two registers for the first eight columns, two for the
     // others.
-    ARASFSR_DEVICE void fragment(uint32_t (&result)[4], int number, int inner, int column) const {
-        const int lane = hw::lane();
+    ARASFSR_DEVICE void fragment(uint32_t (&result)[4], int lane, int number, int inner, int column) const {
         if (INNER == Inner::OUTPUT) {
             hw::load_matrices_transposed(result, stage(number).chunk(inner + lane % 16, column / CHUNK + lane / 16));
         } else {
@@ -98,13 +92,15 @@ struct Total {
         }
     }
 
-    static ARASFSR_DEVICE int first_row() { return hw::warp() / WARPS_ACROSS * (ROWS / WARPS_DOWN); }
-    static ARASFSR_DEVICE int first_column() { return hw::warp() % WARPS_ACROSS * (NP / WARPS_ACROSS); }
+    // Where the fragments of a thread's warp start.
+    static ARASFSR_DEVICE int row_of(int thread) { return thread / hw::WARP / WARPS_ACROSS * (ROWS / WARPS_DOWN); }
+    static ARASFSR_DEVICE int column_of(int thread) { return thread / hw::WARP % WARPS_ACROSS * (NP / WARPS_ACROSS); }
 
     // Calls with (row, column, and the numbers there and right of there) for every pair this thread holds.
     template <class Function>
     ARASFSR_DEVICE void each_pair(const Function& function) {
-        const int row = first_row() + hw::lane() / 4, column = first_column() + hw::lane() % 4 * 2;
+        const int thread = hw::thread(), lane = thread % hw::WARP;
+        const int row = row_of(thread) + lane / 4, column = column_of(thread) + lane % 4 * 2;
 #pragma unroll
         for (int n = 0; n < ACROSS; ++n) {
 #pragma unroll
@@ -125,12 +121,13 @@ template <class T, int ROWS, int NP, int STAGES, Inner INNER>
 ARASFSR_DEVICE void multiply(Total<ROWS, NP>& total, const Tile<NP>& activations, const Ring<NP, STAGES, INNER>& ring,
                              const Weights& weights, const Tile<NP>& s) {
     using Sum = Total<ROWS, NP>;
-    const int row = Sum::first_row() + hw::lane() % 16, chunk = hw::lane() / 16;
+    const int thread = hw::thread(), lane = thread % hw::WARP;
+    const int row = Sum::row_of(thread) + lane % 16, chunk = lane / 16, column = Sum::column_of(thread);
     int reading = 0, filling = STAGES - 1;
     for (int step = 0; step < weights.steps; ++step) {
         hw::copy_wait<STAGES - 2>();
         hw::barrier();  // the step's stage is there for all, and all have left the one before
-        if (step + STAGES - 1 < weights.steps) ring.load(filling, weights, step + STAGES - 1);
+        if (step + STAGES - 1 < weights.steps) ring.load(thread, filling, weights, step + STAGES - 1);
         hw::copy_commit();
         const int first = step % Ring<NP, STAGES, INNER>::STEPS * (DEPTH / CHUNK) + chunk;
         const bool modulated = step >= Ring<NP, STAGES, INNER>::STEPS;
@@ -153,7 +150,7 @@ ARASFSR_DEVICE void multiply(Total<ROWS, NP>& total, const Tile<NP>& activations
 #pragma unroll
             for (int n = 0; n < Sum::ACROSS; n += 2) {
                 uint32_t right[4];
-                ring.fragment(right, reading, inner, Sum::first_column() + n * 8);
+                ring.fragment(right, lane, reading, inner, column + n * 8);
 #pragma unroll
                 for (int m = 0; m < Sum::DOWN; ++m) {
                     hw::mma(T{}, total.fragments[m][n], left[m], right);

@@ -39,7 +39,8 @@ struct alignas(16) Chunk {
 template <int COLUMNS, int THREADS>
 ARASFSR_DEVICE void store_tile(void* to, const Tile<COLUMNS>& tile, int rows) {
     constexpr int CHUNKS = COLUMNS / CHUNK;
-    for (int i = hw::thread(); i < rows * CHUNKS; i += THREADS) {
+    const int thread = hw::thread();
+    for (int i = thread; i < rows * CHUNKS; i += THREADS) {
         static_cast<Chunk*>(to)[i] = *reinterpret_cast<const Chunk*>(tile.chunk(i / CHUNKS, i % CHUNKS));
     }
 }
@@ -48,7 +49,8 @@ ARASFSR_DEVICE void store_tile(void* to, const Tile<COLUMNS>& tile, int rows) {
 template <int COLUMNS, int THREADS>
 ARASFSR_DEVICE void fetch_tile(const Tile<COLUMNS>& tile, const void* from, int rows) {
     constexpr int CHUNKS = COLUMNS / CHUNK;
-    for (int i = hw::thread(); i < rows * CHUNKS; i += THREADS) {
+    const int thread = hw::thread();
+    for (int i = thread; i < rows * CHUNKS; i += THREADS) {
         hw::copy16(tile.chunk(i / CHUNKS, i % CHUNKS), static_cast<const Chunk*>(from) + i);
     }
 }

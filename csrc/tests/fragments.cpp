@@ -64,7 +64,7 @@ void fragments_multiply(bool transposed) {
     const Matrices matrices = random_matrices<T>();
     std::vector<double> given(256), right(&matrices.product[0][0], &matrices.product[0][0] + 256);
     emulation::run(1, 32, 0, [&] {
-        const int lane = hw::lane();
+        const int lane = hw::thread();
         uint32_t a[4], b[4];
         hw::load_matrices(a, &matrices.a[lane % 16][lane / 16 * 8]);
         if (transposed) {
@@ -158,7 +158,7 @@ int main() {
         if (hw::thread() != 5) hw::barrier();  // a thread that never comes
     });
     aborts([] {
-        if (hw::lane() == 0) hw::barrier();  // lanes that part
+        if (hw::thread() == 0) hw::barrier();  // lanes that part
         hw::shuffle_xor(0.0f, 1);
     });
     aborts([] {
