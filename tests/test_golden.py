@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, GOLDEN_NAMES, device_of, relative_rms
-from tolerances import GOLDEN_GRADIENT, GOLDEN_OUTPUT
+from conftest import GOLDEN, GOLDEN_NAMES, device_of, half_dtype, mean_error, relative_rms
+from tolerances import GOLDEN_GRADIENT, GOLDEN_OUTPUT, SAME_DTYPE_FACTOR
 from torch import Tensor
 
 from arasfsr import ImplicitSR, load_model
@@ -82,3 +82,38 @@ def test_every_gradient(case: Case, any_backend: str) -> None:
             errors[name] = relative_rms(gradient, truth)
     assert len(errors) > 5
     assert {name: error for name, error in errors.items() if not error <= GOLDEN_GRADIENT} == {}
+
+
+@pytest.mark.gpu
+@half_dtype
+def test_half_precision_errs_no_more_than_twice_plain_torch(case: Case, fused: str, dtype: torch.dtype) -> None:
+    model, golden = on(device_of(fused), case)
+    coord = golden["coord"]
+    truth = own_output(model, golden, golden["pred"], coord)
+
+    def error(backend: str) -> float:
+        found = model(golden["inp"], coord, golden["cell"], backend=backend, dtype=dtype)
+        return relative_rms(own_output(model, golden, found, coord), truth)
+
+    with torch.no_grad():
+        assert error(fused) <= SAME_DTYPE_FACTOR * error("reference")
+
+
+@pytest.mark.gpu
+@half_dtype
+def test_half_precision_gradients_err_no_more_than_twice_plain_torch_s(
+    case: Case, fused: str, dtype: torch.dtype
+) -> None:
+    model, golden = on(device_of(fused), case)
+    wanted = rename_parameters({k.removeprefix("grad/"): v for k, v in golden.items() if k.startswith("grad/")})
+    wanted = {name: truth for name, truth in wanted.items() if truth.any()}
+    parameters = dict(model.named_parameters())
+
+    def error(backend: str) -> float:
+        model.zero_grad()
+        out = model(golden["inp"], golden["coord"], golden["cell"], backend=backend, dtype=dtype)
+        out.backward(golden["upstream"])
+        found = [parameters[name].grad for name in wanted]
+        return mean_error([g for g in found if g is not None], list(wanted.values()))
+
+    assert error(fused) <= SAME_DTYPE_FACTOR * error("reference")
