@@ -138,12 +138,14 @@ void bind_chunk(py::module_& module) {
     address(gradients, "combined", &Gradients::combined);
 }
 
+// None, or what no kernel takes and its value; whatever else is wrong, is an error here too.
 py::object supports(const arasfsr_problem& problem) {
     const arasfsr_status status = arasfsr_supports(&problem);
-    if (status.code == ARASFSR_OK) {
-        return py::none();
+    if (status.code == ARASFSR_UNSUPPORTED) {
+        return py::make_tuple(std::string(status.what == nullptr ? "" : status.what), status.value);
     }
-    return py::make_tuple(status.code, std::string(status.what == nullptr ? "" : status.what), status.value);
+    check(status);
+    return py::none();
 }
 
 std::size_t render_scratch(const arasfsr_problem& problem) {

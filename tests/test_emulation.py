@@ -24,7 +24,7 @@ def emulated() -> str:
 
 
 def test_the_cuda_kernels_in_the_emulation(emulated: str) -> None:
-    run_fused_tests({"ARASFSR_EMULATED": emulated})
+    run_fused_tests({"ARASFSR_EMULATED": emulated}, (*FUSED, "test_fused_cuda.py"))
 
 
 def test_in_any_order_of_threads_and_with_little_shared_memory(emulated: str) -> None:

@@ -58,11 +58,11 @@ def refusal(call: QueryCall) -> str | None:
         images=1,
     )
     with _on(call.features.device):
-        found = core.supports(problem)
-    if found is None:
-        return None
-    _, what, value = found
-    return f"{what} {value}, for which it has no kernel"
+        try:
+            found = core.supports(problem)
+        except RuntimeError as error:  # such as a driver that is too old for the extension
+            return str(error)
+    return None if found is None else f"{found[0]}={found[1]}, for which it has no kernel"
 
 
 class CudaLauncher(Launcher):
