@@ -110,6 +110,7 @@ inline float shuffle_xor(float value, int mask) {
 ARASFSR_DEVICE int thread() {
     int number = static_cast<int>(threadIdx.x);
     asm volatile("" : "+r"(number));
+    __builtin_assume(number >= 0);  // or quotients and remainders would mind the sign
     return number;
 }
 ARASFSR_DEVICE int64_t block() { return blockIdx.x; }

@@ -24,7 +24,7 @@ using Wide = Shape<T, 256, 128, 4, 1>;  // 150 KB
 template <class T>
 using WideInLess = Shape<T, 256, 64, 3, 1>;  // 92 KB
 template <class T>
-using Middle = Shape<T, 128, 128, 4, 2>;
+using Middle = Shape<T, 128, 128, 4, 1>;
 template <class T>
 using Narrow = Shape<T, 64, 128, 4, 2>;
 

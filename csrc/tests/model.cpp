@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../src/hw.h"
+
 namespace tests {
 
 using arasfsr::Bfloat16;

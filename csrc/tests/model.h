@@ -2,12 +2,12 @@
 #ifndef ARASFSR_TESTS_MODEL_H
 #define ARASFSR_TESTS_MODEL_H
 
+#include <cstdint>
 #include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
-#include "../src/hw.h"
 #include "arasfsr/core.h"
 
 namespace tests {
