@@ -50,23 +50,23 @@ def test_what_no_kernel_takes_is_told_with_its_value(changes: dict[str, int], fo
 
 def test_a_wrong_argument_is_a_runtime_error_that_names_it() -> None:
     core = cuda_core.load()
-    with pytest.raises(RuntimeError, match="^the native core was given lr_width=-3$"):
+    with pytest.raises(RuntimeError, match=r"^the native core was given lr_width=-3$"):
         core.supports(problem(lr_width=-3))
-    with pytest.raises(RuntimeError, match="^the native core was given abi=7$"):
+    with pytest.raises(RuntimeError, match=r"^the native core was given abi=7$"):
         core.render_scratch(problem(abi=7))
-    with pytest.raises(RuntimeError, match="^no native kernel takes layers=99$"):
+    with pytest.raises(RuntimeError, match=r"^no native kernel takes layers=99$"):
         core.render(problem(layers=99), 16, 16, 0)
-    with pytest.raises(RuntimeError, match="^the native core was given latent="):
+    with pytest.raises(RuntimeError, match=r"^the native core was given latent="):
         core.render(problem(), 16, 16, 1 << 30)
-    with pytest.raises(RuntimeError, match="^the native core was given count=9$"):
+    with pytest.raises(RuntimeError, match=r"^the native core was given count=9$"):
         core.keep(problem(), core.Kept(count=9, tiles=1))
-    with pytest.raises(RuntimeError, match="^the native core was given tiles=0$"):
+    with pytest.raises(RuntimeError, match=r"^the native core was given tiles=0$"):
         core.backward(problem(), core.Kept(count=3), core.Gradients())
 
 
 def test_what_only_the_core_refuses_makes_the_backend_unavailable() -> None:
     model = fused_model(layers=9).to(device_of("cuda"))
-    with pytest.raises(BackendUnavailable, match="^backend='cuda': layers=9, for which it has no kernel; use backend="):
+    with pytest.raises(BackendUnavailable, match=r"^backend='cuda': layers=9, for which it has no kernel"):
         model(*fused_arguments("cuda"), backend="cuda", dtype=torch.bfloat16)
 
 
