@@ -91,15 +91,19 @@ def run(
     run_cases(cases, where, json or RESULTS / device_name(where) / SUITES_FILE, minutes, only, typer.echo)
 
 
+def _require_cuda(command: str) -> None:
+    problem = machine_run.problem(command)
+    if problem:
+        typer.echo(problem, err=True)
+        raise typer.Exit(2)
+
+
 @app.command()
 def gpu(
     minutes: Annotated[float, typer.Option(min=0.1, help="For everything together.")] = 9.0,
 ) -> None:
     """Everything that a CUDA machine can tell: build, GPU tests, sanitizer, suites. Output goes to $OUT if set."""
-    problem = machine_run.problem()
-    if problem:
-        typer.echo(problem, err=True)
-        raise typer.Exit(2)
+    _require_cuda("gpu")
     raise typer.Exit(machine_run.run(minutes, typer.echo))
 
 
@@ -175,6 +179,17 @@ def audit() -> None:
         found.append((case, kernels.compile_case(case)))
         typer.echo(f"{case}: {kernels.problem(*found[-1]) or 'fine'}")
     (RESULTS / "audit.md").write_text(kernels.markdown(found))
+
+
+@app.command()
+def tune(
+    side: Annotated[int, typer.Option(min=16, help="LR side; 8 times as large is decoded.")] = 128,
+) -> None:
+    """Choose the Triton kernels' cuts by measurement on this GPU, and write them into kernels/measured.json."""
+    _require_cuda("tune")
+    from benchmarks import tune as tuning
+
+    tuning.tune(side=side, say=typer.echo)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import triton
 from arasfsr.kernels.backward import backward
-from arasfsr.kernels.configs import Config, Table, launch_options, table
+from arasfsr.kernels.configs import ROCM, Config, Table, launch_options, table
 from arasfsr.kernels.forward import forward
 from arasfsr.kernels.weight_gradient import weight_gradient
 from triton.backends.compiler import GPUTarget
@@ -20,10 +20,13 @@ from triton.compiler import ASTSource
 
 from arasfsr.query.packed import padded_width
 
-SHARED_LIMIT = {80: 163 << 10, 86: 99 << 10, 89: 99 << 10, 90: 227 << 10, 100: 227 << 10}
+GFX942 = 942
+"""Stands for AMD's architecture of that name."""
+
+SHARED_LIMIT = {80: 163 << 10, 86: 99 << 10, 89: 99 << 10, 90: 227 << 10, 100: 227 << 10, GFX942: 64 << 10}
 """Bytes of shared memory that a block may have, by architecture."""
 
-MATRIX = {80: "HMMA", 86: "HMMA", 89: "HMMA", 90: "HGMMA", 100: "UTC.MMA"}
+MATRIX = {80: "HMMA", 86: "HMMA", 89: "HMMA", 90: "HGMMA", 100: "UTC.MMA", GFX942: "v_mfma"}
 """How the architecture's matrix instructions begin in its machine code; a pattern."""
 
 _TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -50,7 +53,7 @@ class Report:
     registers: int
     stack: int
     spills: int
-    """Loads and stores of local memory in the machine code."""
+    """Loads and stores of local memory in the machine code; on AMD GPUs vector registers that went there."""
     shared: int
     """Bytes of shared memory a block."""
     matrix: int
@@ -59,7 +62,7 @@ class Report:
 
 
 def _capability(architecture: int) -> tuple[int, int]:
-    return architecture // 10, architecture % 10
+    return ROCM if architecture == GFX942 else (architecture // 10, architecture % 10)
 
 
 def _common(case: Case, cut: Table, config: Config) -> dict[str, Any]:
@@ -122,8 +125,34 @@ def compile_case(case: Case) -> Report:
     }
     aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(kernel.arg_names) if name in types}
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)
-    options = launch_options(config)
-    compiled = triton.compile(source, target=GPUTarget("cuda", case.architecture, 32), options=options)
+    if case.architecture == GFX942:
+        target = GPUTarget("hip", "gfx942", 64)
+        return _rocm_report(triton.compile(source, target=target, options=launch_options(config, rocm=True)))
+    target = GPUTarget("cuda", case.architecture, 32)
+    return _cuda_report(triton.compile(source, target=target, options=launch_options(config, rocm=False)), case)
+
+
+def _rocm_report(compiled: Any) -> Report:
+    """From the assembly and the figures that the compiler appends to it."""
+    code = compiled.asm["amdgcn"]
+
+    def figure(name: str) -> int:
+        found = re.search(rf"\.{name}:\s+(\d+)", code)
+        assert found, name
+        return int(found.group(1))
+
+    return Report(
+        registers=figure("vgpr_count"),
+        stack=figure("private_segment_fixed_size"),
+        spills=figure("vgpr_spill_count"),
+        shared=compiled.metadata.shared,
+        matrix=len(re.findall(MATRIX[GFX942], code)),
+        instructions=len(re.findall(r"^\t[sv]_|^\t(?:ds|global|buffer|flat)_", code, re.MULTILINE)),
+    )
+
+
+def _cuda_report(compiled: Any, case: Case) -> Report:
+    """From the machine code, as cuobjdump prints it."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as binary:
         binary.write(compiled.asm["cubin"])
         binary.flush()
@@ -158,7 +187,7 @@ def cases(architectures: tuple[int, ...] = (80, 90, 100)) -> list[Case]:
         ]
         found += [Case("forward", architecture, grid=False), Case("forward", architecture, modulated=False)]
         found += [Case(kernel, architecture, width=64) for kernel in kernels]
-    return found
+    return [*found, *(Case(kernel, GFX942) for kernel in kernels)]
 
 
 def problem(case: Case, report: Report) -> str | None:
@@ -172,6 +201,10 @@ def problem(case: Case, report: Report) -> str | None:
     return None
 
 
+def _named(architecture: int) -> str:
+    return "gfx942" if architecture == GFX942 else f"sm_{architecture}"
+
+
 def markdown(found: list[tuple[Case, Report]]) -> str:
     """The table that is committed, so that a change shows in the diff."""
     columns = ("registers", "spills", "shared", "matrix", "instructions")
@@ -179,12 +212,14 @@ def markdown(found: list[tuple[Case, Report]]) -> str:
         f"Made by `python -m benchmarks audit` with Triton {triton.__version__}; `keep` is the forward that keeps its",
         "activations for the backward. Shared memory in bytes a block; matrix: matrix instructions in the code.",
         "",
-        f"| kernel | sm | width | arithmetic | variant | {' | '.join(columns)} |",
-        f"| --- | ---: | ---: | --- | --- | {' | '.join(['---:'] * len(columns))} |",
+        f"| kernel | architecture | width | arithmetic | variant | {' | '.join(columns)} |",
+        f"| --- | --- | ---: | --- | --- | {' | '.join(['---:'] * len(columns))} |",
     ]
     for case, report in found:
         arithmetic = case.precision if case.dtype == torch.float32 else _TYPES[case.dtype]
         variant = ("grid" if case.grid else "queries") + ("" if case.modulated else ", plain")
         figures = " | ".join(str(asdict(report)[column]) for column in columns)
-        lines.append(f"| {case.kernel} | {case.architecture} | {case.width} | {arithmetic} | {variant} | {figures} |")
+        lines.append(
+            f"| {case.kernel} | {_named(case.architecture)} | {case.width} | {arithmetic} | {variant} | {figures} |"
+        )
     return "\n".join(lines) + "\n"

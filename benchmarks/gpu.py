@@ -46,11 +46,13 @@ class Step:
     """Why it cannot run here."""
 
 
-def problem() -> str | None:
-    """Why there is nothing to run here, in one line; None where there is a CUDA device."""
+def problem(command: str) -> str | None:
+    """Why a command has nothing to run here, in one line; None where there is a CUDA device."""
     if torch.cuda.is_available():
         return None
-    return f"python -m benchmarks gpu takes a machine with a CUDA device; torch {torch.__version__} finds none here"
+    return (
+        f"python -m benchmarks {command} takes a machine with a CUDA device; torch {torch.__version__} finds none here"
+    )
 
 
 def steps() -> list[Step]:

@@ -57,7 +57,8 @@ def _case_title(row: Row) -> str:
 def _line(row: Row, public: Row | None) -> list[str]:
     head = [_case_title(row), row["dtype"], title(row["contestant"])]
     if row.get("error"):
-        return [*head, row["error"].replace("|", "/"), "", "", ""]
+        told = "out of memory" if row["error"].startswith("out of memory (") else row["error"].replace("|", "/")
+        return [*head, told, "", "", ""]
     low, median, high = row["quartiles_s"]
     runs = len(row["samples_s"])
     spread = f"{seconds(low)} to {seconds(high)}" if runs >= LEAST else f"{runs} run{'s' * (runs > 1)}"

@@ -1,18 +1,28 @@
 """One table: how each kernel is cut and launched, by architecture, width and dtype.
 
-No entry has been chosen by measurement yet: each is the largest that the compiler fits into registers and shared memory
-(`python -m benchmarks audit`).
+Entries that `python -m benchmarks tune` measured stand in measured.json beside this file. Where it has none, as for
+every architecture until a GPU has run it, the cut is the largest that the compiler fits into registers and shared
+memory (`python -m benchmarks audit`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
+MEASURED = Path(__file__).with_name("measured.json")
+"""Entries by `key`."""
+
 INTERPRETER = (0, 0)
 """Stands for a compute capability where Triton's interpreter runs the kernels: the fewer blocks, the faster."""
+
+ROCM = (0, 1)
+"""Stands for the compute capability of every AMD GPU, whose own numbers mean something else."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +54,41 @@ class Table:
     """Of the forward on a multiprocessor at a time."""
 
 
-def launch_options(config: Config) -> dict[str, Any]:
+def launch_options(config: Config, rocm: bool) -> dict[str, Any]:
     """How a kernel is compiled: no fused multiply-adds (geometry.py), and as many registers as there are."""
     options = {"num_warps": config.warps, "num_stages": config.stages, "enable_fp_fusion": False}
-    return options if torch.version.hip else {**options, "maxnreg": 255}
+    return options if rocm else {**options, "maxnreg": 255}
+
+
+def key(capability: tuple[int, int], width: int, dtype: torch.dtype, precision: str) -> str:
+    """An entry's name, such as sm90/256/bfloat16; float32 goes by how it is multiplied, tf32 or ieee."""
+    arithmetic = precision if dtype == torch.float32 else str(dtype).removeprefix("torch.")
+    architecture = "rocm" if capability == ROCM else f"sm{capability[0]}{capability[1]}"
+    return f"{architecture}/{width}/{arithmetic}"
+
+
+def as_entry(cut: Table) -> dict[str, Any]:
+    """An entry as measured.json holds it."""
+    return asdict(cut)
+
+
+@functools.cache
+def _measured() -> dict[str, Table]:
+    def config(value: Any) -> Any:
+        return Config(**value) if isinstance(value, dict) else tuple(value) if isinstance(value, list) else value
+
+    entries = json.loads(MEASURED.read_text())
+    return {name: Table(**{field: config(value) for field, value in entry.items()}) for name, entry in entries.items()}
 
 
 def table(capability: tuple[int, int], width: int, dtype: torch.dtype, precision: str) -> Table:
     """The table's entry for a GPU of that compute capability, a padded width, a dtype and a product's precision."""
+    found = _measured().get(key(capability, width, dtype, precision))
+    return found or _largest(capability, width, dtype, precision)
+
+
+def _largest(capability: tuple[int, int], width: int, dtype: torch.dtype, precision: str) -> Table:
+    """The largest cut that fits."""
     square, narrow = min(width, 64), min(width, 32)
     if capability == INTERPRETER:
         whole = Config(256, width, width, 1, 1)

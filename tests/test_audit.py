@@ -13,7 +13,7 @@ if backend.interpreted():
     pytest.skip("the interpreter compiles nothing", allow_module_level=True)
 
 
-@pytest.mark.parametrize("architecture", [80, 90, 100])
+@pytest.mark.parametrize("architecture", [80, 90, 100, audit.GFX942])
 @pytest.mark.parametrize("kernel", ["forward", "keep", "backward", "weight_gradient"])
 def test_the_paper_s_size_in_bfloat16(kernel: str, architecture: int) -> None:
     case = audit.Case(kernel, architecture)
@@ -36,7 +36,7 @@ def test_the_forward_s_switches(change: dict[str, int]) -> None:
 def test_the_table_names_every_figure() -> None:
     case = audit.Case("forward", 90)
     report = audit.Report(registers=1, stack=0, spills=0, shared=2, matrix=3, instructions=4)
-    assert "| forward | 90 | 256 | bf16 | grid | 1 | 0 | 2 | 3 | 4 |" in audit.markdown([(case, report)])
+    assert "| forward | sm_90 | 256 | bf16 | grid | 1 | 0 | 2 | 3 | 4 |" in audit.markdown([(case, report)])
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,10 @@ def test_bad_input_names_what_was_given_and_what_is_taken(arguments: list[str], 
     assert all(part in result.output for part in said), result.output
 
 
-def test_without_cuda_the_gpu_run_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", ["gpu", "tune"])
+def test_without_cuda_what_needs_it_says_so_in_one_line(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    result = run(app, ["gpu"])
+    result = run(app, [command])
     assert result.exit_code == 2
     assert len(result.output.strip().splitlines()) == 1
     assert "CUDA device" in result.output

@@ -27,7 +27,8 @@ def problems(wheel: Path, checkout: Path) -> list[str]:
         found.append(f"a wheel for platform {platform} holds {' and '.join(extensions) or 'no extension'}")
     wanted = {path.relative_to(checkout).as_posix() for pattern in DATA for path in checkout.glob(pattern)}
     wanted |= {path.relative_to(checkout).as_posix() for path in (checkout / "arasfsr").rglob("*.py")}
-    wanted |= {f"arasfsr/{path.relative_to(checkout).as_posix()}" for path in (checkout / "kernels").rglob("*.py")}
+    kernels = [path for pattern in ("*.py", "*.json") for path in (checkout / "kernels").rglob(pattern)]
+    wanted |= {f"arasfsr/{path.relative_to(checkout).as_posix()}" for path in kernels}
     return found + [f"{name} is missing" for name in sorted(wanted - names)]
 
 

@@ -12,7 +12,8 @@ from arasfsr.query.problem import Problem
 from arasfsr.query.tile_math import Tile
 
 TILE = 512
-"""Queries of a tile, all images together: 4 x TILE rows of the MLP stay in the cache between layers."""
+"""Queries of a tile in float32, all images together: 4 x TILE rows of the MLP stay in the cache between layers. In half
+precision they are twice as many, of the same memory."""
 
 GEOMETRY_TILES = 16
 """Tiles whose coordinates, corners and rows are computed together: small tensors cost a call more than their work."""
@@ -35,7 +36,8 @@ def arithmetic_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
 
 def tiles(problem: Problem) -> Iterator[tuple[int, int, Tile]]:
     """The tiles, each with its first query and the one after its last. Geometry is made for many of them at once."""
-    step = max(1, TILE // max(1, problem.images))
+    per_number = problem.weights.output[0].element_size()
+    step = max(1, TILE * 4 // per_number // max(1, problem.images))
     for start in range(0, problem.queries, step * GEOMETRY_TILES):
         stop = min(start + step * GEOMETRY_TILES, problem.queries)
         coord, corners, rows = _geometry(problem, start, stop)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from arasfsr.coords import CORNER_SHIFT
 from arasfsr.kernels.backward import backward as backward_kernel
-from arasfsr.kernels.configs import INTERPRETER, Config, launch_options, table
+from arasfsr.kernels.configs import INTERPRETER, ROCM, Config, launch_options, table
 from arasfsr.kernels.forward import forward as forward_kernel
 from arasfsr.kernels.weight_gradient import weight_gradient as weight_gradient_kernel
 from arasfsr.query import fused_operator
@@ -43,10 +43,13 @@ class TritonLauncher(Launcher):
 
     @property
     def tile(self) -> int:
-        return self.table.queries
+        return int(self.table.queries)
 
     def _capability(self) -> tuple[int, int]:
-        return torch.cuda.get_device_capability(self.device) if self.device.type == "cuda" else INTERPRETER
+        found: tuple[int, int] = ROCM if torch.version.hip else INTERPRETER
+        if self.device.type == "cuda" and not torch.version.hip:
+            found = torch.cuda.get_device_capability(self.device)
+        return found
 
     def _processors(self) -> int:
         if self.device.type != "cuda":
@@ -55,7 +58,7 @@ class TritonLauncher(Launcher):
 
     def _launch(self, kernel: Any, grid: tuple[int, ...], config: Config, **arguments: Any) -> None:
         with torch.cuda.device(self.device if self.device.type == "cuda" else -1):
-            kernel[grid](**arguments, **self._common, **launch_options(config))
+            kernel[grid](**arguments, **self._common, **launch_options(config, bool(torch.version.hip)))
 
     def _cut(self, config: Config) -> dict[str, Any]:
         """How the layers of forward or backward are cut."""
@@ -136,7 +139,7 @@ class TritonLauncher(Launcher):
         )
 
     def _programs(self, tiles: int) -> int:
-        return min(tiles, self._processors() * self.table.blocks)
+        return min(tiles, self._processors() * int(self.table.blocks))
 
     def _keep(self, kept: Kept) -> None:
         tensors = {name: value for name, value in kept._asdict().items() if name != "size"}

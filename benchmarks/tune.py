@@ -1,0 +1,163 @@
+"""Chooses the cuts of the Triton kernels by measurement on this GPU, and writes them into the kernels' table."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from arasfsr.kernels.configs import MEASURED, Table, as_entry, key, table
+
+from arasfsr.atomic import replacing
+from arasfsr.coords import make_cell
+from arasfsr.query.call import QueryCall
+from arasfsr.query.fused import ContentGradients, Kept
+from arasfsr.query.operator import arguments_of
+from arasfsr.query.triton_launch import TritonLauncher, precision_of
+from arasfsr.selfcheck import relative_error
+from benchmarks.timing import quartiles, timed
+from benchmarks.workload import model_of
+
+GAIN = 0.98
+"""A cut takes another's place where it needs at most this part of its time: less is noise."""
+
+RUNS = 9
+AGREEMENT = {torch.float32: 2e-3, torch.bfloat16: 3e-2, torch.float16: 4e-3}
+"""Relative RMS error beyond which a cut computes something else than the table's own: tf32 and half round anew."""
+
+Measure = Callable[[str, Table], float | None]
+"""Seconds of a kernel (forward, backward, weights) with a table's entry; None where it does not compile or is wrong."""
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "rows": (64, 128),
+    "columns": (32, 64, 128, 256),
+    "depth": (16, 32, 64, 128),
+    "warps": (4, 8),
+    "stages": (2, 3, 4),
+    "coordinate": tuple(itertools.product((32, 64, 128, 256), (16, 32, 64))),
+    "gather": (16, 32, 64),
+    "queries": (32, 64, 128),
+    "blocks": (1, 2),
+}
+"""What the parts of an entry may be."""
+
+KERNELS = ("forward", "backward", "weights")
+"""Whose own cut is a Config; of the rest the forward tells."""
+
+STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    *((kernel, parts) for kernel in KERNELS for parts in (("columns", "depth"), ("rows", "warps"), ("stages",))),
+    *((field, ()) for field in ("coordinate", "gather", "queries", "blocks")),
+)
+"""What is varied together, in this order: a field of the entry, and of a Config the parts. All at once are many."""
+
+CHUNK = 1 << 15
+"""Queries of the backward's chunk."""
+
+
+def candidates(field: str, parts: tuple[str, ...], cut: Table, width: int) -> Iterator[Table]:
+    """Entries that differ from `cut` in a field, or in parts of it, and fit the width and the tile."""
+    for values in itertools.product(*(CHOICES[part] for part in parts or (field,))):
+        own = getattr(cut, field)
+        value = replace(own, **dict(zip(parts, values, strict=True))) if parts else values[0]
+        other = replace(cut, **{field: value})
+        if other != cut and _fits(other, width):
+            yield other
+
+
+def _fits(cut: Table, width: int) -> bool:
+    whole = (cut.gather, *cut.coordinate, cut.forward.columns, cut.forward.depth, cut.backward.columns)
+    whole += (cut.backward.depth, cut.weights.rows, cut.weights.columns)
+    tiles = (cut.forward.rows, cut.backward.rows)
+    return max(whole) <= width and not any(4 * cut.queries % rows for rows in tiles)
+
+
+def search(cut: Table, width: int, measure: Measure, say: Callable[[str], None]) -> Table:
+    """The best entry by one pass over the fields, each with the best of those before it."""
+    for field, parts in STEPS:
+        kernel = field if field in KERNELS else "forward"
+        best = measure(kernel, cut)
+        if best is None:
+            raise RuntimeError(f"the table's own entry does not run: {kernel}, {cut}")
+        for other in list(candidates(field, parts, cut, width)):
+            seconds = measure(kernel, other)
+            if seconds is not None and seconds < GAIN * best:
+                best, cut = seconds, other
+        say(f"{kernel}, {' and '.join(parts) or field}: {best * 1e3:.3f} ms with {getattr(cut, field)}")
+    return cut
+
+
+class Problem:
+    """One picture of the paper's size to decode, and a chunk of its backward."""
+
+    def __init__(self, dtype: torch.dtype, side: int, device: torch.device) -> None:
+        model = model_of("full").to(device)
+        features = torch.randn(1, model.config.feature_channels, side, side, device=device)
+        coord = torch.rand(1, 64 * side * side, 2, device=device) * 2 - 1
+        cell = make_cell((8 * side, 8 * side), device).view(1, 1, 2)
+        call = QueryCall(features, None, coord, cell, None, model.decoder.weights(), dtype)
+        with torch.no_grad():
+            self._given = arguments_of(call)
+            self._grad = torch.randn(1, coord.shape[1], 3, device=device)
+            own = TritonLauncher(self._given)
+            self.cut, self.width, self.device = own.table, own.width, device
+            self._expected = {kernel: self._run(kernel, own.table)() for kernel in KERNELS}
+        self._agreement = AGREEMENT[dtype]
+
+    def _run(self, kernel: str, cut: Table) -> Callable[[], torch.Tensor]:
+        launcher = TritonLauncher(self._given)
+        launcher.table = cut
+        if kernel == "forward":
+            return launcher.render
+        kept: Kept = launcher.keep(0, CHUNK)
+        if kernel == "backward":
+            return lambda: launcher.content_gradients(kept, self._grad, need_share=False).z
+        found: ContentGradients = launcher.content_gradients(kept, self._grad, need_share=False)
+        weights, biases = launcher.weight_sums()
+
+        def run() -> torch.Tensor:
+            launcher.add_weight_gradients(weights.zero_(), biases, kept, found)
+            return weights.sum(0)
+
+        return run
+
+    def measure(self, kernel: str, cut: Table) -> float | None:
+        """Seconds of a kernel, the median of RUNS; None where it does not compile or computes something else."""
+        from triton.errors import TritonError
+
+        try:
+            with torch.no_grad():
+                run = self._run(kernel, cut)
+                if relative_error(run(), self._expected[kernel]) > self._agreement:
+                    return None
+                return quartiles([timed(run, self.device) for _ in range(RUNS)]).median
+        except TritonError:  # too many registers or too much shared memory: that cut is none for this GPU
+            return None
+
+
+def tune(
+    dtypes: tuple[torch.dtype, ...] = (torch.bfloat16, torch.float16, torch.float32),
+    side: int = 128,
+    path: Path = MEASURED,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Search for each dtype on the current CUDA device and write each entry as soon as it is found."""
+    device = torch.device("cuda", torch.cuda.current_device())
+    capability = torch.cuda.get_device_capability(device)
+    for dtype in dtypes:
+        problem = Problem(dtype, side, device)
+        precision = precision_of(dtype)
+        name = key(capability, problem.width, dtype, precision)
+        start = table(capability, problem.width, dtype, precision)
+        say(f"{name}: from {start}")
+        write(path, name, search(start, problem.width, problem.measure, say))
+
+
+def write(path: Path, name: str, cut: Table) -> None:
+    """Put an entry into the table's file, beside those that are there."""
+    entries = {**json.loads(path.read_text()), name: as_entry(cut)}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
