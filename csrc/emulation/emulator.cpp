@@ -27,6 +27,7 @@ struct Copy {
     void* to;
     const void* from;
     size_t bytes;
+    std::vector<unsigned char> early;  // what was read when the copy started, where it was
 };
 
 struct Fiber {
@@ -223,7 +224,11 @@ void collective(const char* name, void* operands, void (*execute)(void* const la
 
 void copy_async(void* to, const void* from, int bytes) {
     std::memset(to, POISON, bytes);
-    current->open_group.push_back({to, from, static_cast<size_t>(bytes)});
+    Copy copy{to, from, static_cast<size_t>(bytes), {}};
+    const unsigned char* source = static_cast<const unsigned char*>(from);
+    // A device reads at any time until the wait; here it is at its end or, under a random schedule, perhaps at once.
+    if (the_block->shuffled && the_block->random() % 2) copy.early.assign(source, source + bytes);
+    current->open_group.push_back(std::move(copy));
 }
 
 void copy_commit() {
@@ -233,7 +238,9 @@ void copy_commit() {
 
 void copy_wait(int pending) {
     while (current->groups.size() > static_cast<size_t>(pending)) {
-        for (const Copy& copy : current->groups.front()) std::memcpy(copy.to, copy.from, copy.bytes);
+        for (const Copy& copy : current->groups.front()) {
+            std::memcpy(copy.to, copy.early.empty() ? copy.from : copy.early.data(), copy.bytes);
+        }
         current->groups.pop_front();
     }
 }

@@ -40,7 +40,7 @@ void barrier(int number = 0, int threads = 0);
 // An instruction of the whole warp: once all lanes have brought their operands, the last one executes it for all.
 void collective(const char* name, void* operands, void (*execute)(void* const lanes[WARP]));
 
-// cp.async: what is copied lands when its group is waited for.
+// cp.async: what is copied lands when its group is waited for; it may have been read at any time since.
 void copy_async(void* to, const void* from, int bytes);
 void copy_commit();
 void copy_wait(int pending);

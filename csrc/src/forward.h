@@ -95,7 +95,7 @@ class Forward {
             }
             modulation(total, tile, layer);
             hw::barrier();
-            store_tile<NP, THREADS>(s_base + layer * s_slot, f, ARASFSR_TILE);
+            store_tile<ARASFSR_TILE, THREADS>(s_base + layer * s_slot, f);
         }
     }
 
@@ -135,7 +135,7 @@ class Forward {
             if (keep) {
                 hw::barrier();
                 uint16_t* to = static_cast<uint16_t*>(kept.f) + (layer - 1) * all_rows() * NP + first_row * NP;
-                store_tile<NP, THREADS>(to, f, S::ROWS);
+                store_tile<S::ROWS, THREADS>(to, f);
             }
             if (layer == problem.layers) break;
             content_layer(part, layer);
@@ -149,7 +149,7 @@ class Forward {
     ARASFSR_DEVICE void prefetch(int part, int layer) {
         const bool hidden = layer < problem.layers;
         if (problem.modulated && (hidden || !keep)) {
-            fetch_tile<NP, THREADS>(s, s_base + (layer - 1) * s_slot + part * (S::QUERIES * NP), S::QUERIES);
+            fetch_tile<S::QUERIES, THREADS>(s, s_base + (layer - 1) * s_slot + part * (S::QUERIES * NP));
         }
         if (hidden) {
             ring.open(content_weights(layer));
@@ -205,14 +205,15 @@ class Forward {
             cell_x = four(problem.cell_weight + NP + column);
         }
 #pragma unroll 4
-        for (int row = thread / ACROSS; row < S::ROWS; row += DOWN) {
+        for (int i = 0; i < S::ROWS / DOWN; ++i) {
+            const int row = thread / ACROSS + i * DOWN;
             const Row& at = rows[row];
             Four z = latent(at.latent, column);
 #pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                z.of[i] += at.rel.y * rel_y.of[i] + at.rel.x * rel_x.of[i];
-                if (cells) z.of[i] += at.cell.y * cell_y.of[i] + at.cell.x * cell_x.of[i];
-                z.of[i] = fmaxf(z.of[i], 0.0f);
+            for (int j = 0; j < 4; ++j) {
+                z.of[j] += at.rel.y * rel_y.of[j] + at.rel.x * rel_x.of[j];
+                if (cells) z.of[j] += at.cell.y * cell_y.of[j] + at.cell.x * cell_x.of[j];
+                z.of[j] = fmaxf(z.of[j], 0.0f);
             }
             f.pair(row, column) = hw::pack<T>(z.of[0], z.of[1]);
             f.pair(row, column + 2) = hw::pack<T>(z.of[2], z.of[3]);

@@ -79,7 +79,7 @@ inline arasfsr_status current_device(Device* device) {
     read(&major, cudaDevAttrComputeCapabilityMajor);
     read(&minor, cudaDevAttrComputeCapabilityMinor);
     device->capability = 10 * major + minor;
-    return cuda_status("cudaDeviceGetAttribute", error);
+    return cuda_status("cudaGetDevice", error);
 }
 
 template <class Arguments>

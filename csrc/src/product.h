@@ -46,8 +46,8 @@ struct Ring {
     ARASFSR_DEVICE void load(int thread, int number, const Weights& weights, int step) const {
         const uint16_t* from = at(weights, step);
 #pragma unroll
-        for (int i = thread; i < NP * DEPTH / CHUNK; i += THREADS) {
-            const int row = i / Stage::CHUNKS, chunk = i % Stage::CHUNKS;
+        for (int i = 0; i < NP * DEPTH / CHUNK / THREADS; ++i) {
+            const int row = (thread + i * THREADS) / Stage::CHUNKS, chunk = (thread + i * THREADS) % Stage::CHUNKS;
             hw::copy16(stage(number).chunk(row, chunk), from + row * weights.row_length + chunk * CHUNK);
         }
     }

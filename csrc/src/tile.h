@@ -35,23 +35,30 @@ struct alignas(16) Chunk {
     uint32_t pairs[4];
 };
 
-// All threads of the block copy rows x COLUMNS numbers to a dense matrix in global memory.
-template <int COLUMNS, int THREADS>
-ARASFSR_DEVICE void store_tile(void* to, const Tile<COLUMNS>& tile, int rows) {
+// All threads of the block copy the first ROWS rows to a dense matrix in global memory.
+template <int ROWS, int THREADS, int COLUMNS>
+ARASFSR_DEVICE void store_tile(void* to, const Tile<COLUMNS>& tile) {
     constexpr int CHUNKS = COLUMNS / CHUNK;
+    static_assert(ROWS * CHUNKS % THREADS == 0, "every thread copies as many chunks");
     const int thread = hw::thread();
-    for (int i = thread; i < rows * CHUNKS; i += THREADS) {
-        static_cast<Chunk*>(to)[i] = *reinterpret_cast<const Chunk*>(tile.chunk(i / CHUNKS, i % CHUNKS));
+#pragma unroll 4
+    for (int i = 0; i < ROWS * CHUNKS / THREADS; ++i) {
+        const int number = thread + i * THREADS;
+        static_cast<Chunk*>(to)[number] =
+            *reinterpret_cast<const Chunk*>(tile.chunk(number / CHUNKS, number % CHUNKS));
     }
 }
 
 // The other way, asynchronously.
-template <int COLUMNS, int THREADS>
-ARASFSR_DEVICE void fetch_tile(const Tile<COLUMNS>& tile, const void* from, int rows) {
+template <int ROWS, int THREADS, int COLUMNS>
+ARASFSR_DEVICE void fetch_tile(const Tile<COLUMNS>& tile, const void* from) {
     constexpr int CHUNKS = COLUMNS / CHUNK;
+    static_assert(ROWS * CHUNKS % THREADS == 0, "every thread copies as many chunks");
     const int thread = hw::thread();
-    for (int i = thread; i < rows * CHUNKS; i += THREADS) {
-        hw::copy16(tile.chunk(i / CHUNKS, i % CHUNKS), static_cast<const Chunk*>(from) + i);
+#pragma unroll 4
+    for (int i = 0; i < ROWS * CHUNKS / THREADS; ++i) {
+        const int number = thread + i * THREADS;
+        hw::copy16(tile.chunk(number / CHUNKS, number % CHUNKS), static_cast<const Chunk*>(from) + number);
     }
 }
 

@@ -61,6 +61,7 @@ std::vector<Case> cases() {
         });
         add("a width of 256", [](Case& c) {
             c.width = c.padded = 256;
+            c.layers = 2;
             c.queries = 70;
         });
     }
