@@ -53,8 +53,10 @@ def _cases(dtypes: Callable[[str], Iterable[torch.dtype]]) -> list[Any]:
 each_dtype = pytest.mark.parametrize(("fused", "dtype"), _cases(lambda name: DTYPES[name]))
 """A fused backend and each dtype that it takes."""
 
-half_dtype = pytest.mark.parametrize(("fused", "dtype"), _cases(lambda name: [torch.bfloat16, torch.float16]))
-"""A fused backend and each dtype with matrix instructions of its own."""
+half_only = pytest.mark.parametrize(
+    ("fused", "dtype"), _cases(lambda name: [] if torch.float32 in DTYPES[name] else DTYPES[name])
+)
+"""A fused backend that does not compute in float32, and each dtype that it takes."""
 
 finest_dtype = pytest.mark.parametrize(
     ("fused", "dtype"), _cases(lambda name: [min(DTYPES[name], key=lambda dtype: torch.finfo(dtype).eps)])

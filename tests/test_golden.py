@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, GOLDEN_NAMES, device_of, half_dtype, mean_error, relative_rms
+from conftest import GOLDEN, GOLDEN_NAMES, device_of, half_only, mean_error, relative_rms
 from tolerances import GOLDEN_GRADIENT, GOLDEN_OUTPUT, SAME_DTYPE_FACTOR
 from torch import Tensor
 
@@ -85,7 +85,7 @@ def test_every_gradient(case: Case, any_backend: str) -> None:
 
 
 @pytest.mark.gpu
-@half_dtype
+@half_only
 def test_half_precision_errs_no_more_than_twice_plain_torch(case: Case, fused: str, dtype: torch.dtype) -> None:
     model, golden = on(device_of(fused), case)
     coord = golden["coord"]
@@ -100,7 +100,7 @@ def test_half_precision_errs_no_more_than_twice_plain_torch(case: Case, fused: s
 
 
 @pytest.mark.gpu
-@half_dtype
+@half_only
 def test_half_precision_gradients_err_no_more_than_twice_plain_torch_s(
     case: Case, fused: str, dtype: torch.dtype
 ) -> None:
