@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from tolerances import FLOAT32_OUTPUT, SAME_DTYPE_FACTOR
+from torch import Tensor, nn
 
 from arasfsr import DecoderConfig, EncoderConfig, FrequencyConfig, ImplicitSR, ModelConfig
 from arasfsr.model import Encoding
-from arasfsr.query import BACKENDS
+from arasfsr.query import BACKENDS, cuda, triton
 from arasfsr.selfcheck import keep_signal
 
 _SHARED = Path(__file__).parents[2] / "shared" / "golden"
@@ -23,10 +25,49 @@ GOLDEN_NAMES = sorted(path.stem for path in GOLDEN.glob("*.pth"))
 """The golden cases: asfsr* and the baselines."""
 
 FUSED = [name for name in ("triton", "cuda") if BACKENDS[name].reason(None) is None]
-"""The fused backends that run here, on a CUDA device or in Triton's interpreter. Where there are none,
-test_interpreter.py runs their tests in a process of their own, under the interpreter."""
+"""The fused backends that run here: on a CUDA device, in Triton's interpreter or in the native core's emulation. Where
+one does not, test_interpreter.py or test_emulation.py runs its tests in a process of their own, on the CPU."""
 
-collect_ignore = ["test_interpreter.py"] if FUSED else ["test_fused.py", "test_fused_shapes.py"]
+ON_HOST = triton.interpreted() or cuda.emulated()
+"""Whether this is such a process."""
+
+_FUSED_TESTS = ["test_fused.py", "test_fused_shapes.py"]
+_OWN_PROCESS = {"triton": "test_interpreter.py", "cuda": "test_emulation.py"}
+collect_ignore = [file for name, file in _OWN_PROCESS.items() if ON_HOST or name in FUSED]
+collect_ignore += [] if FUSED else _FUSED_TESTS
+collect_ignore += [] if "cuda" in FUSED else ["test_fused_cuda.py"]
+collect_ignore += [] if torch.cuda.is_available() else ["test_cuda_device.py"]
+
+DTYPES = {"triton": triton.DTYPES, "cuda": cuda.DTYPES}
+"""What each fused backend computes in."""
+
+
+def _cases(dtypes: Callable[[str], Iterable[torch.dtype]]) -> list[Any]:
+    return [
+        pytest.param(name, dtype, id=f"{name}-{str(dtype).removeprefix('torch.')}")
+        for name in FUSED
+        for dtype in dtypes(name)
+    ]
+
+
+each_dtype = pytest.mark.parametrize(("fused", "dtype"), _cases(lambda name: DTYPES[name]))
+"""A fused backend and each dtype that it takes."""
+
+half_only = pytest.mark.parametrize(
+    ("fused", "dtype"), _cases(lambda name: [] if torch.float32 in DTYPES[name] else DTYPES[name])
+)
+"""A fused backend that does not compute in float32, and each dtype that it takes."""
+
+finest_dtype = pytest.mark.parametrize(
+    ("fused", "dtype"), _cases(lambda name: [min(DTYPES[name], key=lambda dtype: torch.finfo(dtype).eps)])
+)
+"""A fused backend and the dtype in which an error of its own shows best."""
+
+refused_dtype = pytest.mark.parametrize(
+    ("fused", "dtype"),
+    _cases(lambda name: [dtype for dtype in (torch.float64, torch.float32) if dtype not in DTYPES[name]]),
+)
+"""A fused backend and each dtype that others take but not this one."""
 
 SMALL = {
     "arasfsr": ModelConfig(
@@ -90,15 +131,19 @@ def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=["reference", "tiled", *(pytest.param(name, marks=pytest.mark.gpu) for name in FUSED)])
+FLOAT32_FUSED = [name for name in FUSED if torch.float32 in DTYPES[name]]
+"""The fused backends that compute in float32."""
+
+
+@pytest.fixture(params=["reference", "tiled", *(pytest.param(name, marks=pytest.mark.gpu) for name in FLOAT32_FUSED)])
 def any_backend(request: pytest.FixtureRequest) -> str:
-    """Each backend that runs here, the fused ones too."""
+    """Each backend that computes in float32 here, the fused ones too."""
     return str(request.param)
 
 
 def device_of(backend: str) -> torch.device:
     """Where a backend's tests run."""
-    return torch.device("cuda" if backend in FUSED and torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if backend in FUSED and torch.cuda.is_available() and not ON_HOST else "cpu")
 
 
 def random_queries(batch: int, queries: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -114,6 +159,11 @@ def gradients(model: ImplicitSR, inp: Tensor, coord: Tensor, cell: Tensor, **opt
     module = {name.removeprefix("_orig_mod."): parameter for name, parameter in model.named_parameters()}  # if compiled
     leaves += [parameter for name, parameter in module.items() if not name.startswith("frequency.")]
     return list(torch.autograd.grad((out * weight).sum(), leaves))
+
+
+def error_bar(dtype: torch.dtype, plain: float) -> float:
+    """The largest relative error of an output in that dtype, where plain torch in it has the error `plain`."""
+    return FLOAT32_OUTPUT if dtype == torch.float32 else SAME_DTYPE_FACTOR * plain
 
 
 @contextlib.contextmanager
@@ -148,6 +198,18 @@ def fused_model(
         model = ImplicitSR(config).eval()
         keep_signal(model.decoder)
     return model
+
+
+class Decode(nn.Module):
+    """A model with the options of its call, which compilers and exporters take."""
+
+    def __init__(self, model: ImplicitSR, **options: Any) -> None:
+        super().__init__()
+        self.model, self.options = model, options
+
+    def forward(self, inp: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
+        out: Tensor = self.model(inp, coord, cell, **self.options)
+        return out
 
 
 def without_skip(encoding: Encoding) -> Encoding:

@@ -11,6 +11,7 @@ from conftest import small_model
 
 import arasfsr
 from arasfsr import BackendUnavailable
+from arasfsr.query.dispatch import AUTO_ORDER, BACKENDS, Backend
 
 
 def call(backend: str = "auto", **changes: Any) -> torch.Tensor:
@@ -23,15 +24,46 @@ def test_backends_lists_all_four_with_reasons() -> None:
     assert list(found) == ["reference", "tiled", "triton", "cuda"]
     assert found["reference"] is None
     assert found["tiled"] is None
-    assert found["cuda"] == "this version has no CUDA kernels"
-    assert found["triton"] == (None if torch.cuda.is_available() else "no CUDA device")
+    if not torch.cuda.is_available():
+        assert found["triton"] == found["cuda"] == "no CUDA device"
 
 
 def test_auto_logs_why_it_passed_over_faster_ones(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, logger="arasfsr"):
         call("auto")
-    assert "cuda" in caplog.text
-    assert "triton" in caplog.text
+    assert "backend triton passed over: no CUDA device" in caplog.text
+
+
+def test_auto_does_not_take_kernels_that_no_gpu_has_run() -> None:
+    assert "cuda" not in AUTO_ORDER
+
+
+def test_the_environment_names_what_auto_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+    for name in ("reference", "tiled"):
+        run = BACKENDS[name].run
+        note = Backend(lambda call, name=name, run=run: taken.append(name) or run(call), lambda call: None, "")
+        monkeypatch.setitem(BACKENDS, name, note)
+    monkeypatch.setenv("ARASFSR_BACKEND", "reference")
+    call("auto")
+    call("tiled")
+    for nothing in ("", "auto"):
+        monkeypatch.setenv("ARASFSR_BACKEND", nothing)
+        call("auto")
+    assert taken == ["reference", "tiled", "tiled", "tiled"]
+
+
+def test_an_unknown_backend_in_the_environment_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARASFSR_BACKEND", "fast")
+    with pytest.raises(ValueError, match=r"^ARASFSR_BACKEND=fast; taken are auto, reference, tiled, triton, cuda$"):
+        call("auto")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for what this machine lacks")
+def test_the_environment_s_backend_never_falls_back_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARASFSR_BACKEND", "cuda")
+    with pytest.raises(BackendUnavailable, match=r"^ARASFSR_BACKEND=cuda: no CUDA device; use backend="):
+        call("auto")
 
 
 @pytest.mark.parametrize("name", ["triton", "cuda"])

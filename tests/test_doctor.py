@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from arasfsr import selfcheck
 from arasfsr.commands import doctor
-from arasfsr.query import BACKENDS, QueryCall
+from arasfsr.query import BACKENDS, QueryCall, cuda_core
 
 CPU = torch.device("cpu")
 
@@ -166,6 +166,19 @@ def test_json_holds_the_checks_and_the_verdict(monkeypatch: pytest.MonkeyPatch) 
         ("tiled", False),
     ]
     assert report["ok"] is False
+
+
+@pytest.mark.usefixtures("one_model")
+def test_doctor_keeps_the_extension_s_load_error_and_says_how_to_build_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ARASFSR_EMULATED", raising=False)
+    monkeypatch.setattr(cuda_core, "EXTENSION", "broken_module_of_arasfsr")
+    monkeypatch.setattr(cuda_core, "load", cuda_core.load.__wrapped__)
+    (tmp_path / "broken_module_of_arasfsr.py").write_text("raise ImportError('undefined symbol: _ZN7arasfsr')")
+    monkeypatch.syspath_prepend(tmp_path)
+    error = "the extension does not load (ImportError: undefined symbol: _ZN7arasfsr); build it where nvcc is: "
+    assert f"native extension   {error}ARASFSR_CUDA=1 pip install ." in invoke().output
 
 
 def test_an_optional_module_that_is_not_there_is_absent() -> None:

@@ -1,51 +1,62 @@
-"""The fused backends do what reference does: on a CUDA device, or the Triton kernels in its interpreter."""
+"""The fused backends do what reference does: on a CUDA device, or their kernels on the CPU."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import pytest
 import torch
 from conftest import (
+    DTYPES,
     FUSED,
+    Decode,
     device_of,
+    each_dtype,
+    error_bar,
+    finest_dtype,
     fused_arguments,
     fused_model,
     gradients,
     mean_error,
     poisoned_memory,
+    random_queries,
+    refused_dtype,
     relative_rms,
     without_skip,
 )
-from tolerances import COSINE, FLOAT32_OUTPUT, SAME_DTYPE_FACTOR
+from tolerances import COSINE, SAME_DTYPE_FACTOR
+from torch import Tensor
 
 from arasfsr import BackendUnavailable
 from arasfsr.coords import make_cell, make_coord
+from arasfsr.model import Encoding
+from arasfsr.query.call import Grid
+from arasfsr.query.dispatch import AUTO_ORDER, DEFAULT
+from arasfsr.query.skip import bilinear_skip
 
-pytestmark = [pytest.mark.gpu, pytest.mark.parametrize("fused", FUSED)]
+pytestmark = pytest.mark.gpu
 
-
-@pytest.mark.parametrize("modulated", [True, False])
-def test_float32_is_within_the_contract(fused: str, modulated: bool) -> None:
-    model = fused_model(96, 4, modulated).to(device_of(fused))
-    inp, coord, cell = fused_arguments(fused, queries=150)
-    encoding = without_skip(model.encode(inp))
-    truth = encoding.query(coord, cell, "reference", torch.float64)
-    error, plain = (relative_rms(encoding.query(coord, cell, name), truth) for name in (fused, "reference"))
-    assert error <= FLOAT32_OUTPUT
-    assert error <= SAME_DTYPE_FACTOR * plain
+every = pytest.mark.parametrize("fused", FUSED)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("modulated", [True, False])
-def test_half_precision_errs_no_more_than_twice_plain_torch(fused: str, dtype: torch.dtype, modulated: bool) -> None:
-    model = fused_model(64, 4, modulated).to(device_of(fused))
-    inp, coord, cell = fused_arguments(fused, queries=150)
-    encoding = without_skip(model.encode(inp))
+def assert_within_the_contract(encoding: Encoding, fused: str, dtype: torch.dtype, coord: Tensor, cell: Tensor) -> None:
+    """What is decoded errs no more than the contract allows (DESIGN, section 4)."""
+    encoding = without_skip(encoding)
     truth = encoding.query(coord, cell, "reference", torch.float64)
     error, plain = (relative_rms(encoding.query(coord, cell, name, dtype), truth) for name in (fused, "reference"))
+    assert error <= error_bar(dtype, plain)
     assert error <= SAME_DTYPE_FACTOR * plain
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@each_dtype
+@pytest.mark.parametrize("modulated", [True, False])
+def test_the_output_is_within_the_contract(fused: str, dtype: torch.dtype, modulated: bool) -> None:
+    model = fused_model(96, 4, modulated).to(device_of(fused))
+    inp, coord, cell = fused_arguments(fused, queries=150)
+    assert_within_the_contract(model.encode(inp), fused, dtype, coord, cell)
+
+
+@each_dtype
 def test_parameter_gradients_are_within_the_contract(fused: str, dtype: torch.dtype) -> None:
     model, given_arguments = fused_model(64, 4).to(device_of(fused)), fused_arguments(fused, 2, 400, (8, 8))
     truth = gradients(model, *given_arguments, backend="reference", dtype=torch.float64)[3:]
@@ -57,115 +68,206 @@ def test_parameter_gradients_are_within_the_contract(fused: str, dtype: torch.dt
             assert torch.cosine_similarity(ours.double().flatten(), exact.double().flatten(), dim=0) >= COSINE
 
 
-def test_render_is_query_on_the_grid(fused: str) -> None:
+@finest_dtype
+def test_render_is_query_on_the_grid(fused: str, dtype: torch.dtype) -> None:
     encoding = without_skip(fused_model().to(device_of(fused)).encode(fused_arguments(fused)[0]))
     size = (13, 9)
     with torch.no_grad():
-        rendered = encoding.render(size, backend=fused).permute(0, 2, 3, 1).reshape(2, -1, 3)
-        coord = make_coord(size, rendered.device).unsqueeze(0)
-        queried = encoding.query(coord, make_cell(size, rendered.device), backend="reference")
-    assert relative_rms(rendered, queried) <= FLOAT32_OUTPUT
+        rendered = encoding.render(size, backend=fused, dtype=dtype).permute(0, 2, 3, 1).reshape(2, -1, 3)
+        queries = make_coord(size, rendered.device).unsqueeze(0), make_cell(size, rendered.device)
+        truth = encoding.query(*queries, "reference", torch.float64)
+        plain = relative_rms(encoding.query(*queries, "reference", dtype), truth)
+    assert relative_rms(rendered, truth) <= error_bar(dtype, plain)
 
 
-def test_a_region_is_a_crop_of_the_whole(fused: str) -> None:
+@finest_dtype
+def test_a_region_is_a_crop_of_the_whole(fused: str, dtype: torch.dtype) -> None:
     encoding = fused_model().to(device_of(fused)).encode(fused_arguments(fused)[0])
     with torch.no_grad():
-        whole = encoding.render((13, 9), backend=fused)
-        part = encoding.render((13, 9), (3, 2, 11, 8), backend=fused)
+        whole = encoding.render((13, 9), backend=fused, dtype=dtype)
+        part = encoding.render((13, 9), (3, 2, 11, 8), backend=fused, dtype=dtype)
     torch.testing.assert_close(part, whole[:, :, 3:11, 2:8], rtol=1e-5, atol=1e-6)
 
 
-def test_pixels_far_beyond_32_bit_offsets(fused: str) -> None:
+@finest_dtype
+def test_pixels_far_beyond_32_bit_offsets(fused: str, dtype: torch.dtype) -> None:
     encoding = fused_model().to(device_of(fused)).encode(fused_arguments(fused, lr=(4, 4))[0])
-    side = 200_000
-    region = (side - 2, side - 3, side, side)
+    size, region = (200_000, 200_000), (199_998, 199_997, 200_000, 200_000)
     with torch.no_grad():
-        far, truth = (encoding.render((side, side), region, name) for name in (fused, "reference"))
-    torch.testing.assert_close(far, truth, rtol=1e-4, atol=1e-4)
+        rendered = encoding.render(size, region, fused, dtype).permute(0, 2, 3, 1).reshape(2, -1, 3)
+        coord = Grid(size, region).coords(0, 6, rendered.device).unsqueeze(0)
+        queried = encoding.query(coord, make_cell(size, rendered.device), fused, dtype)
+    torch.testing.assert_close(rendered, queried, rtol=1e-5, atol=1e-6)
 
 
-def test_corners_and_borders(fused: str) -> None:
-    model = fused_model().to(device_of(fused))
+@finest_dtype
+def test_corners_and_borders(fused: str, dtype: torch.dtype) -> None:
     inp, coord, cell = fused_arguments(fused, queries=9)
     coord[:] = torch.cartesian_prod(torch.tensor([-1.0, 0.1, 1.0]), torch.tensor([-1.0, -0.3, 1.0]))
-    with torch.no_grad():
-        found, truth = (model(inp, coord, cell, backend=name) for name in (fused, "reference"))
-    torch.testing.assert_close(found, truth, rtol=1e-4, atol=1e-5)
+    assert_within_the_contract(fused_model().to(device_of(fused)).encode(inp), fused, dtype, coord, cell)
 
 
+@finest_dtype
+def test_the_skip_is_the_bilinear_image(fused: str, dtype: torch.dtype) -> None:
+    inp, coord, cell = fused_arguments(fused)
+    coord[:, :4] = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])
+    encoding = fused_model().to(device_of(fused)).encode(inp)
+    found = encoding.query(coord, cell, fused, dtype) - without_skip(encoding).query(coord, cell, fused, dtype)
+    torch.testing.assert_close(found, bilinear_skip(inp, coord), rtol=0, atol=1e-5)
+
+
+@finest_dtype
 @pytest.mark.parametrize(("batch", "queries"), [(0, 5), (2, 0), (1, 1), (1, 65)])
-def test_few_queries(fused: str, batch: int, queries: int) -> None:
+def test_few_queries_are_decoded_as_among_many(fused: str, dtype: torch.dtype, batch: int, queries: int) -> None:
     model = fused_model().to(device_of(fused))
-    inp, coord, cell = fused_arguments(fused, batch, queries)
+    inp, *many = fused_arguments(fused, batch, 100)
     inp.requires_grad_()
-    out = model(inp, coord, cell, backend=fused)
+    few = (part[:, :queries] for part in many)
+    out = model(inp, *few, backend=fused, dtype=dtype)
     assert out.shape == (batch, queries, 3)
+    torch.testing.assert_close(out, model(inp, *many, backend=fused, dtype=dtype)[:, :queries], rtol=1e-5, atol=1e-6)
     out.sum().backward()
-    torch.testing.assert_close(out, model(inp, coord, cell, backend="reference"), rtol=1e-4, atol=1e-5)
     assert inp.grad is not None
     assert inp.grad.isfinite().all()
 
 
-def test_strided_and_expanded_inputs(fused: str) -> None:
-    model = fused_model().to(device_of(fused))
-    wide, coord, cell = fused_arguments(fused, queries=60, lr=(8, 14))
+@finest_dtype
+def test_strided_and_expanded_inputs(fused: str, dtype: torch.dtype) -> None:
+    encoding = fused_model().to(device_of(fused)).encode(fused_arguments(fused, lr=(4, 7))[0])
+    features, image = encoding.features, encoding.image
+    assert image is not None
+    wide = [tensor.repeat_interleave(2, dim=-1)[..., ::2] for tensor in (features, image)]
+    _, coord, cell = fused_arguments(fused, queries=60)
     coord = coord.transpose(1, 2).contiguous().transpose(1, 2)[:, ::2]
     cell = cell[:1, :1].expand(2, 30, 2)
-    strided = model(wide[:, :, ::2, ::2], coord, cell, backend=fused)
-    dense = model(wide[:, :, ::2, ::2].contiguous(), coord.contiguous(), cell.contiguous(), backend=fused)
+    strided = dataclasses.replace(encoding, features=wide[0], image=wide[1]).query(coord, cell, fused, dtype)
+    dense = encoding.query(coord.contiguous(), cell.contiguous(), fused, dtype)
     torch.testing.assert_close(strided, dense, rtol=1e-5, atol=1e-6)
 
 
-def test_every_element_of_output_and_gradients_is_written(fused: str) -> None:
+@finest_dtype
+def test_inputs_that_start_anywhere_in_memory(fused: str, dtype: torch.dtype) -> None:
+    inp, coord, cell = fused_arguments(fused, batch=1)
+    encoding = fused_model().to(device_of(fused)).encode(inp)
+    part, part_of_cell = coord[:, 1:], cell[:, 1:]
+    found = encoding.query(part, part_of_cell, fused, dtype)
+    truth = encoding.query(part.clone(), part_of_cell.clone(), fused, dtype)
+    assert torch.equal(found, truth)
+
+
+@finest_dtype
+def test_every_element_of_output_and_gradients_is_written(fused: str, dtype: torch.dtype) -> None:
     model = fused_model().to(device_of(fused))
     given_arguments = fused_arguments(fused)
     with poisoned_memory():
         assert torch.empty(1).isnan()
-        assert model.encode(given_arguments[0]).render((13, 9), backend=fused).isfinite().all()
-        assert all(gradient.isfinite().all() for gradient in gradients(model, *given_arguments, backend=fused))
+        assert model.encode(given_arguments[0]).render((13, 9), backend=fused, dtype=dtype).isfinite().all()
+        found = gradients(model, *given_arguments, backend=fused, dtype=dtype)
+        assert all(gradient.isfinite().all() for gradient in found)
 
 
-def test_inputs_and_incoming_gradients_are_not_written(fused: str) -> None:
+@finest_dtype
+def test_inputs_and_incoming_gradients_are_not_written(fused: str, dtype: torch.dtype) -> None:
     model = fused_model().to(device_of(fused))
     inp, coord, cell = fused_arguments(fused)
     upstream = torch.rand_like(coord[..., :1]).expand(-1, -1, 3).contiguous()
     tensors = (inp.requires_grad_(), coord, cell, upstream, *model.parameters())
     before = [tensor.detach().clone() for tensor in tensors]
-    model(inp, coord, cell, backend=fused).backward(upstream)
+    model(inp, coord, cell, backend=fused, dtype=dtype).backward(upstream)
     assert all(torch.equal(a, b) for a, b in zip(before, tensors, strict=True))
 
 
-def test_forward_and_when_asked_backward_are_bitwise_reproducible(fused: str) -> None:
+@finest_dtype
+def test_forward_and_when_asked_backward_are_bitwise_reproducible(fused: str, dtype: torch.dtype) -> None:
     model, given_arguments = fused_model().to(device_of(fused)), fused_arguments(fused)
-    assert torch.equal(model(*given_arguments, backend=fused), model(*given_arguments, backend=fused))
+    options = {"backend": fused, "dtype": dtype}
+    assert torch.equal(model(*given_arguments, **options), model(*given_arguments, **options))
     torch.use_deterministic_algorithms(True)
     try:
-        first, second = (gradients(model, *given_arguments, backend=fused) for _ in range(2))
+        first, second = (gradients(model, *given_arguments, **options) for _ in range(2))
     finally:
         torch.use_deterministic_algorithms(False)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_compiles_into_one_graph(fused: str) -> None:
+@finest_dtype
+def test_compiles_into_one_graph(fused: str, dtype: torch.dtype) -> None:
     model, given_arguments = fused_model().to(device_of(fused)), fused_arguments(fused)
+    options = {"backend": fused, "dtype": dtype}
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(*given_arguments, backend=fused), model(*given_arguments, backend=fused))
+    torch.testing.assert_close(compiled(*given_arguments, **options), model(*given_arguments, **options))
 
 
-def test_auto_takes_a_fused_backend(fused: str, caplog: pytest.LogCaptureFixture) -> None:
+@finest_dtype
+def test_exports(fused: str, dtype: torch.dtype) -> None:
+    module = Decode(fused_model().to(device_of(fused)), backend=fused, dtype=dtype)
+    given_arguments = fused_arguments(fused)
+    with torch.no_grad():
+        exported = torch.export.export(module, given_arguments)
+        torch.testing.assert_close(exported.module()(*given_arguments), module(*given_arguments))
+
+
+@finest_dtype
+@pytest.mark.parametrize("grid", [True, False])
+def test_opcheck(fused: str, dtype: torch.dtype, grid: bool) -> None:
+    arguments = operator_arguments(device_of(fused), grid, dtype)
+    torch.library.opcheck(getattr(torch.ops.arasfsr, fused), arguments, rtol=1e-4, atol=1e-4)
+
+
+@finest_dtype
+@pytest.mark.parametrize("grid", [True, False])
+def test_opcheck_of_the_backward(fused: str, dtype: torch.dtype, grid: bool) -> None:
+    arguments = operator_arguments(device_of(fused), grid, dtype)
+    detached = [argument.detach() if isinstance(argument, Tensor) else argument for argument in arguments]
+    detached[7] = [weight.detach() for weight in detached[7]]  # type: ignore[attr-defined]
+    upstream = torch.randn(2, 18 if grid else 9, 3, device=device_of(fused))
+    need = [True, not grid, not grid]
+    torch.library.opcheck(getattr(torch.ops.arasfsr, f"{fused}_backward"), (upstream, *detached, need))
+
+
+def operator_arguments(device: torch.device, grid: bool, dtype: torch.dtype) -> tuple[object, ...]:
+    """Arguments of a fused operator, float32 parameters 16 wide."""
+
+    def leaf(*shape: int) -> Tensor:
+        return torch.randn(shape, device=device).requires_grad_()
+
+    n, h, w = 16, 3, 4
+    shapes = ((n, 2 * n), (n,), (n, 42), (n,), (n, n), (n,), (3, n), (3,))
+    weights = [leaf(*shape) for shape in shapes]
+    first = leaf(2, h, w, n), leaf(2, 3, h, w)
+    if grid:
+        return *first, None, None, [5, 6, 1, 0, 4, 6], leaf(n, 2), None, weights, True, dtype
+    coord, cell = (queries.to(device).requires_grad_() for queries in random_queries(2, 9))
+    return *first, coord, cell, None, leaf(n, 2), leaf(n, 2), weights, True, dtype
+
+
+@every
+def test_auto_takes_it_if_it_is_the_first_in_order(fused: str) -> None:
     model, given_arguments = fused_model().to(device_of(fused)), fused_arguments(fused)
-    assert torch.equal(model(*given_arguments), model(*given_arguments, backend=FUSED[-1]))
+    first = next((name for name in AUTO_ORDER if name in FUSED), "tiled")
+    options = {"dtype": DTYPES[fused][-1]}
+    assert torch.equal(model(*given_arguments, **options), model(*given_arguments, backend=first, **options))
 
 
-@pytest.mark.parametrize(
-    ("options", "dtype", "message"),
-    [
-        ({}, torch.float64, "dtype=torch.float64, it takes torch.float32"),
-        ({"width": 8}, None, "a decoder of width 8, it takes 16 to 256"),
-        ({"width": 257}, None, "a decoder of width 257"),
-    ],
-)
-def test_what_it_does_not_take_is_named(fused: str, options: dict[str, int], dtype: torch.dtype, message: str) -> None:
-    model = fused_model(**options).to(device_of(fused))
-    with pytest.raises(BackendUnavailable, match=message):
+@every
+def test_the_environment_asks_for_it(fused: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, given_arguments = fused_model().to(device_of(fused)), fused_arguments(fused)
+    options = {"dtype": DTYPES[fused][-1]}
+    by_name = model(*given_arguments, backend=fused, **options)
+    monkeypatch.setenv(DEFAULT, fused)
+    assert torch.equal(model(*given_arguments, **options), by_name)
+
+
+@refused_dtype
+def test_a_dtype_that_it_does_not_take_is_named(fused: str, dtype: torch.dtype) -> None:
+    model = fused_model().to(device_of(fused))
+    with pytest.raises(BackendUnavailable, match=f"dtype={dtype}, it takes {', '.join(map(str, DTYPES[fused]))}"):
         model(*fused_arguments(fused), backend=fused, dtype=dtype)
+
+
+@every
+@pytest.mark.parametrize(("width", "message"), [(8, "width 8, it takes 16 to 256"), (257, "a decoder of width 257")])
+def test_a_width_that_it_does_not_take_is_named(fused: str, width: int, message: str) -> None:
+    model = fused_model(width).to(device_of(fused))
+    with pytest.raises(BackendUnavailable, match=message):
+        model(*fused_arguments(fused), backend=fused, dtype=DTYPES[fused][-1])

@@ -1,26 +1,67 @@
-"""The fused backends do what reference does, whatever shapes, switches, cuts and chunks come."""
+"""The fused backends compute the same function, whatever shapes, switches, cuts and chunks come."""
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import pytest
 import torch
-from conftest import FUSED, device_of, fused_arguments, fused_model, gradients, relative_rms
-from hypothesis import given, settings
+from conftest import DTYPES, FUSED, device_of, fused_arguments, fused_model, gradients, half_only, relative_rms
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from tolerances import FLOAT32_OUTPUT, GOLDEN_GRADIENT, SAME_DTYPE_FACTOR
+from rounded import run as rounded
+from tolerances import FLOAT32_OUTPUT, GOLDEN_GRADIENT, SAME_DTYPE_FACTOR, SAME_ROUNDINGS
+from torch import Tensor
 
+from arasfsr import ImplicitSR
+from arasfsr.query import BACKENDS, triton
 from arasfsr.query import fused as launches
-from arasfsr.query import triton
+from arasfsr.query.dispatch import Backend
 
-pytestmark = [pytest.mark.gpu, pytest.mark.parametrize("fused", FUSED)]
+pytestmark = pytest.mark.gpu
 
 CAPABILITIES = ((0, 0), (8, 0), (8, 9), (9, 0), (10, 0))
-"""Of which the cuts are tried: the interpreter runs any."""
+"""Of which the Triton kernels' cuts are tried: the interpreter runs any."""
 
 
-@settings(max_examples=8, deadline=None)
-@given(
-    width=st.sampled_from([16, 17, 48, 64, 96]),
+class Case(NamedTuple):
+    """A model, queries, and how they are cut."""
+
+    width: int
+    layers: int
+    modulated: bool
+    skip: bool
+    batch: int
+    shared_coord: bool
+    cells: str
+    lr: tuple[int, int]
+    queries: int
+    capability: tuple[int, int]
+    chunk: int
+    seed: int
+
+    def problem(self, fused: str) -> tuple[ImplicitSR, tuple[Tensor, ...]]:
+        torch.manual_seed(self.seed)
+        model = fused_model(self.width, self.layers, self.modulated, self.skip, self.seed).to(device_of(fused))
+        inp, coord, cell = fused_arguments(fused, self.batch, self.queries, self.lr)
+        coord = coord[:1] if self.shared_coord else coord
+        return model, (inp, coord, {"query": cell, "image": cell[:, :1], "one": cell[:1, :1]}[self.cells])
+
+    def decode(self, fused: str, model: ImplicitSR, arguments: tuple[Tensor, ...], **options: Any) -> list[Tensor]:
+        """The output and every gradient, with this case's cuts."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(launches, "CHUNK_BYTES", self.chunk)
+            if triton.interpreted():
+                patch.setattr("arasfsr.query.triton_launch.INTERPRETER", self.capability)
+            out = model(*arguments, backend=fused, **options)
+            return [out, *gradients(model, *arguments, backend=fused, **options)]
+
+
+WIDTHS = (16, 17, 48, 64, 96)
+
+CASES = st.builds(
+    Case,
+    width=st.sampled_from(WIDTHS),
     layers=st.integers(1, 4),
     modulated=st.booleans(),
     skip=st.booleans(),
@@ -33,25 +74,34 @@ CAPABILITIES = ((0, 0), (8, 0), (8, 9), (9, 0), (10, 0))
     chunk=st.sampled_from([1, 1 << 29]),
     seed=st.integers(0, 1000),
 )
-def test_any_shape(
-    fused: str, width: int, layers: int, modulated: bool, skip: bool, batch: int, shared_coord: bool, cells: str,
-    lr: tuple[int, int], queries: int, capability: tuple[int, int], chunk: int, seed: int,
-) -> None:  # fmt: skip
-    torch.manual_seed(seed)
-    model = fused_model(width, layers, modulated, skip, seed).to(device_of(fused))
-    inp, coord, cell = fused_arguments(fused, batch, queries, lr)
-    coord = coord[:1] if shared_coord else coord
-    cell = {"query": cell, "image": cell[:, :1], "one": cell[:1, :1]}[cells]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launches, "CHUNK_BYTES", chunk)
-        if triton.interpreted():
-            patch.setattr("arasfsr.query.triton_launch.INTERPRETER", capability)
-        found = model(inp, coord, cell, backend=fused)
-        found_gradients = gradients(model, inp, coord, cell, backend=fused)
-    assert relative_rms(found, model(inp, coord, cell, backend="reference", dtype=torch.float64)) <= FLOAT32_OUTPUT
-    exact = gradients(model, inp, coord, cell, backend="reference", dtype=torch.float64)
-    plain = gradients(model, inp, coord, cell, backend="reference")
-    for ours, theirs, truth in zip(found_gradients, plain, exact, strict=True):
-        scale = truth.double().norm().clamp(min=1e-9)
-        error, plain_error = ((g.double() - truth.double()).norm() / scale for g in (ours, theirs))
+
+
+@pytest.mark.parametrize("fused", [name for name in FUSED if torch.float32 in DTYPES[name]])
+@settings(max_examples=8, deadline=None)
+@given(case=CASES)
+def test_any_shape_in_float32(fused: str, case: Case) -> None:
+    model, arguments = case.problem(fused)
+    found, *found_gradients = case.decode(fused, model, arguments)
+    truth = model(*arguments, backend="reference", dtype=torch.float64)
+    assert relative_rms(found, truth) <= FLOAT32_OUTPUT
+    exact = gradients(model, *arguments, backend="reference", dtype=torch.float64)
+    plain = gradients(model, *arguments, backend="reference")
+    for ours, theirs, true in zip(found_gradients, plain, exact, strict=True):
+        scale = true.double().norm().clamp(min=1e-9)
+        error, plain_error = ((g.double() - true.double()).norm() / scale for g in (ours, theirs))
         assert error <= max(GOLDEN_GRADIENT, SAME_DTYPE_FACTOR * plain_error)  # one query's terms may cancel
+
+
+@half_only
+@settings(max_examples=15, deadline=None, derandomize=True, phases=[Phase.generate])  # small as they come
+@given(case=CASES, width=st.sampled_from((*WIDTHS, 200)))
+def test_any_shape_in_half_precision(fused: str, dtype: torch.dtype, case: Case, width: int) -> None:
+    case = case._replace(width=width)
+    model, arguments = case.problem(fused)
+    found = case.decode(fused, model, arguments, dtype=dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKENDS, "rounded", Backend(rounded, lambda call: None, ""))
+        wanted = case.decode("rounded", model, arguments, dtype=dtype)
+    for ours, truth in zip(found, wanted, strict=True):
+        error = (ours.double() - truth.double()).norm() / truth.double().norm().clamp(min=1e-9)
+        assert error <= SAME_ROUNDINGS[dtype]

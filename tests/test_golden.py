@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import FUSED, GOLDEN, GOLDEN_NAMES, device_of, relative_rms
-from tolerances import GOLDEN_GRADIENT, GOLDEN_OUTPUT
+from conftest import FLOAT32_FUSED, GOLDEN, GOLDEN_NAMES, device_of, half_only, mean_error, relative_rms
+from tolerances import GOLDEN_GRADIENT, GOLDEN_OUTPUT, SAME_DTYPE_FACTOR
 from torch import Tensor
 
 from arasfsr import ImplicitSR, load_model
@@ -22,13 +22,14 @@ Case = tuple[ImplicitSR, dict[str, Tensor]]
 BASELINE_DECODERS = ("lte", "diinn")
 """Decoders that no fused backend serves."""
 
+MLP_NAMES = [name for name in GOLDEN_NAMES if not name.startswith(BASELINE_DECODERS)]
+"""The cases that they serve."""
+
 every_backend = pytest.mark.parametrize(
     ("case", "any_backend"),
     [
-        pytest.param(name, backend, marks=pytest.mark.gpu if backend in FUSED else ())
-        for name in GOLDEN_NAMES
-        for backend in ("reference", "tiled", *FUSED)
-        if not (backend in FUSED and name.startswith(BASELINE_DECODERS))
+        *((name, backend) for name in GOLDEN_NAMES for backend in ("reference", "tiled")),
+        *(pytest.param(name, backend, marks=pytest.mark.gpu) for name in MLP_NAMES for backend in FLOAT32_FUSED),
     ],
     indirect=True,
 )
@@ -101,3 +102,40 @@ def test_every_gradient(case: Case, any_backend: str) -> None:
             errors[name] = relative_rms(gradient, truth)
     assert len(errors) > 5
     assert {name: error for name, error in errors.items() if not error <= GOLDEN_GRADIENT} == {}
+
+
+@pytest.mark.gpu
+@half_only
+@pytest.mark.parametrize("case", MLP_NAMES, indirect=True)
+def test_half_precision_errs_no_more_than_twice_plain_torch(case: Case, fused: str, dtype: torch.dtype) -> None:
+    model, golden = on(device_of(fused), case)
+    coord = golden["coord"]
+    truth = own_output(model, golden, golden["pred"], coord)
+
+    def error(backend: str) -> float:
+        found = model(golden["inp"], coord, golden["cell"], backend=backend, dtype=dtype)
+        return relative_rms(own_output(model, golden, found, coord), truth)
+
+    with torch.no_grad():
+        assert error(fused) <= SAME_DTYPE_FACTOR * error("reference")
+
+
+@pytest.mark.gpu
+@half_only
+@pytest.mark.parametrize("case", MLP_NAMES, indirect=True)
+def test_half_precision_gradients_err_no_more_than_twice_plain_torch_s(
+    case: Case, fused: str, dtype: torch.dtype
+) -> None:
+    model, golden = on(device_of(fused), case)
+    wanted = rename_parameters({k.removeprefix("grad/"): v for k, v in golden.items() if k.startswith("grad/")})
+    wanted = {name: truth for name, truth in wanted.items() if truth.any()}
+    parameters = dict(model.named_parameters())
+
+    def error(backend: str) -> float:
+        model.zero_grad()
+        out = model(golden["inp"], golden["coord"], golden["cell"], backend=backend, dtype=dtype)
+        out.backward(golden["upstream"])
+        found = [parameters[name].grad for name in wanted]
+        return mean_error([g for g in found if g is not None], list(wanted.values()))
+
+    assert error(fused) <= SAME_DTYPE_FACTOR * error("reference")

@@ -19,9 +19,9 @@ SOURCES = ("arasfsr", "kernels", "setup.py", "pyproject.toml", "MANIFEST.in", "R
 problems = runpy.run_path(str(ROOT / "tools" / "check_wheel.py"))["problems"]
 
 
-def run_python(code: str, folder: Path, *path: Path) -> str:
+def run_python(code: str, folder: Path, *path: Path, **variables: str) -> str:
     """What a new interpreter prints that runs in `folder`, with `path` before all that is installed."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), **variables}
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -29,15 +29,17 @@ def run_python(code: str, folder: Path, *path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout, built of a copy with the setuptools at hand."""
+    """The wheel of this checkout without its extension, built of a copy with the setuptools at hand."""
     pytest.importorskip("setuptools", minversion="77")
     copy, out = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("dist")
     for name in SOURCES:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         else:
             shutil.copy(ROOT / name, copy / name)
-    run_python(f"from setuptools import build_meta; build_meta.build_wheel({str(out)!r})", copy)
+    stray = copy / "arasfsr" / "_C.cpython-311-x86_64-linux-gnu.so"  # of a build in place
+    stray.touch()
+    run_python(f"from setuptools import build_meta; build_meta.build_wheel({str(out)!r})", copy, ARASFSR_CUDA="0")
     (built,) = out.glob("*.whl")
     return built
 
@@ -60,18 +62,46 @@ def test_every_module_and_data_file_is_in_the_wheel(wheel: Path) -> None:
 
 @pytest.mark.parametrize("name", ["arasfsr/kernels/__init__.py", "arasfsr/assets/sample.png", "arasfsr/py.typed"])
 def test_a_missing_file_is_a_problem(wheel: Path, tmp_path: Path, name: str) -> None:
-    with zipfile.ZipFile(wheel) as whole, zipfile.ZipFile(tmp_path / "less.whl", "w") as less:
+    with zipfile.ZipFile(wheel) as whole, zipfile.ZipFile(tmp_path / "less-any.whl", "w") as less:
         for entry in whole.namelist():
             if entry != name:
                 less.writestr(entry, whole.read(entry))
-    assert problems(tmp_path / "less.whl", ROOT) == [f"{name} is missing"]
+    assert problems(tmp_path / "less-any.whl", ROOT) == [f"{name} is missing"]
 
 
 def test_another_name_at_top_level_is_a_problem(wheel: Path, tmp_path: Path) -> None:
-    shutil.copy(wheel, tmp_path / "more.whl")
-    with zipfile.ZipFile(tmp_path / "more.whl", "a") as more:
-        more.writestr("tests/__init__.py", "")
-    assert problems(tmp_path / "more.whl", ROOT) == ["tests is at top level"]
+    assert problems(with_file(wheel, tmp_path, "tests/__init__.py"), ROOT) == ["tests is at top level"]
+
+
+def with_file(wheel: Path, folder: Path, name: str, platform: str = "any") -> Path:
+    """A wheel that holds one more file, named for a platform."""
+    more = folder / f"arasfsr-0-cp311-cp311-{platform}.whl"
+    shutil.copy(wheel, more)
+    with zipfile.ZipFile(more, "a") as archive:
+        archive.writestr(name, "")
+    return more
+
+
+def test_the_wheel_without_extension_is_for_any_platform(wheel: Path) -> None:
+    assert wheel.name.endswith("-py3-none-any.whl")
+
+
+EXTENSION = "arasfsr/_C.cpython-311-x86_64-linux-gnu.so"
+
+
+@pytest.mark.parametrize(
+    ("name", "platform", "found"),
+    [
+        (EXTENSION, "linux_x86_64", []),
+        (EXTENSION, "any", [f"a wheel for platform any holds {EXTENSION}"]),
+        ("arasfsr/__init__.pyi", "linux_x86_64", ["a wheel for platform linux_x86_64 holds no extension"]),
+        ("arasfsr/_C_emulated.so", "any", ["arasfsr/_C_emulated.so does not belong in a wheel"]),
+    ],
+)
+def test_a_platform_s_wheel_holds_the_extension_and_nothing_else_compiled(
+    wheel: Path, tmp_path: Path, name: str, platform: str, found: list[str]
+) -> None:
+    assert problems(with_file(wheel, tmp_path, name, platform), ROOT) == found
 
 
 def test_the_wheel_holds_the_licence(unpacked: Path) -> None:
@@ -85,6 +115,7 @@ def test_the_wheel_imports_from_an_empty_folder(unpacked: Path, tmp_path: Path) 
     assert run_python(code, tmp_path, unpacked).splitlines() == [str(path) for path in wanted]
 
 
-def test_import_needs_no_triton(tmp_path: Path) -> None:
-    code = 'import sys; sys.modules["triton"] = None; import arasfsr; print(arasfsr.backends()["tiled"])'
+def test_import_needs_neither_triton_nor_the_extension(tmp_path: Path) -> None:
+    code = 'import sys; sys.modules["triton"] = sys.modules["arasfsr._C"] = None; '
+    code += 'import arasfsr; print(arasfsr.backends()["tiled"])'
     assert run_python(code, tmp_path, ROOT) == "None"

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import BASELINES, SMALL, gradients, mean_error, poisoned_memory, random_queries, relative_rms, small_model
+from conftest import (
+    BASELINES,
+    SMALL,
+    Decode,
+    gradients,
+    mean_error,
+    poisoned_memory,
+    random_queries,
+    relative_rms,
+    small_model,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import COSINE, FLOAT32_OUTPUT, FLOAT64, SAME_DTYPE_FACTOR
@@ -249,6 +259,14 @@ def test_compiles_into_one_graph() -> None:
     expected = gradients(model, inp, coord, cell)
     for found, truth in zip(gradients(compiled, inp, coord, cell), expected, strict=True):  # type: ignore[arg-type]
         torch.testing.assert_close(found, truth)
+
+
+def test_exports() -> None:
+    module = Decode(small_model(), backend="tiled")
+    arguments = (torch.rand(2, 3, 4, 5) * 2 - 1, *random_queries(2, 33))
+    with torch.no_grad():
+        exported = torch.export.export(module, arguments)
+        torch.testing.assert_close(exported.module()(*arguments), module(*arguments))
 
 
 # --- memory ------------------------------------------------------------------------------------------------------

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import sys
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 DATA = ("arasfsr/py.typed", "arasfsr/assets/*", "arasfsr/weights/*.safetensors")
 """Files of the checkout, besides modules, that the wheel must hold."""
 
+EXTENSION = "arasfsr/_C"
+"""The one compiled module, up to Python's suffix; a wheel for any platform has none."""
+
 
 def problems(wheel: Path, checkout: Path) -> list[str]:
-    """Top-level names other than arasfsr and its metadata, and modules and data of the checkout that are missing."""
+    """Top-level names other than arasfsr and its metadata, what should not be compiled, and what is missing."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     top = {name.split("/")[0] for name in names}
     found = [f"{name} is at top level" for name in sorted(top) if name != "arasfsr" and not name.endswith(".dist-info")]
+    compiled = sorted(name for name in names if PurePosixPath(name).suffix in (".so", ".pyd", ".dylib"))
+    extensions = [name for name in compiled if name.split(".")[0] == EXTENSION]
+    found += [f"{name} does not belong in a wheel" for name in compiled if name not in extensions]
+    platform = wheel.stem.split("-")[-1]
+    if len(extensions) != (platform != "any"):
+        found.append(f"a wheel for platform {platform} holds {' and '.join(extensions) or 'no extension'}")
     wanted = {path.relative_to(checkout).as_posix() for pattern in DATA for path in checkout.glob(pattern)}
     wanted |= {path.relative_to(checkout).as_posix() for path in (checkout / "arasfsr").rglob("*.py")}
     kernels = [path for pattern in ("*.py", "*.json") for path in (checkout / "kernels").rglob(pattern)]
@@ -27,7 +36,8 @@ def main() -> None:
     """Print the problems of the wheel named on the command line."""
     wheel, checkout = map(Path, sys.argv[1:])
     found = problems(wheel, checkout)
-    print("\n".join(found) or f"{wheel.name}: only arasfsr at top level, all modules and data inside")
+    inside = "all modules and data" + ("" if wheel.stem.endswith("-any") else " and the extension")
+    print("\n".join(found) or f"{wheel.name}: only arasfsr at top level, {inside} inside")
     sys.exit(bool(found))
 
 

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from arasfsr._version import __version__
 from arasfsr.checkpoint import bundled_models
-from arasfsr.query import backends
+from arasfsr.query import backends, cuda_core
 from arasfsr.selfcheck import Check, run_checks
 
 OPTIONAL_MODULES = ("triton", "cv2", "tifffile")
@@ -48,7 +48,7 @@ def doctor(
 
 
 def describe() -> dict[str, Any]:
-    """Versions, platform, devices, bundled models, backends with their reasons, optional modules."""
+    """Versions, platform, devices, bundled models, backends with their reasons, optional modules, extension."""
     return {
         "versions": {
             "arasfsr": __version__,
@@ -59,6 +59,7 @@ def describe() -> dict[str, Any]:
             "cuda of torch": torch.version.cuda or ABSENT,
         },
         "optional": {name: probe(name) for name in OPTIONAL_MODULES},
+        "extension": extension(),
         "platform": platform.platform(),
         "devices": {
             "cpu": f"{torch.get_num_threads()} of {os.cpu_count()} threads, {torch.backends.cpu.get_cpu_capability()}",
@@ -78,6 +79,15 @@ def probe(name: str) -> str:
             return ABSENT
         return f"broken: {type(error).__name__}: {error}"
     return str(getattr(module, "__version__", "present"))
+
+
+def extension() -> str:
+    """What the native extension holds, or why it does not load, with the error of its import."""
+    try:
+        core = cuda_core.load()
+    except ImportError as error:
+        return str(error)
+    return f"ABI {core.abi()}, code for {core.architectures()}"
 
 
 def _cuda_device(index: int) -> str:
@@ -101,6 +111,7 @@ def _show(report: dict[str, Any], checks: list[Check], ok: bool) -> None:
 
     for name, version in (report["versions"] | report["optional"]).items():
         line(name, version)
+    line("native extension", report["extension"])
     line("platform", report["platform"])
     for name, device in report["devices"].items():
         line(name, device)

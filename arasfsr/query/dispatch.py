@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from arasfsr.errors import BackendUnavailable
-from arasfsr.query import baselines, reference, tiled, triton
+from arasfsr.query import baselines, cuda, reference, tiled, triton
 from arasfsr.query.call import QueryCall
 
 _log = logging.getLogger(__name__)
@@ -33,16 +34,6 @@ def _always(call: QueryCall | None) -> None:
     return None
 
 
-def _missing(kind: str) -> Backend:
-    """A backend that this version does not have yet."""
-    reason = f"this version has no {kind} kernels"
-
-    def run(call: QueryCall) -> Tensor:
-        raise BackendUnavailable(reason)
-
-    return Backend(run, lambda call: reason, 'use backend="auto" or backend="tiled"')
-
-
 def _with_baselines(run: Callable[[QueryCall], Tensor], run_baseline: Callable[[QueryCall], Tensor]) -> Backend:
     """A backend that serves every call, those of the baselines' decoders by a function of their own."""
     return Backend(lambda call: (run if call.weights.name == "mlp" else run_baseline)(call), _always, "")
@@ -63,12 +54,15 @@ BACKENDS = {
     "reference": _with_baselines(reference.run, baselines.run_reference),
     "tiled": _with_baselines(tiled.run, baselines.run_tiled),
     "triton": _without_baselines(Backend(triton.run, triton.reason, triton.REMEDY)),
-    "cuda": _without_baselines(_missing("CUDA")),
+    "cuda": _without_baselines(Backend(cuda.run, cuda.reason, cuda.REMEDY)),
 }
 """Every backend, by name."""
 
-AUTO_ORDER = ("cuda", "triton", "tiled", "reference")
-"""What "auto" tries, fastest first."""
+AUTO_ORDER = ("triton", "tiled", "reference")
+"""What "auto" tries, fastest first; cuda is not among them before a GPU has run its kernels."""
+
+DEFAULT = "ARASFSR_BACKEND"
+"""The environment variable that names what backend="auto" stands for."""
 
 
 def backends() -> dict[str, str | None]:
@@ -79,8 +73,8 @@ def backends() -> dict[str, str | None]:
 def dispatch(call: QueryCall, backend: str = "auto") -> Tensor:
     """Decode a checked call with the named backend: (B, Q, 3).
 
-    "auto" takes the fastest that supports the call and logs at DEBUG why it passed over others. A backend asked for
-    by name never falls back.
+    "auto" is what the environment's ARASFSR_BACKEND says, or else takes the fastest that supports the call and logs at
+    DEBUG why it passed over others. A backend asked for by name, in either way, never falls back.
 
     Raises:
         ValueError: there is no such backend.
@@ -91,17 +85,27 @@ def dispatch(call: QueryCall, backend: str = "auto") -> Tensor:
         return chosen.run(call)
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _default() -> str:
+    return os.environ.get(DEFAULT) or "auto"
+
+
 def _choose(call: QueryCall, backend: str) -> Backend:
+    name, asked = backend, f"backend={backend!r}"
     if backend == "auto":
-        for name in AUTO_ORDER:
-            reason = BACKENDS[name].reason(call)
+        name = _default()
+        if name != "auto":
+            asked = f"{DEFAULT}={name}"
+    if name == "auto":
+        for candidate in AUTO_ORDER:
+            reason = BACKENDS[candidate].reason(call)
             if reason is None:
-                return BACKENDS[name]
+                return BACKENDS[candidate]
             if not torch.compiler.is_compiling():  # a log record would split the graph
-                _log.debug("backend %s passed over: %s", name, reason)
-    if backend not in BACKENDS:
-        raise ValueError(f"backend={backend!r}; taken are auto, {', '.join(BACKENDS)}")
-    reason = BACKENDS[backend].reason(call)
+                _log.debug("backend %s passed over: %s", candidate, reason)
+    if name not in BACKENDS:
+        raise ValueError(f"{asked}; taken are auto, {', '.join(BACKENDS)}")
+    reason = BACKENDS[name].reason(call)
     if reason is not None:
-        raise BackendUnavailable(f"backend={backend!r}: {reason}; {BACKENDS[backend].remedy}")
-    return BACKENDS[backend]
+        raise BackendUnavailable(f"{asked}: {reason}; {BACKENDS[name].remedy}")
+    return BACKENDS[name]

@@ -157,12 +157,12 @@ def register(
 
 
 def _as_given(found: Gradients, given: Arguments) -> list[Tensor]:
-    """Each gradient in its argument's shape and dtype; an empty tensor for what is not there."""
+    """Each gradient in its argument's shape and dtype, dense as fakes are; an empty tensor for what is not there."""
 
     def like(gradient: Tensor | None, argument: Tensor | None) -> Tensor:
         if gradient is None or argument is None:
             return given.latent.new_empty(0)
-        return gradient.reshape(argument.shape).to(argument.dtype)
+        return gradient.reshape(argument.shape).to(argument.dtype).contiguous()
 
     return [
         like(found.latent, given.latent),

@@ -8,20 +8,12 @@ import os
 import torch
 from torch import Tensor
 
+from arasfsr.query import limits
 from arasfsr.query.call import QueryCall
 
 REMEDY = 'use backend="auto" or backend="tiled"'
 
-LEAST_CAPABILITY = (8, 0)
-"""Compute capability of the first GPUs with matrix units for bfloat16."""
-
-WIDTHS = (16, 256)
-"""Narrowest and widest decoder."""
-
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-
-CELLS = 1 << 31
-"""LR pixels an image may not reach: cells are counted in 32 bits."""
 
 
 def interpreted() -> bool:
@@ -48,10 +40,7 @@ def _machine_reason() -> str | None:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _device_reason(index: int) -> str | None:
-    if torch.version.hip is None and torch.cuda.get_device_capability(index) < LEAST_CAPABILITY:
-        found, least = (".".join(map(str, c)) for c in (torch.cuda.get_device_capability(index), LEAST_CAPABILITY))
-        return f"device {index} has compute capability {found}, it needs {least}"
-    return None
+    return limits.device_reason(index)
 
 
 def reason(call: QueryCall | None) -> str | None:
@@ -66,15 +55,7 @@ def reason(call: QueryCall | None) -> str | None:
             return unfit
     elif not interpreted():
         return f"the features are on device {device}, it needs a CUDA device"
-    if call.dtype not in DTYPES:
-        return f"dtype={call.dtype}, it takes {', '.join(map(str, DTYPES))}"
-    width = call.weights.output[0].shape[1]
-    if not WIDTHS[0] <= width <= WIDTHS[1]:
-        return f"a decoder of width {width}, it takes {WIDTHS[0]} to {WIDTHS[1]}"
-    h, w = call.features.shape[2:]
-    if h * w >= CELLS:
-        return f"features of {h} x {w}, it takes fewer than {CELLS} pixels"
-    return None
+    return limits.call_reason(call, DTYPES)
 
 
 def run(call: QueryCall) -> Tensor:

@@ -1,0 +1,103 @@
+"""Backend `cuda`: the native core's fused kernels, forward and backward; here is what it takes, nothing is loaded yet.
+
+No GPU has run these kernels so far: `auto` passes them over, backend="cuda" and ARASFSR_BACKEND=cuda ask for them.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+
+import torch
+from torch import Tensor
+
+from arasfsr.query import cuda_core, limits
+from arasfsr.query.call import QueryCall
+
+REMEDY = 'use backend="auto" or backend="tiled"'
+
+DTYPES = (torch.bfloat16, torch.float16)
+
+
+def emulated() -> bool:
+    """Whether the kernels run on the CPU, for tests."""
+    return cuda_core.emulated() is not None
+
+
+@functools.cache
+def _load_error() -> str | None:
+    """Why the kernels cannot be loaded; after None their operator is registered."""
+    try:
+        cuda_core.load()
+    except ImportError as error:
+        return str(error)
+    import arasfsr.query.cuda_launch  # noqa: F401
+
+    return None
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _machine_reason() -> str | None:
+    if not emulated() and not torch.cuda.is_available():
+        return "no CUDA device"
+    return _load_error()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _device_reason(index: int) -> str | None:
+    if torch.version.hip is not None:
+        return "this build of torch is for ROCm, it needs CUDA"
+    old = limits.device_reason(index)
+    if old is not None:
+        return old
+    capability = torch.cuda.get_device_capability(index)
+    held = cuda_core.load().architectures()
+    if not covers(held, capability):
+        found = ".".join(map(str, capability))
+        return f"device {index} has compute capability {found}, the extension holds code for {held}"
+    return None
+
+
+def covers(architectures: str, capability: tuple[int, int]) -> bool:
+    """Whether code for architectures such as "80 90a 120+ptx" runs on a device of that compute capability.
+
+    Machine code serves its major version from its minor one on, with an "a" its own device alone, with an "f" the
+    same as without; from PTX the driver makes code for all that came later.
+    """
+    for major, minor, kind, ptx in re.findall(r"(\d+)(\d)([af]?)(\+ptx)?", architectures):
+        own = int(major), int(minor)
+        if own == capability or (kind != "a" and own[0] == capability[0] and own <= capability):
+            return True
+        if ptx and not kind and own <= capability:
+            return True
+    return False
+
+
+def reason(call: QueryCall | None) -> str | None:
+    """Why the kernels cannot serve a call, or, given None, any on this machine."""
+    machine: str | None = _machine_reason()
+    if machine is not None or call is None:
+        return machine
+    device = call.features.device
+    if emulated():
+        if device.type != "cpu":
+            return f"the features are on device {device}, ARASFSR_EMULATED runs the kernels on the CPU"
+    elif device.type != "cuda":
+        return f"the features are on device {device}, it needs a CUDA device"
+    else:
+        old: str | None = _device_reason(device.index or 0)
+        if old is not None:
+            return old
+    unfit = limits.call_reason(call, DTYPES)
+    if unfit is not None or torch.compiler.is_compiling():  # what the core then refuses, it refuses at the call
+        return unfit
+    from arasfsr.query import cuda_launch
+
+    return cuda_launch.refusal(call)
+
+
+def run(call: QueryCall) -> Tensor:
+    """Decode the call's queries: (B, Q, 3)."""
+    from arasfsr.query import cuda_launch
+
+    return cuda_launch.run(call)

@@ -1,0 +1,170 @@
+"""Calls the native core's kernels, and multiplies out the weights' gradients over what they kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arasfsr.query import cuda_core, fused_operator
+from arasfsr.query.call import QueryCall
+from arasfsr.query.fused import ContentGradients, Kept, Launcher
+from arasfsr.query.operator import Arguments
+from arasfsr.query.packed import padded_width
+
+NARROWEST = 64
+"""Rows are padded at least to the narrowest kernel's width."""
+
+ALIGNMENT = 16
+"""Bytes to which the core's pointers are aligned."""
+
+
+def _dense(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A tensor as the core takes them: dense and aligned."""
+    dense = tensor.to(dtype or tensor.dtype).contiguous()
+    return dense if dense.data_ptr() % ALIGNMENT == 0 else dense.clone()
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b of half-precision matrices, summed and given in float32."""
+    if a.device.type == "cuda":
+        return torch.mm(a, b, out_dtype=torch.float32)
+    return a.float() @ b.float()
+
+
+def _on(device: torch.device) -> torch.cuda.device:
+    """Makes a device the current one; the host changes nothing."""
+    return torch.cuda.device(device if device.type == "cuda" else -1)
+
+
+def _code(core: cuda_core.Core, dtype: torch.dtype) -> int:
+    return {torch.bfloat16: core.BFLOAT16, torch.float16: core.FLOAT16}[dtype]
+
+
+def refusal(call: QueryCall) -> str | None:
+    """What of a call no kernel takes on its device, as the core says it."""
+    core = cuda_core.load()
+    width = call.weights.output[0].shape[1]
+    problem = core.Problem(
+        abi=cuda_core.ABI,
+        dtype=_code(core, call.dtype),
+        layers=len(call.weights.content),
+        width=width,
+        padded=padded_width(width, NARROWEST),
+        modulated=int(call.weights.modulated),
+        lr_height=call.features.shape[2],
+        lr_width=call.features.shape[3],
+        images=1,
+    )
+    with _on(call.features.device):
+        try:
+            found = core.supports(problem)
+        except RuntimeError as error:  # such as a driver that is too old for the extension
+            return str(error)
+    return None if found is None else f"{found[0]}={found[1]}, for which it has no kernel"
+
+
+class CudaLauncher(Launcher):
+    """One call's arguments as the native core takes them."""
+
+    narrowest = NARROWEST
+
+    def __init__(self, given: Arguments) -> None:
+        super().__init__(given)
+        self.core = cuda_core.load()
+        self._tensors = self._inputs()
+        """What the core's problem points to; they live as long as it does."""
+        self._call = self._describe()
+
+    @property
+    def tile(self) -> int:
+        return self.core.TILE
+
+    def _inputs(self) -> dict[str, Tensor]:
+        """The tensors of arasfsr_problem by its names; one that is not there stays a null pointer."""
+        given, problem = self.given, self.problem
+        found = {
+            "latent": problem.latent,
+            "image": given.image,
+            "coord": problem.coord,
+            "cell": problem.cell,
+            "rel_weight": self.by_axis(problem.rel_weight),
+            "cell_weight": None if problem.cell_weight is None else self.by_axis(problem.cell_weight),
+        }
+        inputs = {name: _dense(value, torch.float32) for name, value in found.items() if value is not None}
+        for name, value in self.packed._asdict().items():
+            if value is not None:
+                inputs[name] = _dense(value)
+        return inputs
+
+    def _describe(self) -> Any:
+        """The problem as the core's struct."""
+        given, problem, grid = self.given, self.problem, self.problem.grid
+        region = {}
+        if grid is not None:
+            region = {
+                "grid_height": grid.size[0],
+                "grid_width": grid.size[1],
+                "region_top": grid.region[0],
+                "region_left": grid.region[1],
+                "region_width": grid.width,
+            }
+        stream = torch.cuda.current_stream(self.device).cuda_stream if self.device.type == "cuda" else 0
+        return self.core.Problem(
+            abi=cuda_core.ABI,
+            dtype=_code(self.core, given.dtype),
+            layers=self.layers,
+            width=self.n,
+            padded=self.width,
+            modulated=int(given.modulated),
+            lr_height=problem.lr_size[0],
+            lr_width=problem.lr_size[1],
+            images=problem.images,
+            queries=problem.queries,
+            per_image=problem.per_image,
+            stream=stream,
+            **region,
+            **{name: value.data_ptr() for name, value in self._tensors.items()},
+        )
+
+    def _render(self, out: Tensor) -> None:
+        with _on(self.device):
+            size = self.core.render_scratch(self._call)
+            scratch = self.empty(size, dtype=torch.uint8)
+            self.core.render(self._call, out.data_ptr(), scratch.data_ptr(), size)
+
+    def _chunk(self, kept: Kept) -> Any:
+        tensors = (kept.f, kept.s, kept.cosines, kept.cells, kept.rel, kept.share)
+        pointers = dict(zip(("f", "s", "cosines", "cells", "rel", "share"), _pointers(*tensors), strict=True))
+        return self.core.Kept(first=kept.first, count=kept.size, tiles=kept.tiles, **pointers)
+
+    def _keep(self, kept: Kept) -> None:
+        with _on(self.device):
+            self.core.keep(self._call, self._chunk(kept))
+
+    def _content_gradients(self, kept: Kept, grad: Tensor, found: ContentGradients) -> None:
+        dense = _dense(grad)
+        names = ("grad", "z", "s", "share", "combined")
+        pointers = _pointers(dense, found.z, found.s, found.share, found.combined)
+        gradients = self.core.Gradients(**dict(zip(names, pointers, strict=True)))
+        with _on(self.device):
+            self.core.backward(self._call, self._chunk(kept), gradients)
+
+    def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
+        """A matrix product over the chunk's rows for each layer and half: in one order, so that sums repeat bitwise."""
+        for layer in range(self.layers - 1):
+            z, f = found.z[layer + 1], kept.f[layer]
+            biases[0, layer] += z.sum(0, dtype=biases.dtype)
+            weights[0, layer, 0] += _product(z.t(), f)
+            if self.given.modulated:
+                by_query = f.view(self.problem.images, -1, 4, self.width)
+                modulated = by_query * kept.s[layer].view(1, -1, 1, self.width)
+                weights[0, layer, 1] += _product(z.t(), modulated.view(-1, self.width))
+
+
+def _pointers(*tensors: Tensor | None) -> list[int]:
+    return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
+
+
+run = fused_operator.register("cuda", CudaLauncher)

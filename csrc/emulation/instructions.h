@@ -1,0 +1,130 @@
+// Test equipment: warp instructions in plain C++, with the fragment layouts of the PTX ISA, and 16-bit formats.
+//
+// In all fragments below, lane l has g = l / 4 and t = l % 4. A register holds two 16-bit numbers, the lower first.
+#ifndef ARASFSR_INSTRUCTIONS_H
+#define ARASFSR_INSTRUCTIONS_H
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "emulator.h"
+
+namespace arasfsr::emulation {
+
+inline uint32_t bits_of(float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, 4);
+    return bits;
+}
+
+inline float float_of(uint32_t bits) {
+    float x;
+    std::memcpy(&x, &bits, 4);
+    return x;
+}
+
+inline float from_bfloat16(uint16_t x) { return float_of(static_cast<uint32_t>(x) << 16); }
+
+// Rounded to nearest, ties to even.
+inline uint16_t to_bfloat16(float x) {
+    if (std::isnan(x)) return 0x7FFF;
+    const uint32_t bits = bits_of(x);
+    return static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+}
+
+inline float from_float16(uint16_t x) {
+    const int exponent = (x >> 10) & 31, fraction = x & 1023;
+    float magnitude;
+    if (exponent == 31) {
+        magnitude = fraction ? NAN : INFINITY;
+    } else if (exponent == 0) {
+        magnitude = std::ldexp(static_cast<float>(fraction), -24);
+    } else {
+        magnitude = std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
+    }
+    return x & 0x8000 ? -magnitude : magnitude;
+}
+
+// Rounded to nearest, ties to even; 65520 and more is infinite.
+inline uint16_t to_float16(float x) {
+    const uint16_t sign = static_cast<uint16_t>((bits_of(x) >> 16) & 0x8000);
+    const float magnitude = std::fabs(x);
+    if (std::isnan(x)) return 0x7FFF;
+    if (magnitude >= 65520.0f) return sign | 0x7C00;
+    int exponent = -14;  // of the last place's 2^10; numbers below 2^-14 share the smallest one
+    if (magnitude >= 6.103515625e-05f) exponent = std::ilogb(magnitude);
+    const int places = static_cast<int>(std::nearbyint(std::ldexp(magnitude, 10 - exponent)));
+    // 1024 .. 2048 places beyond the smallest exponent: the carry into the next exponent comes out right by itself
+    return static_cast<uint16_t>(sign | (places + ((exponent + 14) << 10)));
+}
+
+struct Ldmatrix {
+    uint32_t* result;  // four registers
+    const void* row;   // lane l's is row l % 8 of matrix l / 8: eight numbers
+    bool transposed;
+};
+
+// Register j holds (g, 2t) and (g, 2t + 1) of matrix j; transposed, (2t, g) and (2t + 1, g).
+inline void ldmatrix(void* const lanes[WARP]) {
+    for (int lane = 0; lane < WARP; ++lane) {
+        const Ldmatrix& mine = *static_cast<const Ldmatrix*>(lanes[lane]);
+        const int g = lane / 4, t = lane % 4;
+        for (int matrix = 0; matrix < 4; ++matrix) {
+            uint16_t pair[2];
+            for (int i = 0; i < 2; ++i) {
+                const int row = mine.transposed ? 2 * t + i : g, column = mine.transposed ? g : 2 * t + i;
+                const void* from = static_cast<const Ldmatrix*>(lanes[8 * matrix + row])->row;
+                std::memcpy(&pair[i], static_cast<const uint16_t*>(from) + column, 2);
+            }
+            mine.result[matrix] = pair[0] | static_cast<uint32_t>(pair[1]) << 16;
+        }
+    }
+}
+
+struct Mma {
+    float* total;       // 16 x 8: (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1)
+    const uint32_t* a;  // 16 x 16, pairs along the row: (g, 2t), (g + 8, 2t), (g, 2t + 8), (g + 8, 2t + 8)
+    const uint32_t* b;  // 16 x 8, pairs along the column: (2t, g), (2t + 8, g)
+};
+
+template <float (*FROM)(uint16_t)>
+void mma(void* const lanes[WARP]) {
+    float a[16][16], b[16][8];
+    for (int lane = 0; lane < WARP; ++lane) {
+        const Mma& mine = *static_cast<const Mma*>(lanes[lane]);
+        const int g = lane / 4, t = lane % 4;
+        for (int i = 0; i < 2; ++i) {
+            for (int j = 0; j < 4; ++j) {
+                a[g + 8 * (j % 2)][2 * t + 8 * (j / 2) + i] = FROM(static_cast<uint16_t>(mine.a[j] >> (16 * i)));
+            }
+            for (int j = 0; j < 2; ++j) b[2 * t + 8 * j + i][g] = FROM(static_cast<uint16_t>(mine.b[j] >> (16 * i)));
+        }
+    }
+    for (int lane = 0; lane < WARP; ++lane) {
+        const Mma& mine = *static_cast<const Mma*>(lanes[lane]);
+        const int g = lane / 4, t = lane % 4;
+        for (int j = 0; j < 4; ++j) {
+            const int row = g + 8 * (j / 2), column = 2 * t + j % 2;
+            double sum = mine.total[j];
+            for (int k = 0; k < 16; ++k) sum += static_cast<double>(a[row][k]) * b[k][column];
+            mine.total[j] = static_cast<float>(sum);
+        }
+    }
+}
+
+struct Shuffle {
+    float value, result;
+    int mask;
+};
+
+// shfl.sync.bfly: lane l reads lane l ^ mask.
+inline void shuffle_xor(void* const lanes[WARP]) {
+    for (int lane = 0; lane < WARP; ++lane) {
+        Shuffle& mine = *static_cast<Shuffle*>(lanes[lane]);
+        mine.result = static_cast<const Shuffle*>(lanes[lane ^ mine.mask])->value;
+    }
+}
+
+}  // namespace arasfsr::emulation
+#endif

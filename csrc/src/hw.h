@@ -1,0 +1,229 @@
+// The hardware: every instruction that C++ has no word for, with a body for the device and one for the emulation.
+#ifndef ARASFSR_HW_H
+#define ARASFSR_HW_H
+
+#include <cmath>
+#include <cstdint>
+
+#ifdef ARASFSR_EMULATE
+#include "../emulation/instructions.h"
+#define ARASFSR_DEVICE inline
+#define ARASFSR_HOST_DEVICE inline
+#define ARASFSR_KERNEL(threads, blocks) inline void
+#define ARASFSR_PARAMETER
+#else
+#define ARASFSR_DEVICE __device__ __forceinline__
+#define ARASFSR_HOST_DEVICE __host__ __device__ __forceinline__
+#define ARASFSR_KERNEL(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
+#define ARASFSR_PARAMETER __grid_constant__
+#endif
+
+namespace arasfsr {
+
+// The two formats of activations and weights; both are 16 bits wide and handled in pairs, the lower half first.
+struct Bfloat16 {};
+struct Float16 {};
+
+namespace hw {
+
+constexpr int WARP = 32;
+
+// Arithmetic that is rounded after each operation, whatever the compiler would like to contract.
+#if defined(__CUDA_ARCH__)
+ARASFSR_HOST_DEVICE float multiply(float x, float y) { return __fmul_rn(x, y); }
+ARASFSR_HOST_DEVICE float add(float x, float y) { return __fadd_rn(x, y); }
+ARASFSR_HOST_DEVICE float divide(float x, float y) { return __fdiv_rn(x, y); }
+#else
+ARASFSR_HOST_DEVICE float multiply(float x, float y) {
+    volatile float product = x * y;  // whatever the compiler's flags, it goes through memory
+    return product;
+}
+ARASFSR_HOST_DEVICE float add(float x, float y) { return x + y; }
+ARASFSR_HOST_DEVICE float divide(float x, float y) { return x / y; }
+#endif
+
+#ifdef ARASFSR_EMULATE
+
+inline int thread() { return emulation::thread(); }
+inline int64_t block() { return emulation::block(); }
+inline int64_t blocks() { return emulation::blocks(); }
+inline unsigned char* shared() { return emulation::shared(); }
+inline void barrier() { emulation::barrier(); }
+
+inline void copy16(void* to, const void* from) { emulation::copy_async(to, from, 16); }
+inline void copy_commit() { emulation::copy_commit(); }
+template <int PENDING>
+void copy_wait() {
+    emulation::copy_wait(PENDING);
+}
+
+inline void load_matrices(uint32_t (&result)[4], const void* row) {
+    emulation::Ldmatrix operands{result, row, false};
+    emulation::collective("ldmatrix", &operands, emulation::ldmatrix);
+}
+inline void load_matrices_transposed(uint32_t (&result)[4], const void* row) {
+    emulation::Ldmatrix operands{result, row, true};
+    emulation::collective("ldmatrix.trans", &operands, emulation::ldmatrix);
+}
+
+inline float from_16(Bfloat16, uint16_t x) { return emulation::from_bfloat16(x); }
+inline float from_16(Float16, uint16_t x) { return emulation::from_float16(x); }
+inline uint16_t to_16(Bfloat16, float x) { return emulation::to_bfloat16(x); }
+inline uint16_t to_16(Float16, float x) { return emulation::to_float16(x); }
+
+template <class T>
+uint32_t pack(float lower, float upper) {
+    return to_16(T{}, lower) | static_cast<uint32_t>(to_16(T{}, upper)) << 16;
+}
+template <class T>
+float lower(uint32_t pair) {
+    return from_16(T{}, static_cast<uint16_t>(pair));
+}
+template <class T>
+float upper(uint32_t pair) {
+    return from_16(T{}, static_cast<uint16_t>(pair >> 16));
+}
+template <class T>
+uint32_t multiply_pairs(uint32_t x, uint32_t y) {  // exact in float32, so rounded once
+    return pack<T>(lower<T>(x) * lower<T>(y), upper<T>(x) * upper<T>(y));
+}
+
+inline void mma(Bfloat16, float (&total)[4], const uint32_t (&a)[4], const uint32_t* b) {
+    emulation::Mma operands{total, a, b};
+    emulation::collective("mma.bf16", &operands, emulation::mma<emulation::from_bfloat16>);
+}
+inline void mma(Float16, float (&total)[4], const uint32_t (&a)[4], const uint32_t* b) {
+    emulation::Mma operands{total, a, b};
+    emulation::collective("mma.f16", &operands, emulation::mma<emulation::from_float16>);
+}
+
+inline float shuffle_xor(float value, int mask) {
+    emulation::Shuffle operands{value, 0.0f, mask};
+    emulation::collective("shfl.bfly", &operands, emulation::shuffle_xor);
+    return operands.result;
+}
+
+#else
+
+// The thread's number, hidden from the compiler's sight: what follows from one call's result is not kept in registers
+// until another's, so that the phases of a kernel do not fill them with each other's addresses. Called once a phase.
+ARASFSR_DEVICE int thread() {
+    int number = static_cast<int>(threadIdx.x);
+    asm volatile("" : "+r"(number));
+    __builtin_assume(number >= 0);  // or quotients and remainders would mind the sign
+    return number;
+}
+ARASFSR_DEVICE int64_t block() { return blockIdx.x; }
+ARASFSR_DEVICE int64_t blocks() { return gridDim.x; }
+ARASFSR_DEVICE unsigned char* shared() {
+    extern __shared__ __align__(128) unsigned char memory[];
+    return memory;
+}
+ARASFSR_DEVICE void barrier() { __syncthreads(); }
+
+ARASFSR_DEVICE uint32_t shared_address(const void* pointer) {
+    return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+// cp.async: lands in shared memory some time before its group's wait returns.
+ARASFSR_DEVICE void copy16(void* to, const void* from) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from) : "memory");
+}
+ARASFSR_DEVICE void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int PENDING>
+ARASFSR_DEVICE void copy_wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+
+// ldmatrix: four 8 x 8 matrices, the row of matrix l / 8 that lane l points to.
+ARASFSR_DEVICE void load_matrices(uint32_t (&result)[4], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(result[0]), "=r"(result[1]), "=r"(result[2]), "=r"(result[3])
+                 : "r"(shared_address(row))
+                 : "memory");
+}
+ARASFSR_DEVICE void load_matrices_transposed(uint32_t (&result)[4], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(result[0]), "=r"(result[1]), "=r"(result[2]), "=r"(result[3])
+                 : "r"(shared_address(row))
+                 : "memory");
+}
+
+// Conversions of the two formats, rounded to nearest even.
+ARASFSR_DEVICE uint32_t pack_as(Bfloat16, float lower, float upper) {
+    uint32_t pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(upper), "f"(lower));
+    return pair;
+}
+ARASFSR_DEVICE uint32_t pack_as(Float16, float lower, float upper) {
+    uint32_t pair;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(upper), "f"(lower));
+    return pair;
+}
+ARASFSR_DEVICE float lower_as(Bfloat16, uint32_t pair) { return __uint_as_float(pair << 16); }
+ARASFSR_DEVICE float upper_as(Bfloat16, uint32_t pair) { return __uint_as_float(pair & 0xFFFF0000u); }
+ARASFSR_DEVICE float from_float16(uint16_t x) {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(x));
+    return value;
+}
+ARASFSR_DEVICE float lower_as(Float16, uint32_t pair) { return from_float16(static_cast<uint16_t>(pair)); }
+ARASFSR_DEVICE float upper_as(Float16, uint32_t pair) { return from_float16(static_cast<uint16_t>(pair >> 16)); }
+
+template <class T>
+ARASFSR_DEVICE uint32_t pack(float lower, float upper) {
+    return pack_as(T{}, lower, upper);
+}
+template <class T>
+ARASFSR_DEVICE float lower(uint32_t pair) {
+    return lower_as(T{}, pair);
+}
+template <class T>
+ARASFSR_DEVICE float upper(uint32_t pair) {
+    return upper_as(T{}, pair);
+}
+
+ARASFSR_DEVICE uint32_t multiply_pairs_as(Bfloat16, uint32_t x, uint32_t y) {
+    uint32_t product;  // sm_80 has no product of its own; adding -0 leaves it as it is
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(product) : "r"(x), "r"(y), "r"(0x80008000u));
+    return product;
+}
+ARASFSR_DEVICE uint32_t multiply_pairs_as(Float16, uint32_t x, uint32_t y) {
+    uint32_t product;
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(product) : "r"(x), "r"(y));
+    return product;
+}
+template <class T>
+ARASFSR_DEVICE uint32_t multiply_pairs(uint32_t x, uint32_t y) {
+    return multiply_pairs_as(T{}, x, y);
+}
+
+// total (16 x 8) += a (16 x 16) b (16 x 8), b given by columns.
+ARASFSR_DEVICE void mma(Bfloat16, float (&total)[4], const uint32_t (&a)[4], const uint32_t* b) {
+    asm(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(total[0]), "+f"(total[1]), "+f"(total[2]), "+f"(total[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+ARASFSR_DEVICE void mma(Float16, float (&total)[4], const uint32_t (&a)[4], const uint32_t* b) {
+    asm(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(total[0]), "+f"(total[1]), "+f"(total[2]), "+f"(total[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+ARASFSR_DEVICE float shuffle_xor(float value, int mask) { return __shfl_xor_sync(0xFFFFFFFFu, value, mask); }
+
+#endif
+
+// The sum over all lanes, the same in each.
+ARASFSR_DEVICE float warp_sum(float value) {
+    for (int mask = WARP / 2; mask > 0; mask /= 2) value += shuffle_xor(value, mask);
+    return value;
+}
+
+}  // namespace hw
+}  // namespace arasfsr
+#endif

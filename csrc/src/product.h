@@ -1,0 +1,167 @@
+// The matrix product that every layer is: activations in shared memory times weights that stream through a ring.
+//
+// Eight warps share a tile of rows x NP, two down and four across; a warp's part of the result stays in its registers.
+#ifndef ARASFSR_PRODUCT_H
+#define ARASFSR_PRODUCT_H
+
+#include "tile.h"
+
+namespace arasfsr {
+
+constexpr int WARPS_DOWN = 2, WARPS_ACROSS = 4;
+constexpr int THREADS = WARPS_DOWN * WARPS_ACROSS * hw::WARP;
+constexpr int DEPTH = 32;  // of a stage of weights along the inner dimension
+
+// Which way the inner dimension runs through a weight matrix (output, input).
+enum class Inner {
+    INPUT,  // forward: result = activations * transposed matrix
+    OUTPUT  // backward: result = gradients * matrix
+};
+
+// A matrix to stream, `steps` stages of it.
+struct Weights {
+    const uint16_t* matrix;
+    int row_length;
+    int steps;
+};
+
+// Stages of DEPTH x NP weights, filled asynchronously and in turn.
+template <int NP, int STAGES, Inner INNER>
+struct Ring {
+    using Stage = Tile<INNER == Inner::INPUT ? DEPTH : NP>;
+    static constexpr int STAGE_BYTES = NP * DEPTH * 2;
+    static constexpr int BYTES = STAGES * STAGE_BYTES;
+    static constexpr int STEPS = NP / DEPTH;  // that a square matrix takes
+
+    unsigned char* base;
+
+    ARASFSR_DEVICE Stage stage(int number) const { return {base + number * STAGE_BYTES}; }
+
+    // Where a step's weights start: matrices of several halves follow each other.
+    static ARASFSR_DEVICE const uint16_t* at(const Weights& weights, int step) {
+        if (INNER == Inner::OUTPUT) return weights.matrix + step * (DEPTH * NP);
+        return weights.matrix + step / STEPS * (NP * NP) + step % STEPS * DEPTH;
+    }
+
+    ARASFSR_DEVICE void load(int thread, int number, const Weights& weights, int step) const {
+        const uint16_t* from = at(weights, step);
+#pragma unroll
+        for (int i = 0; i < NP * DEPTH / CHUNK / THREADS; ++i) {
+            const int row = (thread + i * THREADS) / Stage::CHUNKS, chunk = (thread + i * THREADS) % Stage::CHUNKS;
+            hw::copy16(stage(number).chunk(row, chunk), from + row * weights.row_length + chunk * CHUNK);
+        }
+    }
+
+    // Starts the first stages. Nobody may be reading the ring any more.
+    ARASFSR_DEVICE void open(const Weights& weights) const {
+        const int thread = hw::thread();
+        for (int step = 0; step < STAGES - 1; ++step) {
+            if (step < weights.steps) load(thread, step, weights, step);
+            hw::copy_commit();
+        }
+    }
+
+    // The operand of mma for 16 inner numbers and 16 columns: two registers for the first eight columns, two for the
+    // others.
+    ARASFSR_DEVICE void fragment(uint32_t (&result)[4], int lane, int number, int inner, int column) const {
+        if (INNER == Inner::OUTPUT) {
+            hw::load_matrices_transposed(result, stage(number).chunk(inner + lane % 16, column / CHUNK + lane / 16));
+        } else {
+            const int row = column + lane / 16 * 8 + lane % 8;
+            hw::load_matrices(result, stage(number).chunk(row, inner / CHUNK + lane / 8 % 2));
+        }
+    }
+};
+
+// A thread's part of a product: of DOWN x ACROSS fragments of 16 x 8, four numbers each.
+template <int ROWS, int NP>
+struct Total {
+    static constexpr int DOWN = ROWS / WARPS_DOWN / 16, ACROSS = NP / WARPS_ACROSS / 8;
+    static_assert(DOWN > 0 && ACROSS > 1 && ACROSS % 2 == 0, "a warp takes 16 rows and 16 columns at a time");
+
+    float fragments[DOWN][ACROSS][4];
+
+    ARASFSR_DEVICE void clear() {
+#pragma unroll
+        for (int m = 0; m < DOWN; ++m) {
+#pragma unroll
+            for (int n = 0; n < ACROSS; ++n) {
+#pragma unroll
+                for (int i = 0; i < 4; ++i) fragments[m][n][i] = 0.0f;
+            }
+        }
+    }
+
+    // Where the fragments of a thread's warp start.
+    static ARASFSR_DEVICE int row_of(int thread) { return thread / hw::WARP / WARPS_ACROSS * (ROWS / WARPS_DOWN); }
+    static ARASFSR_DEVICE int column_of(int thread) { return thread / hw::WARP % WARPS_ACROSS * (NP / WARPS_ACROSS); }
+
+    // Calls with (row, column, and the numbers there and right of there) for every pair this thread holds.
+    template <class Function>
+    ARASFSR_DEVICE void each_pair(const Function& function) {
+        const int thread = hw::thread(), lane = thread % hw::WARP;
+        const int row = row_of(thread) + lane / 4, column = column_of(thread) + lane % 4 * 2;
+#pragma unroll
+        for (int n = 0; n < ACROSS; ++n) {
+#pragma unroll
+            for (int m = 0; m < DOWN; ++m) {
+                float(&four)[4] = fragments[m][n];
+                function(row + m * 16, column + n * 8, four[0], four[1]);
+                function(row + m * 16 + 8, column + n * 8, four[2], four[3]);
+            }
+        }
+    }
+};
+
+// total += activations * weights, whose first stages `ring.open` has started; with more steps than one square matrix,
+// the second half multiplies activations * s, formed in registers: row r of the activations has row r / 4 of s.
+//
+// Ends with the ring empty but other warps perhaps still reading it and the activations.
+template <class T, int ROWS, int NP, int STAGES, Inner INNER>
+ARASFSR_DEVICE void multiply(Total<ROWS, NP>& total, const Tile<NP>& activations, const Ring<NP, STAGES, INNER>& ring,
+                             const Weights& weights, const Tile<NP>& s) {
+    using Sum = Total<ROWS, NP>;
+    const int thread = hw::thread(), lane = thread % hw::WARP;
+    const int row = Sum::row_of(thread) + lane % 16, chunk = lane / 16, column = Sum::column_of(thread);
+    int reading = 0, filling = STAGES - 1;
+    for (int step = 0; step < weights.steps; ++step) {
+        hw::copy_wait<STAGES - 2>();
+        hw::barrier();  // the step's stage is there for all, and all have left the one before
+        if (step + STAGES - 1 < weights.steps) ring.load(thread, filling, weights, step + STAGES - 1);
+        hw::copy_commit();
+        const int first = step % Ring<NP, STAGES, INNER>::STEPS * (DEPTH / CHUNK) + chunk;
+        const bool modulated = step >= Ring<NP, STAGES, INNER>::STEPS;
+#pragma unroll
+        for (int inner = 0; inner < DEPTH; inner += 16) {
+            uint32_t left[Sum::DOWN][4];
+#pragma unroll
+            for (int m = 0; m < Sum::DOWN; ++m) {
+                hw::load_matrices(left[m], activations.chunk(row + m * 16, first + inner / CHUNK));
+            }
+            if (modulated) {
+#pragma unroll
+                for (int m = 0; m < Sum::DOWN; ++m) {
+                    uint32_t factor[4];
+                    hw::load_matrices(factor, s.chunk((row + m * 16) / 4, first + inner / CHUNK));
+#pragma unroll
+                    for (int i = 0; i < 4; ++i) left[m][i] = hw::multiply_pairs<T>(left[m][i], factor[i]);
+                }
+            }
+#pragma unroll
+            for (int n = 0; n < Sum::ACROSS; n += 2) {
+                uint32_t right[4];
+                ring.fragment(right, lane, reading, inner, column + n * 8);
+#pragma unroll
+                for (int m = 0; m < Sum::DOWN; ++m) {
+                    hw::mma(T{}, total.fragments[m][n], left[m], right);
+                    hw::mma(T{}, total.fragments[m][n + 1], left[m], right + 2);
+                }
+            }
+        }
+        reading = reading + 1 == STAGES ? 0 : reading + 1;
+        filling = filling + 1 == STAGES ? 0 : filling + 1;
+    }
+}
+
+}  // namespace arasfsr
+#endif

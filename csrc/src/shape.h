@@ -1,0 +1,32 @@
+// The sizes that kernels are compiled for.
+#ifndef ARASFSR_SHAPE_H
+#define ARASFSR_SHAPE_H
+
+#include "geometry.h"
+#include "product.h"
+
+namespace arasfsr {
+
+// Activations of type T, NP wide; a part is ROWS content rows: ROWS / 4 queries with their four corners. Registers are
+// shared out so that BLOCKS blocks fit on a multiprocessor.
+template <class T, int WIDTH, int PART_ROWS, int RING_STAGES, int RESIDENT_BLOCKS>
+struct Shape {
+    using Type = T;
+    static constexpr int NP = WIDTH, ROWS = PART_ROWS, STAGES = RING_STAGES, BLOCKS = RESIDENT_BLOCKS;
+    static constexpr int QUERIES = ROWS / CORNERS;
+    static constexpr int PARTS = ARASFSR_TILE / QUERIES;
+    static_assert(ROWS >= ARASFSR_TILE, "the coordinate branch of a tile works where the content rows will be");
+};
+
+// Many rows a part, so that weights are read seldom, where shared memory has room for them.
+template <class T>
+using Wide = Shape<T, 256, 128, 4, 1>;  // 150 KB
+template <class T>
+using WideInLess = Shape<T, 256, 64, 3, 1>;  // 92 KB
+template <class T>
+using Middle = Shape<T, 128, 128, 4, 1>;
+template <class T>
+using Narrow = Shape<T, 64, 128, 4, 2>;
+
+}  // namespace arasfsr
+#endif

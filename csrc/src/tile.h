@@ -1,0 +1,66 @@
+// Matrices of 16-bit numbers in shared memory, laid out so that no two rows that are read together share banks.
+#ifndef ARASFSR_TILE_H
+#define ARASFSR_TILE_H
+
+#include "hw.h"
+
+namespace arasfsr {
+
+constexpr int CHUNK = 8;  // 16-bit numbers in the 16 bytes that are copied and read at once
+
+// Rows of COLUMNS numbers. The chunks of a row are permuted, by the row's number, among the eight of 128 bytes: the
+// same chunk of eight consecutive rows is then spread over all banks.
+template <int COLUMNS>
+struct Tile {
+    static constexpr int CHUNKS = COLUMNS / CHUNK;
+    static constexpr int PERMUTED = CHUNKS < 8 ? CHUNKS : 8;
+    static_assert(8 % PERMUTED == 0 && CHUNKS % PERMUTED == 0, "rows of a power of two of chunks, or of many eights");
+
+    static constexpr int bytes(int rows) { return rows * COLUMNS * 2; }
+
+    unsigned char* base;
+
+    ARASFSR_DEVICE unsigned char* chunk(int row, int number) const {
+        const int place = number ^ (row / (8 / PERMUTED) % PERMUTED);
+        return base + (row * CHUNKS + place) * 16;
+    }
+
+    // Two numbers side by side, the first at an even column.
+    ARASFSR_DEVICE uint32_t& pair(int row, int column) const {
+        return *reinterpret_cast<uint32_t*>(chunk(row, column / CHUNK) + column % CHUNK * 2);
+    }
+};
+
+struct alignas(16) Chunk {
+    uint32_t pairs[4];
+};
+
+// All threads of the block copy the first ROWS rows to a dense matrix in global memory.
+template <int ROWS, int THREADS, int COLUMNS>
+ARASFSR_DEVICE void store_tile(void* to, const Tile<COLUMNS>& tile) {
+    constexpr int CHUNKS = COLUMNS / CHUNK;
+    static_assert(ROWS * CHUNKS % THREADS == 0, "every thread copies as many chunks");
+    const int thread = hw::thread();
+#pragma unroll 4
+    for (int i = 0; i < ROWS * CHUNKS / THREADS; ++i) {
+        const int number = thread + i * THREADS;
+        static_cast<Chunk*>(to)[number] =
+            *reinterpret_cast<const Chunk*>(tile.chunk(number / CHUNKS, number % CHUNKS));
+    }
+}
+
+// The other way, asynchronously.
+template <int ROWS, int THREADS, int COLUMNS>
+ARASFSR_DEVICE void fetch_tile(const Tile<COLUMNS>& tile, const void* from) {
+    constexpr int CHUNKS = COLUMNS / CHUNK;
+    static_assert(ROWS * CHUNKS % THREADS == 0, "every thread copies as many chunks");
+    const int thread = hw::thread();
+#pragma unroll 4
+    for (int i = 0; i < ROWS * CHUNKS / THREADS; ++i) {
+        const int number = thread + i * THREADS;
+        hw::copy16(tile.chunk(number / CHUNKS, number % CHUNKS), static_cast<const Chunk*>(from) + number);
+    }
+}
+
+}  // namespace arasfsr
+#endif

@@ -1,0 +1,56 @@
+// The backward kernels in the emulation against the plain backward over the same kept activations.
+#include "check.h"
+#include "model.h"
+
+using namespace tests;
+
+namespace {
+
+Gradients found(const Model& model, const Kept& kept, bool share) {
+    Gradients result(model, kept, share);
+    const arasfsr_status status = arasfsr_backward(&model.problem, &kept.kept, &result.gradients);
+    CHECK_CASE(status.code == ARASFSR_OK, model.given.name + ", " + status.what);
+    return result;
+}
+
+bool same(const Gradients& a, const Gradients& b) {
+    return a.z.values() == b.z.values() && a.s.values() == b.s.values() && a.combined.values() == b.combined.values();
+}
+
+void gradients_are_those_of_the_plain_backward(const Model& model) {
+    const Kept kept(model, 3, model.problem.queries - 5);
+    const arasfsr_status status = arasfsr_keep(&model.problem, &kept.kept);
+    CHECK_CASE(status.code == ARASFSR_OK, model.given.name + ", " + status.what);
+    const Gradients given = found(model, kept, true);
+    const PlainGradients right(model, kept, given);
+
+    const double z = check::relative_error(decoded(model, given.z), right.z);
+    const double s = check::relative_error(given.s.values(), right.s);
+    const double share = check::relative_error(given.share.values(), right.share);
+    const double combined = check::relative_error(given.combined.values(), right.combined);
+    std::printf("%-45s z %.1e, s %.1e, share %.1e, combined %.1e\n", model.given.name.c_str(), z, s, share, combined);
+    CHECK_CASE(z < 1e-4 && s < 1e-4, model.given.name);  // but for steps of z, float32 sums
+    CHECK_CASE(share < 1e-6 && combined < 1e-6, model.given.name);
+
+    CHECK_CASE(same(given, found(model, kept, false)), model.given.name);  // nobody asks for the shares'
+    for (const char* seed : {"1", "2", "3"}) {
+        setenv("ARASFSR_EMULATION_SEED", seed, 1);
+        CHECK_CASE(same(given, found(model, kept, true)), model.given.name);
+    }
+    unsetenv("ARASFSR_EMULATION_SEED");
+}
+
+}  // namespace
+
+int main() {
+    for (const Case& each : cases()) {
+        const Model model(each);
+        gradients_are_those_of_the_plain_backward(model);
+        if (each.padded == 256) {
+            setenv("ARASFSR_EMULATION_SHARED", "101376", 1);
+            gradients_are_those_of_the_plain_backward(model);
+            unsetenv("ARASFSR_EMULATION_SHARED");
+        }
+    }
+    return check::report("backward");
+}

@@ -1,0 +1,127 @@
+// The forward kernels in the emulation against the plain decoder: the picture, and every activation that is kept.
+#include <cstring>
+
+#include "check.h"
+#include "model.h"
+
+using namespace tests;
+
+namespace {
+
+// Rounding where the kernels round, the plain decoder differs by the order of float32 sums, and where a sum lies
+// between two 16-bit numbers by one of their steps; without, by all roundings.
+struct Bounds {
+    double rounded, exact;
+};
+
+Bounds bounds(int dtype) { return dtype == ARASFSR_BFLOAT16 ? Bounds{2e-4, 6e-3} : Bounds{2e-4, 8e-4}; }
+
+std::vector<float> render(const Model& model) {
+    size_t bytes = 0;
+    arasfsr_status status = arasfsr_render_scratch(&model.problem, &bytes);
+    CHECK_CASE(status.code == ARASFSR_OK, model.given.name + ", " + status.what);
+    CHECK_CASE((bytes > 0) == model.given.modulated, model.given.name);
+    const Buffer<unsigned char> scratch(bytes);
+    const Buffer<float> out(static_cast<size_t>(model.problem.images * model.problem.queries) * 3);
+    status = arasfsr_render(&model.problem, out.data(), scratch.or_null(), bytes);
+    CHECK_CASE(status.code == ARASFSR_OK, model.given.name + ", " + status.what);
+    return out.values();
+}
+
+void picture_is_that_of_the_plain_decoder(const Model& model) {
+    const std::vector<float> given = render(model);
+    const double rounded = check::relative_error(given, model.render(true));
+    const double exact = check::relative_error(given, model.render(false));
+    const Bounds most = bounds(model.given.dtype);
+    std::printf("%-45s %.1e of rounded, %.1e of exact arithmetic\n", model.given.name.c_str(), rounded, exact);
+    CHECK_CASE(rounded < most.rounded, model.given.name);
+    CHECK_CASE(exact < most.exact, model.given.name);
+}
+
+void schedule_changes_nothing(const Model& model) {
+    const std::vector<float> once = render(model);
+    const Kept kept(model, 0, model.problem.queries), kept_again(model, 0, model.problem.queries);
+    CHECK_CASE(arasfsr_keep(&model.problem, &kept.kept).code == ARASFSR_OK, model.given.name);
+    for (const char* seed : {"1", "2", "3"}) {
+        setenv("ARASFSR_EMULATION_SEED", seed, 1);
+        const std::vector<float> again = render(model);
+        CHECK_CASE(std::memcmp(once.data(), again.data(), once.size() * sizeof(float)) == 0, model.given.name);
+        CHECK_CASE(arasfsr_keep(&model.problem, &kept_again.kept).code == ARASFSR_OK, model.given.name);
+        CHECK_CASE(kept.f.values() == kept_again.f.values(), model.given.name);
+        CHECK_CASE(kept.s.values() == kept_again.s.values(), model.given.name);
+    }
+    unsetenv("ARASFSR_EMULATION_SEED");
+}
+
+void number_of_blocks_changes_nothing(const Model& model) {
+    const std::vector<float> once = render(model);
+    setenv("ARASFSR_EMULATION_PROCESSORS", "1", 1);
+    CHECK_CASE(once == render(model), model.given.name);
+    unsetenv("ARASFSR_EMULATION_PROCESSORS");
+}
+
+// What is kept of a chunk that starts and ends inside the queries.
+void kept_activations_are_those_of_the_plain_decoder(const Model& model) {
+    const arasfsr_problem& problem = model.problem;
+    const int64_t first = 3, count = problem.queries - 5, padded = (count + ARASFSR_TILE - 1) / ARASFSR_TILE * 64;
+    const int np = problem.padded, n = problem.width;
+    const Kept kept(model, first, count);
+    const arasfsr_status status = arasfsr_keep(&problem, &kept.kept);
+    CHECK_CASE(status.code == ARASFSR_OK, model.given.name + ", " + status.what);
+
+    std::vector<double> f, f_right, s, s_right, geometry, geometry_right;
+    const std::vector<double> all_f = decoded(model, kept.f), all_s = decoded(model, kept.s);
+    const std::vector<double> all_cosines = decoded(model, kept.cosines);
+    for (int which = 0; which < problem.images; ++which) {
+        for (int64_t query = 0; query < count; ++query) {
+            const int64_t number = first + query;
+            const bool own = problem.per_image > 0;
+            const Trace right = model.trace(own ? static_cast<int>(number / problem.per_image) : which,
+                                            own ? number % problem.per_image : number, true);
+            for (int v = 0; v < 4; ++v) {
+                const int64_t row = (which * padded + query) * 4 + v;
+                CHECK_CASE(kept.cells[row] == right.cell[v], model.given.name);
+                geometry.insert(geometry.end(), {kept.rel[2 * row], kept.rel[2 * row + 1], kept.share[row]});
+                geometry_right.insert(geometry_right.end(), {right.rel[v][0], right.rel[v][1], right.share[v]});
+                for (int layer = 0; layer < problem.layers; ++layer) {
+                    const double* start = all_f.data() + (layer * kept.rows + row) * np;
+                    f.insert(f.end(), start, start + n);
+                    f_right.insert(f_right.end(), right.f[v][layer].begin(), right.f[v][layer].end());
+                    for (int i = n; i < np; ++i) CHECK_CASE(start[i] == 0, model.given.name);
+                }
+            }
+            for (int layer = 0; layer < problem.layers && problem.modulated; ++layer) {
+                const int64_t at = (layer * padded + query) * np;
+                s.insert(s.end(), all_s.begin() + at, all_s.begin() + at + n);
+                s.insert(s.end(), all_cosines.begin() + at, all_cosines.begin() + at + n);
+                s_right.insert(s_right.end(), right.s[layer].begin(), right.s[layer].end());
+                s_right.insert(s_right.end(), right.cosines[layer].begin(), right.cosines[layer].end());
+            }
+        }
+    }
+    const Bounds most = bounds(model.given.dtype);
+    CHECK_CASE(check::relative_error(f, f_right) < most.rounded, model.given.name);
+    CHECK_CASE(check::relative_error(s, s_right) < most.rounded, model.given.name);
+    CHECK_CASE(check::relative_error(geometry, geometry_right) < 1e-5, model.given.name);
+    for (double value : all_f) CHECK_CASE(std::isfinite(value), model.given.name);
+}
+
+}  // namespace
+
+int main() {
+    for (const Case& each : cases()) {
+        const Model model(each);
+        picture_is_that_of_the_plain_decoder(model);
+        kept_activations_are_those_of_the_plain_decoder(model);
+        schedule_changes_nothing(model);
+        number_of_blocks_changes_nothing(model);
+        if (each.padded == 256) {  // a device with less shared memory gets another kernel
+            setenv("ARASFSR_EMULATION_SHARED", "101376", 1);
+            picture_is_that_of_the_plain_decoder(model);
+            kept_activations_are_those_of_the_plain_decoder(model);
+            schedule_changes_nothing(model);
+            unsetenv("ARASFSR_EMULATION_SHARED");
+        }
+    }
+    return check::report("forward");
+}

@@ -1,0 +1,90 @@
+// Buffers of the backward, and the backward of the content branch in double.
+#include <algorithm>
+
+#include "model.h"
+
+namespace tests {
+
+Kept::Kept(const Model& model, int64_t first, int64_t count) {
+    const arasfsr_problem& problem = model.problem;
+    const int64_t tiles = (count + ARASFSR_TILE - 1) / ARASFSR_TILE, padded = tiles * ARASFSR_TILE;
+    const size_t layers = problem.layers, width = problem.padded;
+    rows = problem.images * padded * 4;
+    f = Buffer<uint16_t>(layers * rows * width);
+    s = Buffer<uint16_t>(problem.modulated ? layers * padded * width : 0);
+    cosines = Buffer<uint16_t>(s.size());
+    cells = Buffer<int64_t>(rows);
+    rel = Buffer<float>(2 * rows);
+    share = Buffer<float>(rows);
+    kept = {first,          count,        tiles,       f.data(),     s.or_null(),
+            cosines.or_null(), cells.data(), rel.data(), share.data()};
+}
+
+Gradients::Gradients(const Model& model, const Kept& kept, bool with_share) {
+    const arasfsr_problem& problem = model.problem;
+    const size_t padded = static_cast<size_t>(kept.kept.tiles) * ARASFSR_TILE;
+    grad = Buffer<float>(static_cast<size_t>(problem.images * problem.queries) * 3);
+    std::mt19937 random(11);
+    std::normal_distribution<float> normal;
+    for (size_t i = 0; i < grad.size(); ++i) grad[i] = normal(random);
+    z = Buffer<uint16_t>(kept.f.size());
+    s = Buffer<float>(kept.s.size());
+    share = Buffer<float>(with_share ? kept.rows : 0);
+    combined = Buffer<float>(problem.images * padded * problem.padded);
+    gradients = {grad.data(), z.data(), s.or_null(), share.or_null(), combined.data()};
+}
+
+PlainGradients::PlainGradients(const Model& model, const Kept& kept, const Gradients& given) {
+    const arasfsr_problem& problem = model.problem;
+    const int np = problem.padded, layers = problem.layers, halves = problem.modulated ? 2 : 1, dtype = problem.dtype;
+    const int64_t padded = kept.kept.tiles * ARASFSR_TILE;
+    const std::vector<double> f = decoded(model, kept.f), s_kept = decoded(model, kept.s);
+    std::vector<double> weights((layers - 1) * size_t(halves) * np * np);
+    for (size_t i = 0; i < weights.size(); ++i) {
+        weights[i] = from_16(dtype, static_cast<const uint16_t*>(problem.content_weight)[i]);
+    }
+    z.assign(f.size(), 0);
+    s.assign(s_kept.size(), 0);
+    share.assign(kept.rows, 0);
+    combined.assign(problem.images * padded * np, 0);
+    const auto rounded = [&](double x) { return from_16(dtype, to_16(dtype, static_cast<float>(x))); };
+
+    for (int64_t row = 0; row < kept.rows; ++row) {
+        const int64_t query = row / 4 % padded, image = row / 4 / padded;
+        const auto at = [&](int layer) { return (static_cast<int64_t>(layer) * kept.rows + row) * np; };
+        const auto at_s = [&](int layer) { return (layer * padded + query) * np; };
+        const double weight = kept.share[row];
+        for (int i = 0; i < np; ++i) {
+            double gradient = 0;
+            for (int channel = 0; channel < 3 && query < kept.kept.count; ++channel) {
+                gradient += given.grad[(image * problem.queries + kept.kept.first + query) * 3 + channel] *
+                            static_cast<double>(problem.output_weight[channel * np + i]);
+            }
+            const double activation = f[at(layers - 1) + i];
+            const double modulation = problem.modulated ? s_kept[at_s(layers - 1) + i] : 1.0;
+            combined[(image * padded + query) * np + i] += weight * activation * modulation;
+            if (problem.modulated) s[at_s(layers - 1) + i] += weight * activation * gradient;
+            gradient *= modulation;
+            share[row] += gradient * activation;
+            z[at(layers - 1) + i] = activation > 0 ? rounded(gradient * weight) : 0;
+        }
+        for (int layer = layers - 2; layer >= 0; --layer) {
+            const double* matrix = weights.data() + size_t(layer) * halves * np * np;
+            for (int i = 0; i < np; ++i) {
+                double of_f = 0, of_product = 0;
+                for (int k = 0; k < np; ++k) {
+                    of_f += z[at(layer + 1) + k] * matrix[k * np + i];
+                    if (problem.modulated) of_product += z[at(layer + 1) + k] * matrix[np * np + k * np + i];
+                }
+                const double activation = f[at(layer) + i];
+                if (problem.modulated) {
+                    s[at_s(layer) + i] += of_product * activation;
+                    of_f += of_product * s_kept[at_s(layer) + i];
+                }
+                z[at(layer) + i] = activation > 0 ? rounded(of_f) : 0;
+            }
+        }
+    }
+}
+
+}  // namespace tests

@@ -1,0 +1,308 @@
+// The random problem, and the decoder forward in double.
+#include "model.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "../src/hw.h"
+
+namespace tests {
+
+using arasfsr::Bfloat16;
+using arasfsr::Float16;
+
+float from_16(int dtype, uint16_t x) {
+    return dtype == ARASFSR_BFLOAT16 ? arasfsr::hw::from_16(Bfloat16{}, x) : arasfsr::hw::from_16(Float16{}, x);
+}
+
+uint16_t to_16(int dtype, float x) {
+    return dtype == ARASFSR_BFLOAT16 ? arasfsr::hw::to_16(Bfloat16{}, x) : arasfsr::hw::to_16(Float16{}, x);
+}
+
+std::vector<Case> cases() {
+    std::vector<Case> result;
+    for (int dtype : {ARASFSR_BFLOAT16, ARASFSR_FLOAT16}) {
+        Case base;
+        base.dtype = dtype;
+        const std::string type = dtype == ARASFSR_BFLOAT16 ? "bfloat16" : "float16";
+        const auto add = [&](const std::string& name, const auto& change) {
+            Case each = base;
+            each.name = type + " " + name;
+            change(each);
+            result.push_back(each);
+        };
+        add("modulated", [](Case&) {});
+        add("plain", [](Case& c) { c.modulated = c.skip = false; });
+        add("given coordinates with cells", [](Case& c) {
+            c.grid = false;
+            c.cells = true;
+        });
+        add("images that share queries", [](Case& c) { c.images = 3; });
+        add("plain images that share queries", [](Case& c) {
+            c.images = 2;
+            c.modulated = false;
+        });
+        add("images with their own queries", [](Case& c) {
+            c.images = 3;
+            c.own = c.cells = true;
+            c.grid = false;
+            c.queries = 45;
+        });
+        add("one layer", [](Case& c) { c.layers = 1; });
+        add("eight layers", [](Case& c) {
+            c.layers = 8;
+            c.queries = 10;
+        });
+        add("an odd width", [](Case& c) { c.width = 37; });
+        add("one pixel", [](Case& c) { c.lr_height = c.lr_width = 1; });
+        add("a width of 128", [](Case& c) {
+            c.width = 120;
+            c.padded = 128;
+        });
+        add("a width of 256", [](Case& c) {
+            c.width = c.padded = 256;
+            c.layers = 2;
+            c.queries = 70;
+        });
+    }
+    return result;
+}
+
+Buffer<uint16_t> Model::weights(int matrices, int outputs, int inputs, int row, double scale) {
+    std::uniform_real_distribution<double> uniform(-scale, scale);
+    Buffer<uint16_t> result(static_cast<size_t>(matrices) * given.padded * row);
+    std::fill(result.data(), result.data() + result.size(), uint16_t{0});
+    for (int m = 0; m < matrices; ++m) {
+        for (int i = 0; i < outputs; ++i) {
+            for (int j = 0; j < inputs; ++j) {
+                const float weight = static_cast<float>(uniform(random));
+                result[(static_cast<size_t>(m) * given.padded + i) * row + j] = to_16(given.dtype, weight);
+            }
+        }
+    }
+    return result;
+}
+
+Buffer<float> Model::numbers(int rows, int used, int row, double scale) {
+    std::uniform_real_distribution<float> uniform(static_cast<float>(-scale), static_cast<float>(scale));
+    Buffer<float> result(static_cast<size_t>(rows) * row);
+    for (size_t i = 0; i < result.size(); ++i) result[i] = static_cast<int>(i % row) < used ? uniform(random) : 0.0f;
+    return result;
+}
+
+Model::Model(const Case& from, unsigned seed) : given(from), random(seed) {
+    const int n = given.width, np = given.padded, hidden = given.layers - 1, halves = given.modulated ? 2 : 1;
+    const int pixels = given.lr_height * given.lr_width;
+    const int64_t total = given.own ? given.images * given.queries : given.queries;
+    const int branch = given.modulated ? 1 : 0;
+
+    latent = numbers(given.images * pixels, n, n, 1.5);
+    if (given.skip) image = numbers(given.images * 3, pixels, pixels, 1.0);
+    if (!given.grid) coord = numbers(static_cast<int>(total), 2, 2, 1.0);
+    if (given.cells) cell = numbers(static_cast<int>(total), 2, 2, 1.0);
+    rel_weight = numbers(2, n, np, 0.5);
+    if (given.cells) cell_weight = numbers(2, n, np, 0.5);
+    content_weight = weights(hidden * halves, n, n, np, std::sqrt(6.0 / (n * halves)));
+    content_bias = numbers(hidden, n, np, 0.1);
+    encoding_weight = weights(branch, n, 42, ARASFSR_ENCODING, 0.3);
+    modulator_weight = weights(hidden * branch, n, n, np, std::sqrt(6.0 / n));
+    modulator_bias = numbers(given.layers * branch, n, np, 1.0);
+    output_weight = numbers(3, n, np, 0.2);
+    output_bias = numbers(1, 3, 3, 0.5);
+
+    const int region_width = 10, height = static_cast<int>((total + region_width - 1) / region_width);
+    problem.abi = ARASFSR_ABI;
+    problem.dtype = given.dtype;
+    problem.layers = given.layers;
+    problem.width = n;
+    problem.padded = np;
+    problem.modulated = given.modulated;
+    problem.lr_height = given.lr_height;
+    problem.lr_width = given.lr_width;
+    problem.images = given.own ? 1 : given.images;
+    problem.queries = total;
+    problem.per_image = given.own ? given.queries : 0;
+    if (given.grid) {
+        problem.grid_height = height + 5;
+        problem.grid_width = region_width + 3;
+        problem.region_top = 2;
+        problem.region_left = 1;
+        problem.region_width = region_width;
+    }
+    problem.latent = latent.data();
+    problem.image = image.or_null();
+    problem.coord = coord.or_null();
+    problem.cell = cell.or_null();
+    problem.rel_weight = rel_weight.data();
+    problem.cell_weight = cell_weight.or_null();
+    problem.content_weight = content_weight.or_null();
+    problem.content_bias = content_bias.or_null();
+    problem.encoding_weight = encoding_weight.or_null();
+    problem.modulator_weight = modulator_weight.or_null();
+    problem.modulator_bias = modulator_bias.or_null();
+    problem.output_weight = output_weight.data();
+    problem.output_bias = output_bias.data();
+}
+
+double Model::number(const void* numbers, size_t i) const {
+    return from_16(given.dtype, static_cast<const uint16_t*>(numbers)[i]);
+}
+
+double Model::round(double x, bool rounded) const {
+    return rounded ? from_16(given.dtype, to_16(given.dtype, static_cast<float>(x))) : x;
+}
+
+namespace {
+
+// One axis of the local ensemble, in float32 and in the order of arasfsr.coords.
+struct Side {
+    int cell;
+    double rel;
+};
+
+Side side(float x, int v, int n) {
+    float moved = x + static_cast<float>(v / static_cast<double>(n) + 1e-6);
+    moved = std::min(std::max(moved, static_cast<float>(-1 + 1e-6)), static_cast<float>(1 - 1e-6));
+    const float place = ((moved + 1.0f) * static_cast<float>(n) - 1.0f) / 2.0f;
+    const int cell = std::min(std::max(static_cast<int>(std::nearbyint(place)), 0), n - 1);
+    return {cell, (x - ((2.0 * cell + 1) / n - 1)) * n};
+}
+
+}  // namespace
+
+// Where the query is and what its corners are.
+void Model::locate(Trace& result, int image_number, int64_t query) const {
+    const int h = given.lr_height, w = given.lr_width;
+    result.number = given.own ? image_number * given.queries + query : query;
+    if (given.grid) {
+        const int64_t row = problem.region_top + query / problem.region_width;
+        const int64_t column = problem.region_left + query % problem.region_width;
+        result.y = static_cast<float>(row) * static_cast<float>(2.0 / problem.grid_height) +
+                   static_cast<float>(1.0 / problem.grid_height - 1);
+        result.x = static_cast<float>(column) * static_cast<float>(2.0 / problem.grid_width) +
+                   static_cast<float>(1.0 / problem.grid_width - 1);
+    } else {
+        result.y = coord[2 * result.number];
+        result.x = coord[2 * result.number + 1];
+    }
+    const Side ys[2] = {side(result.y, -1, h), side(result.y, 1, h)};
+    const Side xs[2] = {side(result.x, -1, w), side(result.x, 1, w)};
+    double areas[4], sum = 0;
+    for (int v = 0; v < 4; ++v) {
+        const Side row = ys[v / 2], column = xs[v % 2];
+        result.cell[v] = static_cast<int64_t>(image_number) * h * w + row.cell * w + column.cell;
+        result.rel[v][0] = row.rel;
+        result.rel[v][1] = column.rel;
+        areas[v] = std::fabs(row.rel * column.rel) + 1e-9;
+        sum += areas[v];
+    }
+    for (int v = 0; v < 4; ++v) result.share[v] = areas[3 - v] / sum;
+}
+
+void Model::coordinate_branch(Trace& result, bool rounded) const {
+    const int n = given.width, np = given.padded;
+    Vector below(ARASFSR_ENCODING);
+    below[0] = result.y;
+    below[1] = result.x;
+    for (int k = 0; k < 10; ++k) {
+        for (int axis = 0; axis < 2; ++axis) {
+            below[2 + 4 * k + axis] = std::sin(std::ldexp(axis ? result.x : result.y, k));
+            below[4 + 4 * k + axis] = std::cos(std::ldexp(axis ? result.x : result.y, k));
+        }
+    }
+    for (double& value : below) value = round(value, rounded);
+    for (int layer = 0; layer < given.layers; ++layer) {
+        const size_t row = layer ? np : ARASFSR_ENCODING;
+        const uint16_t* matrix = encoding_weight.data();
+        if (layer) matrix = modulator_weight.data() + size_t(layer - 1) * np * np;
+        Vector s(n), cosines(n);
+        for (int i = 0; i < n; ++i) {
+            double angle = modulator_bias[layer * np + i];
+            for (size_t j = 0; j < below.size(); ++j) angle += number(matrix, i * row + j) * below[j];
+            s[i] = round(std::sin(angle), rounded);
+            cosines[i] = round(std::cos(angle), rounded);
+        }
+        below = s;
+        result.s.push_back(s);
+        result.cosines.push_back(cosines);
+    }
+}
+
+void Model::content_branch(Trace& result, int v, bool rounded) const {
+    const int n = given.width, np = given.padded, halves = given.modulated ? 2 : 1;
+    Vector f(n), product(n);
+    for (int i = 0; i < n; ++i) {
+        double z = latent[result.cell[v] * n + i];
+        z += result.rel[v][0] * rel_weight[i] + result.rel[v][1] * rel_weight[np + i];
+        for (int axis = 0; axis < 2 && given.cells; ++axis) {
+            z += static_cast<double>(cell[2 * result.number + axis]) * cell_weight[axis * np + i];
+        }
+        f[i] = round(std::max(z, 0.0), rounded);
+    }
+    result.f[v].push_back(f);
+    for (int layer = 1; layer < given.layers; ++layer) {
+        const uint16_t* of_f = content_weight.data() + size_t(layer - 1) * halves * np * np;
+        const uint16_t* of_product = of_f + size_t(np) * np;
+        for (int j = 0; j < n && given.modulated; ++j) product[j] = round(f[j] * result.s[layer - 1][j], rounded);
+        Vector next(n);
+        for (int i = 0; i < n; ++i) {
+            double z = content_bias[(layer - 1) * np + i];
+            for (int j = 0; j < n; ++j) {
+                z += number(of_f, size_t(i) * np + j) * f[j];
+                if (given.modulated) z += number(of_product, size_t(i) * np + j) * product[j];
+            }
+            next[i] = round(std::max(z, 0.0), rounded);
+        }
+        f = next;
+        result.f[v].push_back(f);
+    }
+}
+
+double Model::skip(const Trace& found, int image_number, int channel) const {
+    const int h = given.lr_height, w = given.lr_width;
+    const double row = std::min(std::max(((found.y + 1.0) * h - 1) / 2, 0.0), h - 1.0);
+    const double column = std::min(std::max(((found.x + 1.0) * w - 1) / 2, 0.0), w - 1.0);
+    const int top = static_cast<int>(row), left = static_cast<int>(column);
+    const int bottom = std::min(top + 1, h - 1), right = std::min(left + 1, w - 1);
+    const float* plane = image.data() + (size_t(image_number) * 3 + channel) * h * w;
+    const double b = row - top, c = column - left;
+    return (plane[top * w + left] * (1 - c) + plane[top * w + right] * c) * (1 - b) +
+           (plane[bottom * w + left] * (1 - c) + plane[bottom * w + right] * c) * b;
+}
+
+Trace Model::trace(int image_number, int64_t query, bool rounded) const {
+    Trace result;
+    locate(result, image_number, query);
+    if (given.modulated) coordinate_branch(result, rounded);
+    for (int v = 0; v < 4; ++v) content_branch(result, v, rounded);
+    for (int channel = 0; channel < 3; ++channel) {
+        double out = output_bias[channel];
+        for (int i = 0; i < given.width; ++i) {
+            double ensemble = 0;
+            for (int v = 0; v < 4; ++v) ensemble += result.share[v] * result.f[v].back()[i];
+            if (given.modulated) ensemble *= result.s.back()[i];
+            out += output_weight[channel * given.padded + i] * ensemble;
+        }
+        result.out[channel] = given.skip ? out + skip(result, image_number, channel) : out;
+    }
+    return result;
+}
+
+std::vector<double> Model::render(bool rounded) const {
+    std::vector<double> result;
+    for (int i = 0; i < given.images; ++i) {
+        for (int64_t query = 0; query < given.queries; ++query) {
+            const Trace found = trace(i, query, rounded);
+            result.insert(result.end(), found.out, found.out + 3);
+        }
+    }
+    return result;
+}
+
+std::vector<double> decoded(const Model& model, const Buffer<uint16_t>& buffer) {
+    std::vector<double> result(buffer.size());
+    for (size_t i = 0; i < buffer.size(); ++i) result[i] = from_16(model.given.dtype, buffer[i]);
+    return result;
+}
+
+}  // namespace tests

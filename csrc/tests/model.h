@@ -1,0 +1,123 @@
+// A random problem with all its buffers, and the decoder computed plainly, in double, one query at a time.
+#ifndef ARASFSR_TESTS_MODEL_H
+#define ARASFSR_TESTS_MODEL_H
+
+#include <cstdint>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "arasfsr/core.h"
+
+namespace tests {
+
+// Memory aligned as the C API wants it, filled with NaN until written: what nobody writes shows.
+template <class Number>
+class Buffer {
+  public:
+    explicit Buffer(size_t size = 0) : size_(size), memory_(new unsigned char[size * sizeof(Number) + 16]) {
+        for (size_t i = 0; i < size * sizeof(Number) + 16; ++i) memory_[i] = 0xFF;
+    }
+    Number* data() const {
+        unsigned char* start = memory_.get();
+        return reinterpret_cast<Number*>(start + (-reinterpret_cast<uintptr_t>(start) & 15));
+    }
+    Number* or_null() const { return size_ ? data() : nullptr; }
+    Number& operator[](size_t i) const { return data()[i]; }
+    size_t size() const { return size_; }
+    std::vector<Number> values() const { return {data(), data() + size_}; }
+
+  private:
+    size_t size_;
+    std::unique_ptr<unsigned char[]> memory_;
+};
+
+struct Case {
+    std::string name;
+    int dtype = ARASFSR_BFLOAT16;
+    int layers = 3, width = 60, padded = 64;
+    bool modulated = true, grid = true, cells = false, skip = true, own = false;
+    int images = 1;
+    int64_t queries = 100;  // of an image
+    int lr_height = 5, lr_width = 7;
+};
+
+float from_16(int dtype, uint16_t x);
+uint16_t to_16(int dtype, float x);
+
+// What one query of one image gives; vectors are `width` long.
+struct Trace {
+    using Vector = std::vector<double>;
+    int64_t number;  // among all queries of the problem
+    float y, x;
+    int64_t cell[4];
+    double rel[4][2], share[4];
+    std::vector<Vector> f[4];  // of each corner, of each layer
+    std::vector<Vector> s, cosines;
+    double out[3];
+};
+
+class Model {
+  public:
+    explicit Model(const Case& given, unsigned seed = 1);
+
+    // With `rounded`, activations are rounded where the kernels round them.
+    Trace trace(int image, int64_t query, bool rounded) const;
+
+    // As the plain decoder gives it: (images, queries, 3).
+    std::vector<double> render(bool rounded) const;
+
+    Case given;
+    arasfsr_problem problem{};
+
+  private:
+    using Vector = Trace::Vector;
+
+    void locate(Trace& result, int image_number, int64_t query) const;
+    void coordinate_branch(Trace& result, bool rounded) const;
+    void content_branch(Trace& result, int v, bool rounded) const;
+    double skip(const Trace& found, int image_number, int channel) const;
+    double number(const void* numbers, size_t i) const;
+    double round(double x, bool rounded) const;
+    Buffer<uint16_t> weights(int matrices, int outputs, int inputs, int row, double scale);
+    Buffer<float> numbers(int rows, int used, int row, double scale);
+
+    std::mt19937 random;
+    Buffer<float> latent, image, coord, cell, rel_weight, cell_weight;
+    Buffer<uint16_t> content_weight, encoding_weight, modulator_weight;
+    Buffer<float> content_bias, modulator_bias, output_weight, output_bias;
+};
+
+// Cases that between them reach every branch of the kernels.
+std::vector<Case> cases();
+
+// A chunk's kept activations, and what the backward finds.
+struct Kept {
+    Kept(const Model& model, int64_t first, int64_t count);
+    arasfsr_kept kept;
+    int64_t rows;
+    Buffer<uint16_t> f, s, cosines;
+    Buffer<int64_t> cells;
+    Buffer<float> rel, share;
+};
+
+struct Gradients {
+    Gradients(const Model& model, const Kept& kept, bool share);
+    arasfsr_gradients gradients;
+    Buffer<float> grad;
+    Buffer<uint16_t> z;
+    Buffer<float> s, share, combined;
+};
+
+// The backward, plainly, over what a chunk kept: in double, z rounded where the kernels round it.
+struct PlainGradients {
+    PlainGradients(const Model& model, const Kept& kept, const Gradients& given);
+    std::vector<double> z, s, share, combined;
+};
+
+// The numbers of a buffer of 16 bits.
+std::vector<double> decoded(const Model& model, const Buffer<uint16_t>& buffer);
+
+}  // namespace tests
+#endif

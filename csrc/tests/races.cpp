@@ -1,0 +1,28 @@
+// The kernels without the barrier that keeps a layer from overwriting what it reads: the randomised schedule sees it.
+//
+// Built from the kernels' sources with ARASFSR_TEST_MISSING_BARRIER.
+#include "check.h"
+#include "model.h"
+
+using namespace tests;
+
+int main() {
+    Case each;
+    each.width = each.padded;
+    const Model model(each);
+    size_t bytes = 0;
+    CHECK(arasfsr_render_scratch(&model.problem, &bytes).code == ARASFSR_OK);
+    const Buffer<unsigned char> scratch(bytes);
+    const std::vector<double> right = model.render(true);
+    int seen = 0;
+    for (const char* seed : {"1", "2", "3", "4"}) {
+        setenv("ARASFSR_EMULATION_SEED", seed, 1);
+        const Buffer<float> out(right.size());
+        CHECK(arasfsr_render(&model.problem, out.data(), scratch.data(), bytes).code == ARASFSR_OK);
+        const double error = check::relative_error(out.values(), right);
+        std::printf("seed %s: error %.1e\n", seed, error);
+        seen += error > 1e-2;
+    }
+    CHECK(seen == 4);
+    return check::report("races");
+}

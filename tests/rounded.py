@@ -1,0 +1,142 @@
+"""What the fused kernels compute in half precision, rounded where they round, in plain torch.
+
+Against float64, half precision's own error hides a kernel's: a few queries' gradients are off by a tenth where a ReLU
+flips. This differs from the kernels in the order of sums alone, so a small problem of any shape tells right from wrong.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from arasfsr.coords import fourier_encoding, local_ensemble
+from arasfsr.query import fused_operator
+from arasfsr.query.fused import ContentGradients, Kept, Launcher
+from arasfsr.query.packed import ENCODING_ROWS
+from arasfsr.query.skip import add_skip
+
+
+class RoundedLauncher(Launcher):
+    """The launches as loops over layers: products summed in float64, activations rounded to the compute dtype."""
+
+    narrowest = 64
+
+    @property
+    def tile(self) -> int:
+        return 64
+
+    def _rounded(self, x: Tensor) -> Tensor:
+        return x.to(self.given.dtype).double()
+
+    def _coords(self, kept: Kept) -> Tensor:
+        """(Q, 2): those of the chunk, and its first one's where the last tile is not full."""
+        problem, last = self.problem, kept.first + kept.size
+        if problem.grid is not None:
+            coord = problem.grid.coords(kept.first, last, self.device)
+        else:
+            assert problem.coord is not None
+            coord = problem.coord[kept.first : last].float()
+        return self._fill(coord, kept)
+
+    def _fill(self, rows: Tensor, kept: Kept) -> Tensor:
+        return torch.cat((rows, rows[:1].expand(kept.tiles * self.tile - kept.size, -1)))
+
+    def _halves(self, layer: int) -> list[Tensor]:
+        return list(self.packed.content_weight[layer].double())
+
+    def _coordinate_branch(self, coord: Tensor, kept: Kept) -> None:
+        packed = self.packed
+        assert packed.encoding_weight is not None
+        assert packed.modulator_weight is not None
+        assert packed.modulator_bias is not None
+        below = torch.nn.functional.pad(fourier_encoding(coord), (0, ENCODING_ROWS - 42))
+        weight = packed.encoding_weight
+        for layer in range(self.layers):
+            angle = self._rounded(below) @ weight.double().t() + packed.modulator_bias[layer]
+            kept.s[layer], kept.cosines[layer] = angle.sin(), angle.cos()
+            below = kept.s[layer]
+            weight = packed.modulator_weight[layer] if layer + 1 < self.layers else weight
+
+    def _keep(self, kept: Kept) -> None:
+        problem = self.problem
+        coord = self._coords(kept)
+        corners = local_ensemble(coord, problem.lr_size)
+        pixels = problem.lr_size[0] * problem.lr_size[1]
+        image = torch.arange(problem.images, device=self.device).view(-1, 1, 1)
+        if problem.per_image:
+            query = torch.arange(kept.first, kept.first + kept.size, device=self.device).unsqueeze(1)
+            image = self._fill(query, kept) // problem.per_image
+        kept.cells[:] = (corners.cell.t() + image * pixels).reshape(-1)
+        shape = (problem.images, -1, -1, -1)
+        kept.rel[:] = corners.rel.transpose(0, 1).expand(*shape).reshape(-1, 2)
+        kept.share[:] = corners.weight.t().expand(*shape[:3]).reshape(-1)
+        z = problem.latent[kept.cells].double() + kept.rel.double() @ problem.rel_weight.double().t()
+        if problem.cell is not None and problem.cell_weight is not None:
+            cell = self._fill(problem.cell[kept.first : kept.first + kept.size], kept)
+            term = cell.double() @ problem.cell_weight.double().t()
+            z += term.unsqueeze(1).expand(-1, 4, -1).expand(*shape).reshape(z.shape)
+        kept.f[0] = torch.nn.functional.pad(z.clamp_min(0), (0, self.width - self.n))
+        if self.given.modulated:
+            self._coordinate_branch(coord, kept)
+        for layer in range(self.layers - 1):
+            f, halves = kept.f[layer], self._halves(layer)
+            above = f.double() @ halves[0].t() + self.packed.content_bias[layer]
+            if self.given.modulated:
+                above += self._rounded(f.double() * self._of_rows(kept.s[layer])) @ halves[1].t()
+            kept.f[layer + 1] = above.clamp_min(0)
+
+    def _of_rows(self, s: Tensor) -> Tensor:
+        """(Q, NP) for every row: (images Q 4, NP)."""
+        return s.double().view(1, -1, 1, self.width).expand(self.problem.images, -1, 4, -1).reshape(-1, self.width)
+
+    def _ensemble(self, kept: Kept) -> Tensor:
+        """sum over corners of share f_L, times s_L: (images, Q, NP)."""
+        shared = kept.f[-1].double() * kept.share.double().unsqueeze(1)
+        found = shared.view(self.problem.images, -1, 4, self.width).sum(2)
+        return found * kept.s[-1].double() if self.given.modulated else found
+
+    def _render(self, out: Tensor) -> None:
+        for first, count in self.chunks():
+            found = self._ensemble(self.keep(first, count))[:, :count]
+            out[:, first : first + count] = found @ self.packed.output_weight.double().t() + self.packed.output_bias
+        add_skip(out.view(-1, self.given.queries, 3), self.given)
+
+    def _content_gradients(self, kept: Kept, grad: Tensor, found: ContentGradients) -> None:
+        images, modulated = self.problem.images, self.given.modulated
+        of_query = grad.new_zeros(images, kept.s.shape[1], 3)
+        of_query[:, : kept.size] = grad[:, kept.first : kept.first + kept.size]
+        rows = of_query.double().unsqueeze(2).expand(-1, -1, 4, -1).reshape(-1, 3)
+        of_f = rows @ self.packed.output_weight.double()
+        share = kept.share.double().unsqueeze(1)
+        found.combined[:] = self._ensemble(kept)
+        last = kept.f[-1].double()
+        if modulated:
+            found.s[-1] = self._over_rows(last * share * of_f)
+            of_f = of_f * self._of_rows(kept.s[-1])
+        if found.share is not None:
+            found.share[:] = (of_f * last).sum(1)
+        found.z[-1] = of_f * share * (last > 0)
+        for layer in reversed(range(self.layers - 1)):
+            f, halves = kept.f[layer].double(), self._halves(layer)
+            above = found.z[layer + 1].double()
+            of_f = above @ halves[0]
+            if modulated:
+                of_product = above @ halves[1]
+                found.s[layer] = self._over_rows(of_product * f)
+                of_f += of_product * self._of_rows(kept.s[layer])
+            found.z[layer] = of_f * (f > 0)
+
+    def _over_rows(self, x: Tensor) -> Tensor:
+        """Sums over images and corners: (Q, NP)."""
+        return x.view(self.problem.images, -1, 4, self.width).sum((0, 2))
+
+    def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
+        for layer in range(self.layers - 1):
+            z, f = found.z[layer + 1].double(), kept.f[layer].double()
+            biases[0, layer] += z.sum(0)
+            weights[0, layer, 0] += z.t() @ f
+            if self.given.modulated:
+                weights[0, layer, 1] += z.t() @ self._rounded(f * self._of_rows(kept.s[layer]))
+
+
+run = fused_operator.register("rounded", RoundedLauncher)

@@ -1,0 +1,78 @@
+"""What only a CUDA device shows: graphs, streams, several devices, autocast. Collected where there is one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import each_dtype, finest_dtype, fused_arguments, fused_model, without_skip
+from torch import Tensor
+
+from arasfsr.model import Encoding
+
+pytestmark = pytest.mark.gpu
+
+SIZE = (33, 47)
+
+
+def encode(device: torch.device | str = "cuda") -> Encoding:
+    model = fused_model(64, 4).to(device)
+    with torch.no_grad():
+        return model.encode(fused_arguments("triton")[0].to(device))
+
+
+def afresh(encoding: Encoding) -> Encoding:
+    """The same encoding with nothing cached."""
+    return Encoding(encoding.features, encoding.image, encoding.weights)
+
+
+@torch.no_grad()
+@each_dtype
+def test_rendering_is_captured_by_a_cuda_graph(fused: str, dtype: torch.dtype) -> None:
+    encoding = encode()
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        afresh(encoding).render(SIZE, backend=fused, dtype=dtype)  # what is compiled or set up once
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = afresh(encoding).render(SIZE, backend=fused, dtype=dtype)
+    for _ in range(2):
+        encoding.features.copy_(torch.randn_like(encoding.features))
+        graph.replay()
+        assert torch.equal(captured, afresh(encoding).render(SIZE, backend=fused, dtype=dtype))
+
+
+@torch.no_grad()
+@finest_dtype
+def test_streams_run_side_by_side(fused: str, dtype: torch.dtype) -> None:
+    encodings = [encode() for _ in range(4)]
+    for number, encoding in enumerate(encodings):
+        encoding.features.add_(number)
+    wanted = [afresh(encoding).render(SIZE, backend=fused, dtype=dtype) for encoding in encodings]
+    streams = [torch.cuda.Stream() for _ in encodings]
+    torch.cuda.synchronize()
+    for _ in range(5):
+        found: list[Tensor] = []
+        for stream, encoding in zip(streams, encodings, strict=True):
+            with torch.cuda.stream(stream):
+                found.append(afresh(encoding).render(SIZE, backend=fused, dtype=dtype))
+        torch.cuda.synchronize()
+        assert all(torch.equal(ours, truth) for ours, truth in zip(found, wanted, strict=True))
+
+
+@finest_dtype
+@pytest.mark.parametrize("index", range(1, torch.cuda.device_count()))
+def test_a_device_that_is_not_the_current_one(fused: str, dtype: torch.dtype, index: int) -> None:
+    first, other = encode("cuda:0"), encode(f"cuda:{index}")
+    found = other.render(SIZE, backend=fused, dtype=dtype)
+    assert found.device == torch.device("cuda", index)
+    torch.testing.assert_close(found.to("cuda:0"), first.render(SIZE, backend=fused, dtype=dtype))
+
+
+@each_dtype
+def test_autocast_is_followed(fused: str, dtype: torch.dtype) -> None:
+    encoding = without_skip(encode())
+    coord, cell = (part.to("cuda") for part in fused_arguments("triton")[1:])
+    wanted = encoding.query(coord, cell, fused, dtype)
+    with torch.autocast("cuda", dtype=dtype, enabled=dtype != torch.float32):
+        assert torch.equal(encoding.query(coord, cell, fused), wanted)

@@ -1,0 +1,34 @@
+"""Where no GPU is, the native core's kernels pass the fused backends' tests on the CPU, in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+from on_host import FUSED, run_fused_tests
+
+pytest.importorskip("pybind11", reason="the emulated core is built with pybind11")
+if not shutil.which(os.environ.get("CXX", "c++")):
+    pytest.skip("the emulated core is built with a C++ compiler", allow_module_level=True)
+
+build = runpy.run_path(str(Path(__file__).parents[1] / "tools" / "build_emulated.py"))["build"]
+
+
+@pytest.fixture(scope="module")
+def emulated() -> str:
+    """The folder of the emulated module, built as far as something changed."""
+    return str(build())
+
+
+def test_the_cuda_kernels_in_the_emulation(emulated: str) -> None:
+    run_fused_tests({"ARASFSR_EMULATED": emulated}, (*FUSED, "test_fused_cuda.py"))
+
+
+def test_in_any_order_of_threads_and_with_little_shared_memory(emulated: str) -> None:
+    """A missing barrier, or a stage that is filled again too early, shows as a wrong number."""
+    small = {"ARASFSR_EMULATION_SEED": "1", "ARASFSR_EMULATION_SHARED": str(99 << 10)}
+    files = tuple(file for file in FUSED if file != "test_golden.py")  # whose sizes would take minutes
+    run_fused_tests({"ARASFSR_EMULATED": emulated, **small}, files)
