@@ -19,6 +19,8 @@ setup_env() {
     fi
     echo "setting up $folder (the first time, torch is downloaded)" >&2
     "$python" -m venv "$folder"
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$TORCH" -e "$root${extras:+[$extras]}"
+    # without the extension unless asked for: no backend that is chosen automatically needs it yet
+    ARASFSR_CUDA=${ARASFSR_CUDA:-0} \
+        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$TORCH" -e "$root${extras:+[$extras]}"
     echo "$wanted" | tee "$folder/installed-plain" > "$stamp" # with extras, it also serves without them
 }
