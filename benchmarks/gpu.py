@@ -25,7 +25,7 @@ SELF_CHECK = (
 )
 """Every backend on small models: little enough for a sanitizer."""
 
-GPU_TESTS = ["tests/test_golden.py", "tests/test_fused.py"]
+GPU_TESTS = [f"tests/test_{name}.py" for name in ("golden", "fused", "fused_cuda", "cuda_device")]
 """By name: collecting the others would ask for packages that such a machine may lack."""
 if importlib.util.find_spec("hypothesis"):
     GPU_TESTS.append("tests/test_fused_shapes.py")
