@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,27 @@ def test_all_done_is_0(status: object) -> None:
 
 def test_dir_shows_the_public_names_only() -> None:
     assert dir(arasfsr) == sorted(arasfsr.__all__)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("upscale", SAMPLE, "--scale", "2", "-o", "out.png"),
+        ("eval", "tiny", "--data", "empty"),
+        ("train", CONFIG, "--data", "empty", "-o", "run"),
+        ("doctor",),
+    ],
+)
+def test_a_backend_that_the_environment_names_is_checked_first(
+    status: Callable[..., object],
+    arguments: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing is begun, and the picture is not blamed."""
+    monkeypatch.setenv("ARASFSR_BACKEND", "foo")
+    assert status(*arguments) == 2
+    told = capsys.readouterr().err
+    assert "ARASFSR_BACKEND" in told
+    assert "'foo'" in told
+    assert not Path("run").exists()

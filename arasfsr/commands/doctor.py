@@ -19,6 +19,7 @@ from rich.table import Table
 
 from arasfsr._version import __version__
 from arasfsr.checkpoint import bundled_models
+from arasfsr.commands.options import choose_backend
 from arasfsr.query import backends, cuda_core
 from arasfsr.selfcheck import Check, run_checks
 
@@ -35,6 +36,7 @@ def doctor(
 
     Each check's error must stay below its bar; the exit status is 1 if one does not.
     """
+    choose_backend()
     checks = [check for device in _devices() for check in run_checks(torch.device(device))]
     ok = all(check.ok for check in checks)
     report = describe()

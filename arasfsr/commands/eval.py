@@ -115,15 +115,14 @@ def evaluate(
     all the same.
     """
     from arasfsr.checkpoint import load_model
-    from arasfsr.commands.options import choose_device, choose_dtype
+    from arasfsr.commands.options import choose_backend, choose_device, choose_dtype
     from arasfsr.evaluation import Pictures, describe, load_lpips, parse_wanted, to_csv, to_json, to_markdown
     from arasfsr.evaluation import evaluate as run
     from arasfsr.metrics import PROTOCOLS
-    from arasfsr.query import BACKENDS
 
     wanted = _choose_suite(suite, pairs, degradation)
     compared = _choose(protocol, PROTOCOLS, "--protocol")
-    _choose(backend, ("auto", *BACKENDS), "--backend")
+    choose_backend(backend)
     for path, option in ((json, "--json"), (markdown, "--markdown"), (csv, "--csv")):
         _check_folder(path, option)
     _check_models(models)

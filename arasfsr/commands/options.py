@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import torch
 import typer
+
+from arasfsr.query import BACKENDS
+from arasfsr.query.dispatch import DEFAULT
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -23,6 +27,16 @@ def choose_device(name: str) -> torch.device:
         reason = re.split(r"\n|\. ", str(error).strip())[0]
         raise typer.BadParameter(f"{name!r} cannot be used: {reason}", param_hint="--device") from error
     return device
+
+
+def choose_backend(name: str = "auto") -> str:
+    """The name, if there is such a backend, and, where it leaves the choice, if the environment's one is any."""
+    taken = ("auto", *BACKENDS)
+    environment = os.environ.get(DEFAULT) or "auto"
+    for value, hint in ((name, "--backend"), (environment if name == "auto" else name, DEFAULT)):
+        if value not in taken:
+            raise typer.BadParameter(f"{value!r}; taken are {', '.join(taken)}", param_hint=hint)
+    return name
 
 
 def choose_dtype(name: str) -> torch.dtype:

@@ -41,13 +41,14 @@ def train(
     Interrupted at any point, it goes on with --resume. Ctrl-C and SIGTERM end it after a last checkpoint, with the
     exit status 130 and 143. Broken images are named and skipped.
     """
-    from arasfsr.commands.options import choose_device
+    from arasfsr.commands.options import choose_backend, choose_device
     from arasfsr.training.config import load_config
     from arasfsr.training.loop import Interrupted
     from arasfsr.training.loop import train as run
 
     if new_data and not resume:
         raise typer.BadParameter("taken only with --resume", param_hint="--new-data")
+    choose_backend()
     settings, folder = load_config(config), output or Path("runs") / config.stem
     try:
         summary = run(settings, data, folder, resume, choose_device(device), init, new_data)

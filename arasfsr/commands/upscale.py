@@ -90,7 +90,7 @@ def upscale(
 
     from arasfsr.batch import SizeRule, Upscaler, plan_jobs
     from arasfsr.checkpoint import load_model
-    from arasfsr.commands.options import choose_device, choose_dtype
+    from arasfsr.commands.options import choose_backend, choose_device, choose_dtype
 
     for name, side in (("--width", width), ("--height", height), ("--long-side", long_side)):
         _check_side(side, name)
@@ -99,7 +99,7 @@ def upscale(
         jobs = plan_jobs(inputs, output, rule.label, _parse_format(format_))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    _check_backend(backend)
+    choose_backend(backend)
     compute = choose_dtype(dtype)
     upscaler = Upscaler(load_model(model, choose_device(device)), rule, backend, compute, skip_existing)
     failed = False
@@ -144,13 +144,6 @@ def _parse_format(name: str | None) -> str | None:
         taken = ", ".join(known.removeprefix(".") for known in FORMATS)
         raise typer.BadParameter(f"{name!r}; taken are {taken}", param_hint="--format")
     return suffix
-
-
-def _check_backend(name: str) -> None:
-    from arasfsr.query import BACKENDS
-
-    if name not in ("auto", *BACKENDS):
-        raise typer.BadParameter(f"{name!r}; taken are auto, {', '.join(BACKENDS)}", param_hint="--backend")
 
 
 def _report(record: Record, as_json: bool) -> None:
