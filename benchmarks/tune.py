@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from arasfsr.kernels.configs import MEASURED, Table, as_entry, key, table
+from arasfsr.kernels.configs import MEASURED, Table, key, table
 
 from arasfsr.atomic import replacing
 from arasfsr.coords import make_cell
@@ -158,6 +158,6 @@ def tune(
 
 def write(path: Path, name: str, cut: Table) -> None:
     """Put an entry into the table's file, beside those that are there."""
-    entries = {**json.loads(path.read_text()), name: as_entry(cut)}
+    entries = {**json.loads(path.read_text()), name: asdict(cut)}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,6 @@ def key(capability: tuple[int, int], width: int, dtype: torch.dtype, precision: 
     arithmetic = precision if dtype == torch.float32 else str(dtype).removeprefix("torch.")
     architecture = "rocm" if capability == ROCM else f"sm{capability[0]}{capability[1]}"
     return f"{architecture}/{width}/{arithmetic}"
-
-
-def as_entry(cut: Table) -> dict[str, Any]:
-    """An entry as measured.json holds it."""
-    return asdict(cut)
 
 
 @functools.cache

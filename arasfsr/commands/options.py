@@ -32,10 +32,11 @@ def choose_device(name: str) -> torch.device:
 def choose_backend(name: str = "auto") -> str:
     """The name, if there is such a backend, and, where it leaves the choice, if the environment's one is any."""
     taken = ("auto", *BACKENDS)
-    environment = os.environ.get(DEFAULT) or "auto"
-    for value, hint in ((name, "--backend"), (environment if name == "auto" else name, DEFAULT)):
-        if value not in taken:
-            raise typer.BadParameter(f"{value!r}; taken are {', '.join(taken)}", param_hint=hint)
+    value, hint = name, "--backend"
+    if name == "auto":
+        value, hint = os.environ.get(DEFAULT) or "auto", DEFAULT
+    if value not in taken:
+        raise typer.BadParameter(f"{value!r}; taken are {', '.join(taken)}", param_hint=hint)
     return name
 
 
