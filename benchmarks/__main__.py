@@ -16,7 +16,7 @@ from benchmarks import compare as comparison
 from benchmarks import gpu as machine_run
 from benchmarks import profiling
 from benchmarks.contestants import known
-from benchmarks.report import draw_plots, refresh_readme
+from benchmarks.report import draw_plots, refresh_readme, write_excerpts
 from benchmarks.results import RESULTS, SUITES_FILE, device_name, write_results
 from benchmarks.run import run_cases
 
@@ -69,6 +69,9 @@ def run(
     dtype: Annotated[list[str] | None, typer.Option(help="float32, tf32, bfloat16 or float16; all.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="full or tiny; both.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Take the cases that fit; by default all.")] = None,
+    excerpt: Annotated[
+        int | None, typer.Option(min=1, help="Time at most so many queries of each case, of all images together.")
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="The file to write; else in benchmarks/results.")] = None,
     listing: Annotated[bool, typer.Option("--list", help="Only name the cases, most important first.")] = False,
 ) -> None:
@@ -81,6 +84,8 @@ def run(
         _one_of(model, registered.MODELS, "--model"),
     )
     only = _one_of(backend, known(), "--backend")
+    if excerpt is not None:
+        cases = registered.excerpts(cases, excerpt)
     if not cases:
         raise typer.BadParameter("no case is of that suite, size, dtype and model", param_hint="--suite")
     if listing:
@@ -161,8 +166,8 @@ def bars(
 def report() -> None:
     """Make the README's tables, and the plots in docs, from benchmarks/results."""
     try:
-        for plot in draw_plots():
-            typer.echo(plot)
+        for made in (*draw_plots(), *write_excerpts()):
+            typer.echo(made)
     except ModuleNotFoundError as error:
         typer.echo(f"no plots: {error}; pip install matplotlib", err=True)
         raise typer.Exit(1) from error

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from arasfsr.config import ModelConfig
 from benchmarks import counts
@@ -41,6 +42,9 @@ class Case:
     """Random queries, each with its own cell, instead of a grid."""
     rank: int = 0
     """0 is the most important."""
+    excerpt: int = 0
+    """Queries an image that are timed, where those of the whole output would take too long: whole rows in the middle
+    of a grid; 0 is all of them."""
 
     def __post_init__(self) -> None:
         for name, taken in (("suite", SUITES), ("model", MODELS), ("dtype", tuple(DTYPES))):
@@ -50,14 +54,31 @@ class Case:
     @property
     def name(self) -> str:
         """For people and as a key, such as query/full/64x64/256x256/b1/float32."""
-        target = f"{self.queries}-random" if self.scattered else "x".join(map(str, self.output))
+        target = f"{math.prod(self.output)}-random" if self.scattered else "x".join(map(str, self.output))
         lr = "x".join(map(str, self.lr))
-        return "/".join((self.suite, self.model, lr, target, f"b{self.batch}", self.dtype))
+        parts = (self.suite, self.model, lr, target, f"b{self.batch}", self.dtype)
+        return "/".join((*parts, f"excerpt-{self.excerpt}") if self.excerpt else parts)
 
     @property
     def queries(self) -> int:
-        """Queries an image."""
-        return self.output[0] * self.output[1]
+        """Queries an image that are timed."""
+        return self.excerpt or self.output[0] * self.output[1]
+
+    @property
+    def region(self) -> tuple[int, int, int, int]:
+        """What is timed of the output grid: (top, left, bottom, right)."""
+        height, width = self.output
+        rows = self.queries // width
+        top = (height - rows) // 2
+        return top, 0, top + rows, width
+
+    def shortened(self, most: int) -> Case:
+        """The case itself, or an excerpt of it with at most `most` queries of all images together, or one row each."""
+        height, width = self.output
+        queries = max(1, most // self.batch)
+        if height * width <= queries:
+            return self
+        return replace(self, excerpt=queries if self.scattered else max(1, queries // width) * width)
 
     @property
     def work(self) -> counts.Workload:
@@ -119,3 +140,17 @@ def chosen(
         and (not dtypes or case.dtype in dtypes)
         and (not models or case.model in models)
     ]
+
+
+def excerpts(cases: Iterable[Case], most: int) -> list[Case]:
+    """The cases with at most `most` queries of all images together; none from file to file, which has no parts.
+
+    An excerpt of random queries is the same whatever it is an excerpt of: it is there once.
+    """
+    found: dict[Case, Case] = {}
+    for case in cases:
+        if case.suite != "end-to-end":
+            short = case.shortened(most)
+            cut = short.scattered and short.excerpt
+            found.setdefault(replace(short, output=(short.excerpt, 1), rank=0) if cut else short, short)
+    return list(found.values())

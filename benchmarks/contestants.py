@@ -101,7 +101,7 @@ def _ours(contestant: Contestant) -> Decode:
         encoding = Encoding(inputs.features, inputs.image, weights)  # a new one: no LR map of an earlier run
         if inputs.grid is None:
             return encoding.query(inputs.coord, inputs.cell, backend, dtype)
-        rendered = encoding.render(inputs.grid, None, backend, dtype)
+        rendered = encoding.render(inputs.grid, inputs.region, backend, dtype)
         return rendered.permute(0, 2, 3, 1).reshape(rendered.shape[0], -1, 3)
 
     return decode

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arasfsr.atomic import replacing
-from benchmarks.suite_tables import NAMES
+from benchmarks.suite_tables import NAMES, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ def plotted(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
     """The rows that plots show, by contestant and dtype, small outputs first: full size, 64 x 64, one grid."""
     chosen = [
         row
-        for row in rows
+        for row in whole(rows)
         if row["suite"] == "query"
         and row["model"] == "full"
         and row["lr"] == [64, 64]

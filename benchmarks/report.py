@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from arasfsr.atomic import replacing
+from benchmarks.excerpt_tables import compared, excerpt_page, summary
 from benchmarks.plots import KINDS, draw, plotted
 from benchmarks.results import RESULTS, ROOT, SUITES_FILE, read_rows
+from benchmarks.suite_tables import machine_line, tables
 from benchmarks.suite_tables import table_row as _row
-from benchmarks.suite_tables import tables
 
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
@@ -87,11 +88,33 @@ def suites_tables() -> str:
     """Tables and plots of every machine's suites; a sentence where no machine has run them."""
     parts = []
     for path in sorted(RESULTS.glob(f"*/{SUITES_FILE}")):
-        parts += [tables(path, json.loads(path.read_text())), ""]
-        if plotted(list(read_rows(path).values())):
+        ceilings = json.loads(path.read_text())["ceilings"]
+        rows = list(read_rows(path).values())
+        parts += [machine_line(ceilings["machine"], ceilings), "", tables(rows), ""]
+        found = compared(rows)
+        if found:
+            parts += [summary(found, f"[each of them](docs/{_excerpts(path).name})"), ""]
+        if plotted(rows):
             parts += [f"![{kind} against output size](docs/{path.parent.name}-{kind}.svg)" for kind in KINDS]
             parts.append("")
     return "\n".join(parts).strip() or "No machine's results are committed yet."
+
+
+def _excerpts(path: Path) -> Path:
+    """The page of a machine's excerpts."""
+    return DOCS / f"{path.parent.name}-excerpts.md"
+
+
+def write_excerpts() -> list[Path]:
+    """Write a page for every machine that has timed excerpts of the cases."""
+    pages = []
+    for path in sorted(RESULTS.glob(f"*/{SUITES_FILE}")):
+        found = compared(read_rows(path).values())
+        if found:
+            with replacing(_excerpts(path)) as temporary:
+                temporary.write_text(excerpt_page(found))
+            pages.append(_excerpts(path))
+    return pages
 
 
 def draw_plots(folder: Path = DOCS) -> list[Path]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-from benchmarks.results import read_rows
 from benchmarks.timing import LEAST
 
 Row = Mapping[str, Any]
@@ -21,6 +19,11 @@ NAMES = {
 
 PUBLIC = ("public", "public-autocast")
 """Who the other contestants of a case are compared with."""
+
+
+def whole(rows: Iterable[Row]) -> list[Row]:
+    """The rows of whole cases: no excerpts, whose time and memory are others."""
+    return [row for row in rows if not row.get("excerpt")]
 
 
 def table_row(cells: Iterable[str]) -> str:
@@ -146,10 +149,10 @@ def _rate(flops: float) -> str:
     return f"{flops / 1e12:,.0f} TFLOP/s" if flops >= 1e13 else f"{flops / 1e9:,.0f} GFLOP/s"
 
 
-def tables(path: Path, content: Mapping[str, Any]) -> str:
-    """All tables of one machine's file."""
-    rows = list(read_rows(path).values())
-    lines = [machine_line(content["ceilings"]["machine"], content["ceilings"]), ""]
+def tables(rows: Iterable[Row]) -> str:
+    """All tables of one machine's whole cases."""
+    rows = whole(rows)
+    lines: list[str] = []
     for suite in SUITE_TITLES:
         lines += suite_table(rows, suite)
     return "\n".join([*lines, *growth_table(rows)]).strip()

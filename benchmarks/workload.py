@@ -9,7 +9,7 @@ from torch import Tensor
 
 from arasfsr import ImplicitSR, load_model
 from arasfsr.config import ModelConfig
-from arasfsr.coords import make_cell, make_coord
+from arasfsr.coords import grid_coords, make_cell
 from arasfsr.decoder import DecoderWeights
 from arasfsr.selfcheck import keep_signal
 from benchmarks.cases import Case
@@ -49,7 +49,9 @@ class Inputs:
     upstream: Tensor | None
     """(B, Q, 3), the incoming gradient in training."""
     grid: tuple[int, int] | None
-    """(H, W) where the queries are a whole grid that may be rendered."""
+    """(H, W) where the queries are those of a grid that may be rendered."""
+    region: tuple[int, int, int, int] | None = None
+    """Which part of the grid they are; None is all of it."""
 
 
 @dataclass
@@ -88,11 +90,12 @@ class Workload:
             coord = uniform(case.batch, case.queries, 2)
             cell = uniform(case.batch, case.queries, 2, low=0.5 / max(h, w), high=2 / max(h, w))
         else:
-            coord = make_coord(case.output, self.device).unsqueeze(0)
+            top, _, _, width = case.region
+            coord = grid_coords(case.output, 0, case.queries, width, (top, 0), self.device).unsqueeze(0)
             cell = make_cell(case.output, self.device).view(1, 1, 2)
         upstream = None
         if training:
             features.requires_grad_()
             upstream = torch.randn(case.batch, case.queries, 3, generator=generator).to(self.device)
         grid = None if case.scattered or training else case.output
-        return Inputs(features, image, coord, cell, upstream, grid)
+        return Inputs(features, image, coord, cell, upstream, grid, case.region if grid else None)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from benchmarks import ceilings
-from benchmarks.cases import RECIPE, Case, chosen, registry
+from benchmarks.cases import RECIPE, Case, chosen, excerpts, registry
+from benchmarks.workload import Workload
 
 
 def test_names_are_unique() -> None:
@@ -43,6 +44,35 @@ def test_cases_are_chosen_by_suite_size_dtype_and_model() -> None:
     found = chosen(registry(), ["query"], [(256, 256)], ["bfloat16"], ["tiny"])
     assert found
     assert all((c.suite, c.output, c.dtype, c.model) == ("query", (256, 256), "bfloat16", "tiny") for c in found)
+
+
+def test_an_excerpt_is_rows_in_the_middle_of_the_grid() -> None:
+    case = Case("query", "tiny", (8, 8), (64, 48), 2, "float32")
+    short = case.shortened(400)
+    assert (short.queries, short.region) == (192, (30, 0, 34, 48))
+    assert short.name == "query/tiny/8x8/64x48/b2/float32/excerpt-192"
+    whole, part = (Workload.of(each, torch.device("cpu")).sets[0] for each in (case, short))
+    assert torch.equal(part.coord, whole.coord[:, 30 * 48 : 34 * 48])
+    assert torch.equal(part.cell, whole.cell)
+    assert (part.grid, part.region) == ((64, 48), (30, 0, 34, 48))
+
+
+def test_a_case_that_is_small_enough_stays_as_it_is() -> None:
+    case = Case("query", "tiny", (8, 8), (64, 48), 2, "float32")
+    assert case.shortened(64 * 48 * 2) is case
+    assert case.shortened(1).queries == 48  # a row at least
+
+
+def test_excerpts_of_random_queries_are_there_once() -> None:
+    cases = excerpts(registry(), 16_384)
+    random = [c for c in cases if c.suite == "query" and c.scattered and (c.model, c.dtype) == ("full", "float32")]
+    assert sorted((c.lr[0], c.batch, c.queries) for c in random) == [
+        (64, 1, 16_384),
+        (64, 8, 2_048),
+        (128, 1, 16_384),
+        (128, 8, 2_048),
+    ]
+    assert {case.suite for case in cases} == {"query", "train"}
 
 
 def test_a_share_is_operations_over_time_over_the_ceiling() -> None:

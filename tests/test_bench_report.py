@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from arasfsr import ModelConfig
-from benchmarks import plots, report, suite_tables
+from benchmarks import excerpt_tables, plots, report, suite_tables
 from benchmarks.cases import Case
 from benchmarks.contestants import Contestant
 from benchmarks.run import complete
@@ -96,3 +96,31 @@ def test_the_floor_is_operations_over_the_ceiling() -> None:
 @pytest.mark.parametrize(("value", "text"), [(12.34, "12.3 s"), (0.0123, "12.3 ms"), (4e-5, "40 us")])
 def test_seconds_read_well(value: float, text: str) -> None:
     assert suite_tables.seconds(value) == text
+
+
+def excerpt(name: str, side: int, seconds: float) -> dict[str, Any]:
+    """A row of an excerpt."""
+    case = Case("query", "full", (64, 64), (side, side), 8, "float32").shortened(4096)
+    row = {"gate": None, "error": None, "samples_s": [seconds], "peaks_bytes": [1]}
+    return complete(row, case, Contestant(name, "float32"), ModelConfig(), FLOPS, "cpu") | {"machine": MACHINE}
+
+
+def test_excerpts_have_a_page_of_their_own_and_a_sentence(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = report.suites_tables()
+    path = results / "box" / "suites.json"
+    rows = [excerpt("public-compile", 256, 6.0), excerpt("tiled", 256, 2.0), excerpt("tiled", 512, 2.0)]
+    rows += [excerpt("public-compile", 1024, 3.0), excerpt("tiled", 1024, 2.0)]
+    content = json.loads(path.read_text()) | {f"{row['case']} {row['contestant']}": row for row in rows}
+    path.write_text(json.dumps(content))
+    monkeypatch.setattr(report, "DOCS", results)
+    assert [page.name for page in report.write_excerpts()] == ["box-excerpts.md"]
+    page = (results / "box-excerpts.md").read_text()
+    assert "| query | full | 64 x 64 | 8 | float32 | `tiled` | 3.00 x (2 s) | 1.50 x (2 s) |" in page
+    told = excerpt_tables.summary(excerpt_tables.compared(rows), "[each](docs/box-excerpts.md)")
+    assert told.startswith("On excerpts of 2 cases")
+    assert "1.50 to 3.00 times as fast" in told
+    after = report.suites_tables()
+    assert "2 cases" in after
+    assert [line for line in after.splitlines() if line.startswith("|")] == [
+        line for line in before.splitlines() if line.startswith("|")
+    ]
