@@ -87,9 +87,7 @@ class SwinIRConfig(_Description):
     window: int = Field(8, ge=1, le=64, description="side of an attention window in LR pixels")
     mlp_ratio: float = Field(2.0, gt=0, le=16, description="hidden neurons of a block's MLP over its width")
     features: int = Field(64, ge=1, le=1024, description="channels of the feature map")
-    drop_path: float = Field(
-        0.0, ge=0, lt=1, description="stochastic depth of the last block, in training, from torch's global generator"
-    )
+    drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth of the last block, in training")
 
     @model_validator(mode="after")
     def _heads(self) -> SwinIRConfig:
