@@ -124,10 +124,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, positions: Tensor, mask: Tensor, factors: Tensor | None) -> Tensor:
         """`factors` (2, B, 1, 1, 1) of `stochastic_depth`, None where no branch is left out."""
-        changed = self._attend(self.attention_norm(x), positions, mask)
+        changed: Tensor = self._attend(self.attention_norm(x), positions, mask)
         x = x + (changed if factors is None else changed * factors[0])
         changed = self.mlp(self.mlp_norm(x))
-        return x + (changed if factors is None else changed * factors[1])
+        out: Tensor = x + (changed if factors is None else changed * factors[1])
+        return out
 
     def _attend(self, x: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
         size = (x.shape[1], x.shape[2])
@@ -160,7 +161,7 @@ class SwinIR(nn.Module):
 
     def __init__(self, config: SwinIRConfig) -> None:
         super().__init__()
-        self.window = config.window
+        self.window, self.depths = config.window, config.depths
         self.first = conv3(3, config.width)
         self.first_norm = nn.LayerNorm(config.width)
         last = max(1, sum(config.depths) - 1)
@@ -186,8 +187,7 @@ class SwinIR(nn.Module):
         if self.training and any(self.dropped):
             factors = stochastic_depth(image, self.dropped, generators)
         block = 0
-        for group in self.groups:
-            depth = len(group.blocks)
+        for group, depth in zip(self.groups, self.depths, strict=True):
             x = group(x, positions, mask, None if factors is None else factors[block : block + depth])
             block += depth
         residual: Tensor = self.after_groups(self.last_norm(x).permute(0, 3, 1, 2))
