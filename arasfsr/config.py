@@ -87,9 +87,7 @@ class SwinIRConfig(_Description):
     window: int = Field(8, ge=1, le=64, description="side of an attention window in LR pixels")
     mlp_ratio: float = Field(2.0, gt=0, le=16, description="hidden neurons of a block's MLP over its width")
     features: int = Field(64, ge=1, le=1024, description="channels of the feature map")
-    drop_path: float = Field(
-        0.0, ge=0, lt=1, description="stochastic depth of the last block, in training, from torch's global generator"
-    )
+    drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth of the last block, in training")
 
     @model_validator(mode="after")
     def _heads(self) -> SwinIRConfig:
@@ -161,13 +159,25 @@ class ModelConfig(_Description):
     """A whole model. The defaults are ARASFSR as in arXiv 2511.16341; `liif()`, `lte()` and `diinn()` its baselines.
 
     `frequency=None` leaves local frequency estimation out, `decoder.modulated=False` global modulation,
-    `skip=False` the bilinear skip of the LR image.
+    `skip=False` the bilinear skip of the LR image. A baseline's decoder brings what its method has: with LTEConfig
+    `frequency` is None unless given, and with DIINNConfig `skip` is False too.
     """
 
     encoder: Encoder = EncoderConfig()
     frequency: FrequencyConfig | None = FrequencyConfig()
     decoder: Decoder = DecoderConfig()
     skip: bool = Field(True, description="add the LR image, bilinearly sampled, to the decoder's output")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_method(cls, given: Any) -> Any:
+        """What is not given is as the decoder's method has it: `decoder: {name: lte}` alone is LTE."""
+        if not isinstance(given, dict):
+            return given
+        decoder = given.get("decoder")
+        name = decoder.get("name") if isinstance(decoder, dict) else getattr(decoder, "name", None)
+        defaults: dict[str, dict[str, Any]] = {"lte": {"frequency": None}, "diinn": {"frequency": None, "skip": False}}
+        return defaults.get(str(name), {}) | given
 
     @classmethod
     def liif(cls, encoder: Encoder | None = None, width: int = 256, layers: int = 4) -> ModelConfig:

@@ -11,3 +11,7 @@ class CheckpointError(ValueError):
 
 class ImageError(ValueError):
     """An image cannot be read or written; the message names the file and the reason."""
+
+
+class TrainingError(RuntimeError):
+    """A training run cannot go on; the message says why, and what is kept."""

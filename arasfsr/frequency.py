@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from arasfsr.config import FrequencyConfig
 from arasfsr.encoders.edsr import ResidualBlock, conv3
+from arasfsr.noise import Generators, draw
 
 NEGATIVE_SLOPE = 0.2
 
@@ -22,7 +23,9 @@ class Latent(NamedTuple):
 
     def kl(self) -> Tensor:
         """Kullback-Leibler divergence from the standard normal, the mean over all elements: a scalar."""
-        return 0.5 * (self.mean**2 + self.log_variance.exp() - 1 - self.log_variance).mean()
+        exact = torch.promote_types(self.mean.dtype, torch.float32)  # exp(v) - 1 - v is nothing in bfloat16
+        mean, log_variance = self.mean.to(exact), self.log_variance.to(exact)
+        return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
 
 
 class _Trunk(nn.Module):
@@ -49,7 +52,7 @@ class FrequencyEstimator(nn.Module):
         self.encoder = _Trunk(3, config.width, config.blocks, 2 * config.width)
         self.decoder = _Trunk(config.width, config.width, config.blocks, config.channels)
 
-    def forward(self, image: Tensor, sample: bool, generator: torch.Generator | None = None) -> tuple[Tensor, Latent]:
+    def forward(self, image: Tensor, sample: bool, generators: Generators = None) -> tuple[Tensor, Latent]:
         """(B, 3, h, w) in [-1, 1] to (B, channels, h, w) and the latent.
 
         The mean is decoded unless `sample`; then z = mean + exp(log_variance / 2) noise.
@@ -57,8 +60,5 @@ class FrequencyEstimator(nn.Module):
         latent = Latent(*self.encoder(image).chunk(2, dim=1))
         z = latent.mean
         if sample:
-            # drawn on the generator's own device: a CPU generator serves a model on any device
-            device = generator.device if generator is not None else z.device
-            noise = torch.randn(z.shape, generator=generator, device=device, dtype=z.dtype).to(z.device)
-            z = z + (latent.log_variance / 2).exp() * noise
+            z = z + (latent.log_variance / 2).exp() * draw(torch.randn, z, z.shape[1:], generators)
         return self.decoder(z), latent

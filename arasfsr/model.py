@@ -15,6 +15,7 @@ from arasfsr.coords import make_cell
 from arasfsr.decoder import DecoderWeights, ImplicitDecoder
 from arasfsr.encoders import build_encoder
 from arasfsr.frequency import FrequencyEstimator, Latent
+from arasfsr.noise import Generators
 from arasfsr.query import Grid, QueryCall, dispatch
 from arasfsr.query.checks import check_coord_cell, check_image, check_region, check_size, compute_dtype
 
@@ -94,13 +95,14 @@ class ImplicitSR(nn.Module):
         self.frequency = FrequencyEstimator(self.config.frequency) if self.config.frequency else None
         self.decoder = ImplicitDecoder(self.config)
 
-    def encode(self, inp: Tensor, generator: torch.Generator | None = None) -> Encoding:
+    def encode(self, inp: Tensor, generator: Generators = None) -> Encoding:
         """Encode LR images (B, 3, h, w) in [-1, 1].
 
-        The frequency module's noise is drawn in training, or where a generator is given; else its mean is used.
+        The frequency module's noise is drawn in training, or where a generator is given; else its mean is used. Given
+        a generator for each image, nothing that is drawn for it, in the encoder neither, depends on the others.
         """
         check_image(inp)
-        features, latent = self.encoder(inp), None
+        features, latent = self.encoder(inp, generator), None
         if self.frequency is not None:
             sample = self.training or generator is not None
             frequencies, latent = self.frequency(inp, sample, generator)

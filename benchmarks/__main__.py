@@ -13,6 +13,7 @@ import typer
 from benchmarks import bars as measurements
 from benchmarks import cases as registered
 from benchmarks import compare as comparison
+from benchmarks import data as samples
 from benchmarks import gpu as machine_run
 from benchmarks import profiling
 from benchmarks.contestants import known
@@ -160,6 +161,19 @@ def bars(
     result = measurements.CASES[names[0]](repetitions)
     typer.echo(f"{names[0]}: {result}")
     write_results(path, names[0], result)  # as it goes: a run that is cut off keeps what it has
+
+
+@app.command()
+def data(
+    repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed runs of each case.")] = 5,
+    count: Annotated[int, typer.Option("--count", min=1, help="Samples of a run.")] = 1000,
+    json: Annotated[Path | None, typer.Option("--json", help="The file to write.")] = None,
+) -> None:
+    """Training samples a second that one worker makes, beside their bar, and images that it decodes."""
+    path = json or RESULTS / device_name() / "data.json"
+    for name, result in samples.measure(count, repetitions).items():
+        typer.echo(f"{name}: {result['per_second']:.0f} a second, load {result['load']:.2f}")
+        write_results(path, name, result)
 
 
 @app.command()

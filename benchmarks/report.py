@@ -63,6 +63,36 @@ def bars_tables() -> str:
     return "\n".join(parts).strip()
 
 
+DATA_TITLES = {
+    "samples": "samples of 1,024 queries, whole faces",
+    "samples-patches": "the same, 30% of them patches",
+    "samples-whole-pictures": "samples that are whole pictures (`queries: null`)",
+    "decode-png": "PNG files decoded",
+    "decode-jpg": "JPEG files decoded",
+}
+
+
+def data_tables() -> str:
+    """One table a machine: what one worker makes of images of 128 x 128 pixels."""
+    parts = []
+    for path in sorted(RESULTS.glob("*/data.json")):
+        content = json.loads(path.read_text())
+        machine = next(iter(content.values()))["machine"]
+        parts += [
+            f"On {machine['processor']}, torch {machine['torch']}, {machine['date'][:10]}:",
+            "",
+            _row(["images of 128 x 128 pixels", "a second and worker", "bar"]),
+            _row(["---", "---:", "---:"]),
+        ]
+        for name, title in DATA_TITLES.items():
+            if name in content:
+                result = content[name]
+                bar = f"at least {result['bar']:.0f}" if "bar" in result else ""
+                parts.append(_row([title, f"**{result['per_second']:.0f}**", bar]))
+        parts.append("")
+    return "\n".join(parts).strip() or "No machine's results are committed yet."
+
+
 def quality_tables() -> str:
     """One table a protocol: the bundled model beside bicubic."""
     parts = []
@@ -123,7 +153,12 @@ def draw_plots(folder: Path = DOCS) -> list[Path]:
     return [plot for path in found for plot in draw(list(read_rows(path).values()), path.parent.name, folder)]
 
 
-SECTIONS: dict[str, Callable[[], str]] = {"bars": bars_tables, "quality": quality_tables, "suites": suites_tables}
+SECTIONS: dict[str, Callable[[], str]] = {
+    "bars": bars_tables,
+    "data": data_tables,
+    "quality": quality_tables,
+    "suites": suites_tables,
+}
 """What stands between `<!-- begin NAME -->` and `<!-- end NAME -->` in the README."""
 
 

@@ -19,6 +19,7 @@ from arasfsr import (
     DecoderConfig,
     DIINNConfig,
     EncoderConfig,
+    FrequencyConfig,
     ImplicitSR,
     LTEConfig,
     ModelConfig,
@@ -137,6 +138,12 @@ def test_a_decoder_without_a_name_is_the_mlp() -> None:
     assert found.decoder == DecoderConfig(width=32, layers=2, modulated=False)
 
 
+@pytest.mark.parametrize(("name", "method"), [("lte", ModelConfig.lte()), ("diinn", ModelConfig.diinn())])
+def test_a_baseline_s_decoder_alone_is_the_baseline(name: str, method: ModelConfig) -> None:
+    assert ModelConfig.model_validate({"decoder": {"name": name}}) == method
+    assert ModelConfig(decoder=method.decoder) == method
+
+
 def test_a_decoder_of_an_unknown_name_is_refused() -> None:
     with pytest.raises(ValidationError, match="taken are mlp, lte, diinn"):
         ModelConfig.model_validate({"decoder": {"name": "siren"}})
@@ -154,7 +161,11 @@ def test_an_unknown_entry_of_a_chosen_decoder_is_named_with_those_that_it_takes(
 @pytest.mark.parametrize("name", BASELINES)
 def test_a_frequency_module_and_a_skip_are_taken_with_any_decoder(name: str, tmp_path: Path) -> None:
     decoder = LTEConfig(width=8, waves=6) if name == "lte" else DIINNConfig(width=8)
-    model = ImplicitSR(ModelConfig(encoder=EncoderConfig(blocks=1, features=4), decoder=decoder)).eval()
+    frequency = FrequencyConfig(channels=2, width=4, blocks=1)
+    encoder = EncoderConfig(blocks=1, features=4)
+    model = ImplicitSR(ModelConfig(encoder=encoder, frequency=frequency, decoder=decoder, skip=True)).eval()
+    assert model.frequency is not None
+    assert model.config.skip
     save_model(model, tmp_path / "model.safetensors")
     arguments = (torch.rand(1, 3, 4, 4), *random_queries(1, 5))
     assert torch.equal(load_model(tmp_path / "model.safetensors")(*arguments), model(*arguments))

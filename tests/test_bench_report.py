@@ -81,6 +81,15 @@ def test_without_results_the_section_says_so(tmp_path: Path, monkeypatch: pytest
     assert report.draw_plots(tmp_path / "docs") == []
 
 
+def test_the_data_table_has_rates_and_bars(results: Path) -> None:
+    row = {"per_second": 431.6, "rates": [431.6], "load": 1.0, "machine": MACHINE}
+    (results / "box" / "data.json").write_text(json.dumps({"samples": row | {"bar": 300.0}, "decode-png": row}))
+    text = report.data_tables()
+    assert "On A processor, torch 2.13.0, 2026-01-02:" in text
+    assert "| samples of 1,024 queries, whole faces | **432** | at least 300 |" in text
+    assert "| PNG files decoded | **432** |  |" in text
+
+
 def test_plots_are_named_in_the_section_and_the_same_each_time(results: Path, tmp_path: Path) -> None:
     first, second = (report.draw_plots(tmp_path / name) for name in ("a", "b"))
     assert [path.name for path in first] == [f"box-{kind}.svg" for kind in plots.KINDS]

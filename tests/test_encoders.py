@@ -26,7 +26,9 @@ from torch.nn import functional as F
 
 from arasfsr import (
     CheckpointError,
+    DecoderConfig,
     EncoderConfig,
+    FrequencyConfig,
     ImplicitSR,
     ModelConfig,
     RCANConfig,
@@ -37,7 +39,8 @@ from arasfsr import (
 )
 from arasfsr.config import Encoder
 from arasfsr.encoders import build_encoder
-from arasfsr.encoders.swinir import DropPath, pad_to_windows, shift_mask
+from arasfsr.encoders.swinir import pad_to_windows, shift_mask, stochastic_depth
+from arasfsr.noise import draw
 from arasfsr.public_encoders import rename
 
 SMALL_SWINIR = SwinIRConfig(depths=(2, 3), width=12, heads=3, window=4, mlp_ratio=1.5, features=6)
@@ -276,14 +279,39 @@ def test_compiles_into_one_graph(encoder: nn.Module) -> None:
     torch.testing.assert_close(compiled(image), encoder(image))
 
 
-def test_stochastic_depth_drops_whole_images_and_keeps_the_mean() -> None:
-    x = torch.ones(4000, 2, 3)
-    drop = DropPath(0.25)
-    found = drop.train()(x)
-    assert torch.equal(found.amin(dim=(1, 2)), found.amax(dim=(1, 2)))
-    assert found.unique().tolist() == pytest.approx([0, 4 / 3])
-    assert found.mean().item() == pytest.approx(1, abs=0.05)
-    assert drop.eval()(x) is x
+def test_stochastic_depth_drops_each_branch_for_itself_and_keeps_the_mean() -> None:
+    found = stochastic_depth(torch.empty(4000, 3, 1, 1), [0, 0.25], None)
+    assert found.shape == (2, 2, 4000, 1, 1, 1)
+    assert found[0].unique().tolist() == [1]
+    assert found[1].unique().tolist() == pytest.approx([0, 4 / 3])
+    assert found[1].mean(dim=(1, 2, 3, 4)).tolist() == pytest.approx([1, 1], abs=0.05)
+    assert not torch.equal(found[1, 0], found[1, 1])
+
+
+def generators(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def test_with_a_generator_for_each_image_what_is_drawn_for_it_does_not_depend_on_the_others() -> None:
+    model = ImplicitSR(
+        ModelConfig(
+            encoder=SMALL_SWINIR.model_copy(update={"drop_path": 0.9}),
+            frequency=FrequencyConfig(channels=2, width=4, blocks=1),
+            decoder=DecoderConfig(width=8),
+        )
+    ).train()
+    images = image_of((8, 8), 1).repeat(3, 1, 1, 1)
+    together = model.encode(images, generators(1, 2, 3)).features
+    alone = torch.cat([model.encode(images[:1], generators(seed)).features for seed in (1, 2, 3)])
+    torch.testing.assert_close(together, alone)
+    torch.manual_seed(1)  # no other generator is drawn from
+    torch.testing.assert_close(model.encode(images, generators(1, 2, 3)).features, together, rtol=0, atol=0)
+    assert not torch.allclose(together[0], together[1])
+
+
+def test_there_are_as_many_generators_as_images() -> None:
+    with pytest.raises(ValueError, match="2 generators for a batch of 3"):
+        draw(torch.randn, torch.empty(3, 1), (4,), generators(1, 2))
 
 
 def test_stochastic_depth_is_for_training_alone() -> None:
@@ -291,9 +319,7 @@ def test_stochastic_depth_is_for_training_alone() -> None:
     encoder = build_encoder(SMALL_SWINIR.model_copy(update={"drop_path": 0.9})).train()
     assert not torch.equal(encoder(image), encoder(image))
     assert torch.equal(encoder.eval()(image), encoder(image))
-    assert [block.drop_path.probability for group in encoder.groups for block in group.blocks] == pytest.approx(
-        [0, 0.225, 0.45, 0.675, 0.9]
-    )
+    assert encoder.dropped == pytest.approx([0, 0.225, 0.45, 0.675, 0.9])
 
 
 # --- in a model --------------------------------------------------------------------------------------------------

@@ -24,7 +24,8 @@ from arasfsr import CheckpointError, ImplicitSR, load_model, save_model
 from arasfsr.cli import app
 from arasfsr.training.config import DataConfig, LossConfig, TrainConfig, load_config
 from arasfsr.training.data import Photograph, Samples, hold_out, read_folder
-from arasfsr.training.loop import duration, loss_of, train, warm_average
+from arasfsr.training.loop import duration, train
+from arasfsr.training.run import loss_of, warm_average
 from arasfsr.training.state import read_state, write_state
 
 MODEL = {
@@ -97,7 +98,8 @@ def test_scales_are_random_in_range_and_not_whole() -> None:
 def test_a_whole_sample_at_scale_one_shows_the_image_itself() -> None:
     images = photographs((16, 16))
     config = DataConfig(lr_sizes=[16], scale=(1, 1), flip=False, queries=300)
-    inp, coord, _, target = Samples(images, config, 1, 0, 1)[0]
+    inp, coord, _, target, _ = Samples(images, config, 1, 0, 1)[0]
+    assert coord is not None
     pixels = torch.from_numpy(np.asarray(images[0].image).copy()).float() / 127.5 - 1
     index = ((coord + 1) * 16 - 1) / 2
     row, column = index.round().long().unbind(-1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from arasfsr.errors import TrainingError
 
 
 def train(
@@ -35,27 +38,50 @@ def train(
     device: Annotated[
         str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.")
     ] = "auto",
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write for TensorBoard too, below the output folder.")
+    ] = False,
 ) -> None:
     """Train a model on a folder of images.
 
     Interrupted at any point, it goes on with --resume. Ctrl-C and SIGTERM end it after a last checkpoint, with the
-    exit status 130 and 143. Broken images are named and skipped.
+    exit status 130 and 143. Broken images are named and skipped. `torchrun --nproc-per-node N -m arasfsr train ...`
+    shares each batch among N processes, with a GPU each where the device is cuda.
     """
     from arasfsr.commands.options import choose_backend, choose_device
     from arasfsr.training.config import load_config
-    from arasfsr.training.loop import Interrupted
+    from arasfsr.training.distributed import started_processes
+    from arasfsr.training.loop import duration
     from arasfsr.training.loop import train as run
+    from arasfsr.training.stops import Interrupted
 
     if new_data and not resume:
         raise typer.BadParameter("taken only with --resume", param_hint="--new-data")
     choose_backend()
     settings, folder = load_config(config), output or Path("runs") / config.stem
-    try:
-        summary = run(settings, data, folder, resume, choose_device(device), init, new_data)
-    except Interrupted as stop:
-        typer.echo(f"arasfsr: {stop}", err=True)
-        raise typer.Exit(128 + stop.signum) from stop
-    broken = summary["broken"]
-    typer.echo(f"{summary['model']} after {summary['step']} steps on {summary['images']} images")
+    if tensorboard:
+        settings = settings.model_copy(update={"tensorboard": True})
+    with started_processes(choose_device(device)) as (ranks, own):
+        if not ranks.first:
+            logging.disable(logging.WARNING)
+        try:
+            summary = run(settings, data, folder, resume, own, init, new_data, ranks)
+        except (Interrupted, TrainingError) as stop:
+            status = 128 + stop.signum if isinstance(stop, Interrupted) else 1
+            if ranks.first:
+                typer.echo(f"arasfsr: {stop}", err=True)
+            else:
+                ranks.wait_for_the_first()
+            raise typer.Exit(status) from stop
+        if not ranks.first:
+            return
+    broken, best, last = summary["broken"], summary["best"], summary["validation"]
+    taken = duration(summary["seconds"])
+    typer.echo(f"{summary['model']} after {summary['step']} steps on {summary['images']} images, {taken}")
+    if last is not None:
+        scores = ", ".join(f"{pair} {score['psnr']:.2f} dB" for pair, score in last["scores"].items())
+        typer.echo(f"last validation, step {last['step']}: {scores or 'no image is large enough'}")
+    if best is not None:
+        typer.echo(f"best validation, step {best['step']}: {best['psnr']:.2f} dB, the mean over all pairs")
     if broken:
         typer.echo(f"{len(broken)} broken images were skipped: {', '.join(broken)}", err=True)

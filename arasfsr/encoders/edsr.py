@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from arasfsr.config import EncoderConfig
+from arasfsr.noise import Generators
 
 
 def conv3(inputs: int, outputs: int) -> nn.Conv2d:
@@ -35,8 +36,8 @@ class EDSR(nn.Module):
         blocks = [ResidualBlock(config.features, config.residual_scale) for _ in range(config.blocks)]
         self.body = nn.Sequential(*blocks, conv3(config.features, config.features))
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, h, w) in [-1, 1] to (B, features, h, w)."""
+    def forward(self, image: Tensor, generators: Generators = None) -> Tensor:
+        """(B, 3, h, w) in [-1, 1] to (B, features, h, w); nothing in it is random."""
         first: Tensor = self.head(image)
         residual: Tensor = self.body(first)
         return first + residual

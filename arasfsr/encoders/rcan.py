@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from arasfsr.config import RCANConfig
 from arasfsr.encoders.edsr import conv3
+from arasfsr.noise import Generators
 
 
 class ChannelAttention(nn.Module):
@@ -56,8 +57,8 @@ class RCAN(nn.Module):
         ]
         self.body = nn.Sequential(*groups, conv3(features, features))
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, h, w) in [-1, 1] to (B, features, h, w)."""
+    def forward(self, image: Tensor, generators: Generators = None) -> Tensor:
+        """(B, 3, h, w) in [-1, 1] to (B, features, h, w); nothing in it is random."""
         first: Tensor = self.head(image)
         residual: Tensor = self.body(first)
         return first + residual

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from arasfsr.config import RDNConfig
 from arasfsr.encoders.edsr import conv3
+from arasfsr.noise import Generators
 
 
 class ResidualDenseBlock(nn.Module):
@@ -39,8 +40,8 @@ class RDN(nn.Module):
         )
         self.fusion = nn.Sequential(nn.Conv2d(config.blocks * features, features, 1), conv3(features, features))
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, h, w) in [-1, 1] to (B, features, h, w)."""
+    def forward(self, image: Tensor, generators: Generators = None) -> Tensor:
+        """(B, 3, h, w) in [-1, 1] to (B, features, h, w); nothing in it is random."""
         first: Tensor = self.first(image)
         x, outputs = self.second(first), []
         for block in self.blocks:

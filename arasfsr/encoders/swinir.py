@@ -6,12 +6,15 @@ masks, indices of the position bias) is computed on the image's device in every 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from arasfsr.config import SwinIRConfig
 from arasfsr.encoders.edsr import conv3
+from arasfsr.noise import Generators, draw
 
 MASKED = -100.0
 """Added to the scores of pixels that only the cyclic shift made neighbours; e^-100 is nothing in any dtype."""
@@ -97,24 +100,20 @@ class WindowAttention(nn.Module):
         return mixed
 
 
-class DropPath(nn.Module):
-    """Stochastic depth: in training an image's branch is left out with that probability, the others made up for it."""
+def stochastic_depth(images: Tensor, dropped: Sequence[float], generators: Generators) -> Tensor:
+    """Factors (blocks, 2, B, 1, 1, 1) of the two branches of each block, `dropped` its probability of being left out.
 
-    def __init__(self, probability: float) -> None:
-        super().__init__()
-        self.probability = probability
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or not self.probability:
-            return x
-        kept = x.new_empty((x.shape[0],) + (1,) * (x.dim() - 1)).bernoulli_(1 - self.probability)
-        return x * (kept / (1 - self.probability))
+    A factor is 0 where the image's branch is left out, else what makes up for it: 1 / (1 - probability).
+    """
+    probability = images.new_tensor(dropped).unsqueeze(1)
+    kept = draw(torch.rand, images, (len(dropped), 2), generators) >= probability
+    return (kept / (1 - probability)).permute(1, 2, 0)[..., None, None, None]
 
 
 class Block(nn.Module):
     """x + attention(norm(x)), then x + MLP(norm(x)), on (B, H, W, width)."""
 
-    def __init__(self, config: SwinIRConfig, shift: int, drop_path: float) -> None:
+    def __init__(self, config: SwinIRConfig, shift: int) -> None:
         super().__init__()
         width, hidden = config.width, round(config.width * config.mlp_ratio)
         self.window, self.shift = config.window, shift
@@ -122,12 +121,14 @@ class Block(nn.Module):
         self.attention = WindowAttention(width, config.heads, config.window)
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
-        self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        x = x + self.drop_path(self._attend(self.attention_norm(x), positions, mask))
-        changed: Tensor = self.drop_path(self.mlp(self.mlp_norm(x)))
-        return x + changed
+    def forward(self, x: Tensor, positions: Tensor, mask: Tensor, factors: Tensor | None) -> Tensor:
+        """`factors` (2, B, 1, 1, 1) of `stochastic_depth`, None where no branch is left out."""
+        changed: Tensor = self._attend(self.attention_norm(x), positions, mask)
+        x = x + (changed if factors is None else changed * factors[0])
+        changed = self.mlp(self.mlp_norm(x))
+        out: Tensor = x + (changed if factors is None else changed * factors[1])
+        return out
 
     def _attend(self, x: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
         size = (x.shape[1], x.shape[2])
@@ -141,17 +142,16 @@ class Block(nn.Module):
 class Group(nn.Module):
     """x + conv(blocks(x)); every second block's windows are shifted by half a window."""
 
-    def __init__(self, config: SwinIRConfig, drop_paths: list[float]) -> None:
+    def __init__(self, config: SwinIRConfig, depth: int) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(
-            Block(config, config.window // 2 if i % 2 else 0, drop_path) for i, drop_path in enumerate(drop_paths)
-        )
+        self.blocks = nn.ModuleList(Block(config, config.window // 2 if i % 2 else 0) for i in range(depth))
         self.conv = conv3(config.width, config.width)
 
-    def forward(self, x: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor, mask: Tensor, factors: Tensor | None) -> Tensor:
+        """`factors` (blocks, 2, B, 1, 1, 1) of `stochastic_depth`, None where no branch is left out."""
         residual = x
-        for block in self.blocks:
-            residual = block(residual, positions, mask)
+        for i, block in enumerate(self.blocks):
+            residual = block(residual, positions, mask, None if factors is None else factors[i])
         changed: Tensor = self.conv(residual.permute(0, 3, 1, 2))
         return x + changed.permute(0, 2, 3, 1)
 
@@ -161,15 +161,12 @@ class SwinIR(nn.Module):
 
     def __init__(self, config: SwinIRConfig) -> None:
         super().__init__()
-        self.window = config.window
+        self.window, self.depths = config.window, config.depths
         self.first = conv3(3, config.width)
         self.first_norm = nn.LayerNorm(config.width)
         last = max(1, sum(config.depths) - 1)
-        rates = [config.drop_path * i / last for i in range(sum(config.depths))]
-        starts = [sum(config.depths[:i]) for i in range(len(config.depths))]
-        self.groups = nn.ModuleList(
-            Group(config, rates[start : start + depth]) for start, depth in zip(starts, config.depths, strict=True)
-        )
+        self.dropped = [config.drop_path * i / last for i in range(sum(config.depths))]
+        self.groups = nn.ModuleList(Group(config, depth) for depth in config.depths)
         self.last_norm = nn.LayerNorm(config.width)
         self.after_groups = conv3(config.width, config.width)
         self.last = conv3(config.width, config.features)
@@ -178,15 +175,20 @@ class SwinIR(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=INITIAL_DEVIATION)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, h, w) in [-1, 1] to (B, features, h, w)."""
+    def forward(self, image: Tensor, generators: Generators = None) -> Tensor:
+        """(B, 3, h, w) in [-1, 1] to (B, features, h, w); in training, `generators` draw the stochastic depth."""
         h, w = image.shape[2:]
         first: Tensor = self.first(pad_to_windows(image, self.window))
         size = (first.shape[2], first.shape[3])
         positions = relative_positions(self.window, image.device)
         mask = shift_mask(size, self.window, self.window // 2, image.device)
         x = self.first_norm(first.permute(0, 2, 3, 1))
-        for group in self.groups:
-            x = group(x, positions, mask)
+        factors = None
+        if self.training and any(self.dropped):
+            factors = stochastic_depth(image, self.dropped, generators)
+        block = 0
+        for group, depth in zip(self.groups, self.depths, strict=True):
+            x = group(x, positions, mask, None if factors is None else factors[block : block + depth])
+            block += depth
         residual: Tensor = self.after_groups(self.last_norm(x).permute(0, 3, 1, 2))
         return F.leaky_relu(self.last(first + residual), LEAKY_SLOPE)[:, :, :h, :w]

@@ -36,12 +36,15 @@ class DataConfig(_Section):
     """Sides of the square LR input; a batch draws one of them, and one named twice is drawn twice as often."""
     scale: Range = (1.0, 8.0)
     """Range that each sample's scale is drawn from, uniformly, no further than its image reaches."""
+    scale_per_batch: bool = False
+    """Draw one scale a batch, from `scale` as far as the largest image reaches, and only images that reach it. With
+    `queries: null` it is so in any case."""
     whole: float = Field(1.0, ge=0, le=1)
     """Share of samples that are the whole face (the largest square); the rest are patches of it."""
     patch: Range = (0.5, 1.0)
     """Range of a patch's side, as a share of the image's shorter side."""
-    queries: int = Field(1024, ge=1)
-    """Pixels of the target that are drawn from each sample."""
+    queries: int | None = Field(1024, ge=1)
+    """Pixels of the target that are drawn from each sample; null takes all of them, as whole pictures."""
     size_exponent: float = Field(0.0, ge=0)
     """Images are drawn with probability proportional to their shorter side to this power."""
     flip: bool = True
@@ -88,12 +91,28 @@ class TrainConfig(_Section):
     validation: ValidationConfig = ValidationConfig()
     steps: int = Field(10_000, ge=1)
     batch: int = Field(16, ge=1)
+    """Samples of a step, of all processes together."""
+    accumulate: int = Field(1, ge=1)
+    """Parts in which each process computes its share of a step's samples, one after another, to save memory. Only
+    rounding depends on it."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 computes under autocast; parameters, their average, coordinates and the loss stay float32."""
+    clip: float | None = Field(None, gt=0)
+    """Longer gradients are shortened to this norm, that of all parameters' together; null leaves them."""
     ema: float = Field(0.999, ge=0, lt=1)
     """Decay of the moving average, once it is warm: after n steps it is min(ema, (1 + n) / (10 + n)), so that the
     average forgets the model's beginnings in short runs too."""
     seed: int = Field(0, ge=0)
     log_every: int = Field(50, ge=1)
     checkpoint_every: int = Field(500, ge=1)
+    tensorboard: bool = False
+    """Write the losses and scores for TensorBoard too, into the run's folder `tensorboard`; takes the extra of that
+    name."""
+
+    def learnt(self) -> dict[str, Any]:
+        """The entries that decide what is learnt; a run may resume with other values of the rest."""
+        rest: Any = {"accumulate": True, "log_every": True, "checkpoint_every": True, "tensorboard": True}
+        return self.model_dump(mode="json", exclude=rest | {"data": {"workers"}})
 
 
 def load_config(path: Path) -> TrainConfig:

@@ -98,17 +98,47 @@ class Sample(NamedTuple):
 
     inp: Tensor
     """LR image (3, l, l) in [-1, 1]."""
-    coord: Tensor
-    """(Q, 2)."""
-    cell: Tensor
-    """(1, 2)."""
+    coord: Tensor | None
+    """(Q, 2); None where the target is a whole picture."""
+    cell: Tensor | None
+    """(1, 2), or None with `coord`."""
     target: Tensor
-    """(Q, 3) in [-1, 1]."""
+    """(Q, 3), or a whole picture (3, L, L), in [-1, 1]."""
+    noise: Tensor
+    """int64 (), the seed of what the model draws for this sample."""
+
+    def to(self, device: torch.device) -> Sample:
+        """The same on a device, the seeds where they are."""
+        coord, cell = (None if part is None else part.to(device, non_blocking=True) for part in self[1:3])
+        inp, target = (part.to(device, non_blocking=True) for part in (self.inp, self.target))
+        return Sample(inp, coord, cell, target, self.noise)
+
+
+def stack(samples: Sequence[Sample]) -> Sample:
+    """A batch of samples of equal shapes."""
+    coords = [sample.coord for sample in samples if sample.coord is not None]
+    cells = [sample.cell for sample in samples if sample.cell is not None]
+    return Sample(
+        torch.stack([sample.inp for sample in samples]),
+        torch.stack(coords) if coords else None,
+        torch.stack(cells) if cells else None,
+        torch.stack([sample.target for sample in samples]),
+        torch.stack([sample.noise for sample in samples]),
+    )
 
 
 def to_tensor(image: Image.Image) -> Tensor:
     """A PIL RGB image as (3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.array(image, dtype=np.float32) / 127.5 - 1).permute(2, 0, 1)
+    return torch.from_numpy(in_range(np.asarray(image))).permute(2, 0, 1)
+
+
+def in_range(pixels: np.ndarray) -> np.ndarray:
+    """uint8 as float32 in [-1, 1]."""
+    return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
+
+
+def _seed(rng: np.random.Generator) -> Tensor:
+    return torch.tensor(rng.integers(2**63))
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -125,7 +155,8 @@ def largest_square(image: Image.Image) -> Image.Image:
 
 @dataclass
 class Samples(Dataset[Sample]):
-    """Sample k belongs to batch k // batch, and all samples of a batch have LR inputs of one size."""
+    """Sample k belongs to batch k // batch; all samples of a batch have LR inputs of one size, and where the scale is
+    drawn per batch targets of one size."""
 
     images: Sequence[Photograph]
     config: DataConfig
@@ -141,36 +172,65 @@ class Samples(Dataset[Sample]):
                 f"no image is large enough: the smallest data.lr_sizes times the smallest data.scale is {least:g} "
                 f"pixels, the largest image's shorter side {sides.max():g}"
             )
-        self._sides = sides
-        self._weights = sides**self.config.size_exponent
+        self._largest = sides.max()
+        self._order = np.argsort(sides, kind="stable")
+        self._sides = sides[self._order]
+        self._shares = np.cumsum(self._sides**self.config.size_exponent)
+        self._usable = [side for side in self.config.lr_sizes if side * self.config.scale[0] <= self._largest]
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, k: int) -> Sample:
         config = self.config
-        usable = [side for side in config.lr_sizes if (self._sides >= side * config.scale[0]).any()]
-        lr_side = int(np.random.default_rng([self.seed, 0, k // self.batch]).choice(usable))
+        lr_side, hr_side = self._sizes(k // self.batch)
         rng = np.random.default_rng([self.seed, 1, k])
-        weights = np.where(self._sides >= lr_side * config.scale[0], self._weights, 0)
-        image = self.images[rng.choice(len(self.images), p=weights / weights.sum())].image
-        image = self._crop(image, lr_side, rng)
+        least = hr_side or lr_side * config.scale[0]
+        image = self._crop(self._draw(least, rng).image, round(least), rng)
         if config.flip and rng.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        scale = rng.uniform(config.scale[0], max(config.scale[0], min(config.scale[1], image.width / lr_side)))
-        hr_side = max(1, round(lr_side * scale))
+        if hr_side is None:
+            hr_side = round(lr_side * self._scale(image.width / lr_side, rng)) or 1
         hr = resize(image, (hr_side, hr_side))
-        lr = resize(hr, (lr_side, lr_side))
-        pixel = torch.from_numpy(rng.integers(0, hr_side, (config.queries, 2)))
-        target = to_tensor(hr)[:, pixel[:, 0], pixel[:, 1]].t().contiguous()
-        return Sample(to_tensor(lr), pixel_centres(pixel, hr_side), torch.full((1, 2), 2 / hr_side), target)
+        lr = to_tensor(resize(hr, (lr_side, lr_side)))
+        if config.queries is None:
+            return Sample(lr, None, None, to_tensor(hr), _seed(rng))
+        pixel = rng.integers(0, hr_side, (config.queries, 2))
+        target = torch.from_numpy(in_range(np.asarray(hr)[pixel[:, 0], pixel[:, 1]]))
+        cell = torch.full((1, 2), 2 / hr_side)
+        return Sample(lr, pixel_centres(torch.from_numpy(pixel), hr_side), cell, target, _seed(rng))
 
-    def _crop(self, image: Image.Image, lr_side: int, rng: np.random.Generator) -> Image.Image:
+    def path(self, k: int) -> Path:
+        """The file that sample k is made of."""
+        lr_side, hr_side = self._sizes(k // self.batch)
+        rng = np.random.default_rng([self.seed, 1, k])
+        return self._draw(hr_side or lr_side * self.config.scale[0], rng).path
+
+    def _sizes(self, batch: int) -> tuple[int, int | None]:
+        """Sides of a batch's LR inputs and of its targets, None where each sample draws its own."""
+        rng = np.random.default_rng([self.seed, 0, batch])
+        lr_side = int(rng.choice(self._usable))
+        if self.config.queries is not None and not self.config.scale_per_batch:
+            return lr_side, None
+        hr_side = round(lr_side * self._scale(self._largest / lr_side, rng)) or 1
+        return lr_side, min(hr_side, int(self._largest))
+
+    def _scale(self, most: float, rng: np.random.Generator) -> float:
+        low, high = self.config.scale
+        return rng.uniform(low, max(low, min(high, most)))
+
+    def _draw(self, least: float, rng: np.random.Generator) -> Photograph:
+        """An image whose shorter side has at least that many pixels, by its share of them all."""
+        first = np.searchsorted(self._sides, least)
+        below = self._shares[first - 1] if first else 0.0
+        place = np.searchsorted(self._shares, below + rng.random() * (self._shares[-1] - below), side="right")
+        return self.images[int(self._order[min(place, len(self._order) - 1)])]
+
+    def _crop(self, image: Image.Image, least: int, rng: np.random.Generator) -> Image.Image:
         """The largest square, in the middle, or a patch anywhere, never smaller than the smallest target."""
         if rng.random() < self.config.whole:
             return largest_square(image)
         short = min(image.size)
-        least = round(lr_side * self.config.scale[0])
         side = min(short, max(round(short * rng.uniform(*self.config.patch)), least))
         left = int(rng.integers(0, image.width - side + 1))
         top = int(rng.integers(0, image.height - side + 1))

@@ -2,105 +2,51 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from arasfsr.checkpoint import load_model, save_model
-from arasfsr.errors import CheckpointError
+from arasfsr.checkpoint import load_model
+from arasfsr.errors import TrainingError
 from arasfsr.metrics import psnr
 from arasfsr.model import ImplicitSR
-from arasfsr.training.config import LossConfig, OptimizerConfig, TrainConfig, differences
-from arasfsr.training.data import Photograph, Samples, hold_out, largest_square, listing, read_folder, resize, to_tensor
-from arasfsr.training.state import LOG, MODEL, Log, read_state, write_state
+from arasfsr.training.config import TrainConfig
+from arasfsr.training.data import (
+    Folder,
+    Photograph,
+    Sample,
+    Samples,
+    hold_out,
+    largest_square,
+    listing,
+    read_folder,
+    resize,
+    stack,
+    to_tensor,
+)
+from arasfsr.training.distributed import ALONE, Ranks
+from arasfsr.training.logs import LOG, Log, Silence
+from arasfsr.training.run import NotFinite, Run
+from arasfsr.training.state import MODEL, read_state
+from arasfsr.training.stops import Interrupted, leave_signals_to_the_run, stop_requests
 from arasfsr.upscaling import inference
 
 _log = logging.getLogger(__name__)
 
 FIRST_STEPS = 10
 """Steps after which a run tells how long it will take."""
-
-NAMED = 3
-"""Differences between two lists of images that are told one by one."""
-
-
-class Interrupted(Exception):
-    """A signal asked the run to stop; its checkpoint is written. `signum` is the signal."""
-
-    def __init__(self, signum: int, step: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}; go on with --resume")
-        self.signum = signum
-
-
-@contextmanager
-def stop_requests() -> Iterator[list[int]]:
-    """SIGTERM and SIGINT land in the list instead of ending the process; a second one ends it."""
-    received: list[int] = []
-    previous: dict[int, Any] = {}
-
-    def note(signum: int, frame: Any) -> None:
-        received.append(signum)
-        signal.signal(signum, previous[signum])
-
-    for signum in map(int, (signal.SIGTERM, signal.SIGINT)):
-        previous[signum] = signal.signal(signum, note)
-    try:
-        yield received
-    finally:
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)
-
-
-def _leave_signals_to_the_run(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the samples' workers end with the run, after its checkpoint."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def build_optimizer(
-    model: ImplicitSR, config: OptimizerConfig, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """Optimizer and learning-rate schedule; the schedule advances once a step."""
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
-    optimizer = kind(model.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
-    schedules = torch.optim.lr_scheduler
-    if config.schedule == "one-cycle":
-        return optimizer, schedules.OneCycleLR(
-            optimizer, config.lr, total_steps=steps + 1, pct_start=config.warmup, cycle_momentum=False
-        )
-    if config.schedule == "cosine":
-        return optimizer, schedules.CosineAnnealingLR(optimizer, steps)
-    if config.schedule == "steps":
-        return optimizer, schedules.MultiStepLR(optimizer, [round(m * steps) for m in config.milestones], gamma=0.5)
-    return optimizer, schedules.ConstantLR(optimizer, factor=1.0)
-
-
-def warm_average(decay: float) -> Callable[..., None]:
-    """For AveragedModel: the exponential moving average with decay min(decay, (1 + n) / (10 + n)) after n steps."""
-
-    def update(averaged: Any, current: Any, steps: Tensor | int) -> None:
-        n = int(steps)
-        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averaged, current, steps)
-
-    return update
-
-
-def loss_of(prediction: Tensor, target: Tensor, config: LossConfig) -> Tensor:
-    """L1 or Charbonnier, averaged over all elements."""
-    error = prediction - target
-    return error.abs().mean() if config.name == "l1" else (error**2 + config.epsilon**2).sqrt().mean()
 
 
 def validate(
@@ -126,93 +72,6 @@ def validate(
     return result
 
 
-@dataclass
-class Run:
-    """Everything of a run that a checkpoint holds."""
-
-    config: TrainConfig
-    model: ImplicitSR
-    average: AveragedModel
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
-    images: dict[str, list[str]]
-    """`listing` of the images trained on and of those held out."""
-    step: int = 0
-
-    @classmethod
-    def start(
-        cls, config: TrainConfig, device: torch.device, images: dict[str, list[str]], init: ImplicitSR | None = None
-    ) -> Run:
-        """A new run, from random parameters or those of `init`."""
-        torch.manual_seed(config.seed)
-        model = ImplicitSR(config.model)
-        if init is not None:
-            differing = differences(init.config.model_dump(mode="json"), config.model.model_dump(mode="json"))
-            if differing:
-                raise CheckpointError(f"the model to start from is of another configuration: {'; '.join(differing)}")
-            model.load_state_dict(init.state_dict())
-        model = model.to(device)
-        average = AveragedModel(model, multi_avg_fn=warm_average(config.ema))
-        return cls(config, model, average, *build_optimizer(model, config.optimizer, config.steps), images)
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "config": self.config.model_dump_json(),
-            "images": self.images,
-            "step": self.step,
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-        }
-
-    def restore(self, state: dict[str, Any], folder: Path, new_data: bool = False) -> None:
-        """Take up a checkpoint of the same configuration and, unless `new_data`, of the same images."""
-        if state.get("config") != self.config.model_dump_json():
-            differing = differences(json.loads(state.get("config", "{}")), self.config.model_dump(mode="json"))
-            raise CheckpointError(
-                f"{folder}: its checkpoint is of another configuration ({'; '.join(differing)}); give another --output"
-            )
-        known = state.get("images")
-        if known is None:
-            _log.warning("%s: its checkpoint does not say which images it is of; taken to be these", folder)
-        elif known != self.images and not new_data:
-            told = _difference(known, self.images)
-            raise CheckpointError(f"{folder}: a run on other images ({told}); give its images, or --new-data")
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.step = state["step"]
-
-    @property
-    def averaged(self) -> ImplicitSR:
-        """The model that the run is for: the moving average."""
-        assert isinstance(self.average.module, ImplicitSR)
-        return self.average.module
-
-    def save(self, folder: Path) -> None:
-        write_state(folder, self.state())
-        save_model(self.averaged, folder / MODEL)
-
-    def advance(self, batch: Any, device: torch.device) -> Tensor:
-        """One step of optimisation; the loss."""
-        inp, coord, cell, target = (tensor.to(device, non_blocking=True) for tensor in batch)
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
-        encoding = self.model.encode(inp, generator)
-        loss = loss_of(encoding.query(coord, cell), target, self.config.loss)
-        total = loss
-        if encoding.latent is not None and self.config.loss.kl_weight:
-            total = loss + self.config.loss.kl_weight * encoding.latent.kl()
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        self.optimizer.step()
-        self.schedule.step()
-        self.average.update_parameters(self.model)
-        self.step += 1
-        return loss.detach()
-
-
 def train(
     config: TrainConfig,
     data: Path,
@@ -221,69 +80,101 @@ def train(
     device: torch.device | str = "cpu",
     init: Path | str | None = None,
     new_data: bool = False,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Train a model on a folder of images; its summary, which is also the log's last line.
 
     `init` is a model whose parameters a new run starts from, of the same configuration: fine-tuning.
-    A run resumes on the images that it began with, by name and size, or with `new_data` on any.
-    `folder` receives last.ckpt, model.safetensors (the moving average), log.jsonl and log.txt.
+    A run resumes on the images that it began with, by name and size, or with `new_data` on any, in any number of
+    processes. `folder` receives last.ckpt, model.safetensors (the moving average), log.jsonl and log.txt, all of
+    them from the first process of `ranks`.
 
     Raises:
-        ValueError: the data cannot be used, or `folder` already holds a run and `resume` is false.
+        ValueError: the data cannot be used, or `folder` cannot be written, or holds a run and `resume` is false.
         CheckpointError: there is nothing to resume, or it is of another configuration or of other images.
-        Interrupted: SIGTERM or SIGINT arrived; the checkpoint is written.
+        TrainingError: the run cannot go on: a loss that is not finite, a full disk, a process that ended.
+        Interrupted: SIGTERM or SIGINT arrived, in any process; the checkpoint is written.
     """
     device = torch.device(device)
-    state = read_state(folder) if resume else None
-    found = read_folder(data)
-    images, held_out = hold_out(found.images, config.validation.images)
-    samples = Samples(images, config.data, config.batch, config.seed, config.steps * config.batch)
-    listed = {"training": listing(images, data), "held out": listing(held_out, data)}
-    run = Run.start(config, device, listed, None if init is None or resume else load_model(init))
-    if state is not None:
-        run.restore(state, folder, new_data)
-    elif any((folder / name).exists() for name in (LOG, MODEL)):
-        raise ValueError(f"{folder} already holds a run; go on with --resume or give another --output")
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        run.save(folder)  # a run killed before its first checkpoint resumes too
-    log = Log(folder, run.step)
+    with ranks.together():
+        state = read_state(folder) if resume else None
+        found = read_folder(data)
+        images, held_out = hold_out(found.images, config.validation.images)
+        samples = Samples(images, config.data, config.batch, config.seed, config.steps * config.batch)
+        if config.batch < ranks.size * config.accumulate:
+            raise ValueError(
+                f"batch is {config.batch}; taken are at least {ranks.size * config.accumulate}, one sample for each of "
+                f"{ranks.size} processes times accumulate, {config.accumulate}"
+            )
+        listed = {"training": listing(images, data), "held out": listing(held_out, data)}
+        run = Run.start(config, device, listed, None if init is None or resume else load_model(init))
+        if state is not None:
+            run.restore(state, folder, new_data)
+    log = Silence()
+    with ranks.together():
+        if ranks.first:
+            log = _begin(run, folder, new=state is None)
     try:
-        if run.step == config.steps:
-            _log.info(log.say(f"already finished: {run.step} steps"))
-            run.save(folder)  # a run killed between its last checkpoint and its model is whole again
-        else:
-            begun = f"resumed after step {run.step}" if resume else "begun"
-            parameters = sum(parameter.numel() for parameter in run.model.parameters())
-            _log.info(log.say(f"{begun}, {config.steps} steps in all: {parameters:,} parameters, on {device}"))
-            counts = f"{len(images)} images to train on, {len(held_out)} held out"
-            _log.info(log.say(f"{counts}, {len(found.broken)} broken and skipped"))
-            for line in _left_out(held_out, config.validation.pairs):
-                _log.warning(log.say(line))
+        with ranks.together():
+            _tell_beginning(run, log, found, held_out, device, resume, ranks)
+        if run.step < config.steps:
             with stop_requests() as stops:
-                _steps(run, samples, held_out, folder, log, stops, device)
+                _Steps(run, samples, held_out, folder, log, stops, device, ranks).all()
         summary = {
             "step": run.step,
             "done": True,
+            "seconds": round(run.seconds, 1),
+            "validation": run.last,
+            "best": run.best,
             "images": len(images),
             "broken": [str(path) for path in found.broken],
             "model": str(folder / MODEL),
         }
-        log.write(summary)
+        with ranks.together():
+            log.write({**summary, "validation": (run.last or {}).get("scores", {})})
         return summary
     finally:
         log.close()
 
 
-def _difference(known: dict[str, list[str]], given: dict[str, list[str]]) -> str:
-    """In a few words, how the images of a run and those given differ."""
-    before, now = ({image for images in listed.values() for image in images} for listed in (known, given))
-    words = []
-    for kind, images in (("missing", sorted(before - now)), ("new", sorted(now - before))):
-        if images:
-            more = ", ..." if len(images) > NAMED else ""
-            words.append(f"{len(images)} {kind}: {', '.join(images[:NAMED])}{more}")
-    return "; ".join(words) or "in another order"
+def _begin(run: Run, folder: Path, new: bool) -> Log:
+    """The run's log; a new run writes its first checkpoint, so that one killed before the next resumes too."""
+    if new and any((folder / name).exists() for name in (LOG, MODEL)):
+        raise ValueError(f"{folder} already holds a run; go on with --resume or give another --output")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be written: {error.strerror}; give another --output") from error
+    log = Log(folder, run.step, run.config.tensorboard)
+    if new or run.step == run.config.steps:  # killed between its last checkpoint and its model, it is whole again
+        run.save(folder)
+    return log
+
+
+def _tell_beginning(
+    run: Run,
+    log: Silence,
+    found: Folder,
+    held_out: Sequence[Photograph],
+    device: torch.device,
+    resume: bool,
+    ranks: Ranks,
+) -> None:
+    if not ranks.first:
+        return
+    if run.step == run.config.steps:
+        _log.info(log.say(f"already finished: {run.step} steps"))
+        return
+    begun = f"resumed after step {run.step}" if resume else "begun"
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
+    where = f"{device}" if ranks.size == 1 else f"{ranks.size} processes, {device.type}"
+    _log.info(log.say(f"{begun}, {run.config.steps} steps in all: {parameters:,} parameters, on {where}"))
+    counts = f"{len(found.images) - len(held_out)} images to train on, {len(held_out)} held out"
+    _log.info(log.say(f"{counts}, {len(found.broken)} broken and skipped"))
+    for line in _left_out(held_out, run.config.validation.pairs):
+        _log.warning(log.say(line))
 
 
 def _left_out(held_out: Sequence[Photograph], pairs: Sequence[tuple[int, int]]) -> list[str]:
@@ -308,60 +199,106 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _steps(
-    run: Run,
-    samples: Samples,
-    held_out: Sequence[Photograph],
-    folder: Path,
-    log: Log,
-    stops: list[int],
-    device: torch.device,
-) -> None:
-    config = run.config
-    loader = DataLoader(
-        samples,
-        batch_size=config.batch,
-        sampler=range(run.step * config.batch, len(samples)),
-        num_workers=config.data.workers,
-        pin_memory=device.type == "cuda",
-        worker_init_fn=_leave_signals_to_the_run,
-    )
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    recent: list[Tensor] = []
-    first, started = run.step, time.perf_counter()
-    began = started
+@dataclass
+class _Steps:
+    """The steps of a run that are left, with what is told and kept between them."""
 
-    def left() -> str:
-        seconds = (time.perf_counter() - started) / (run.step - first) * (config.steps - run.step)
+    run: Run
+    samples: Samples
+    held_out: Sequence[Photograph]
+    folder: Path
+    log: Silence
+    stops: list[int]
+    device: torch.device
+    ranks: Ranks
+
+    def all(self) -> None:
+        """Take every step. All that one process does alone happens where the others wait for it."""
+        run, config = self.run, self.run.config
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._recent: list[Tensor] = []
+        self._first, self._started, self._spent = run.step, time.perf_counter(), run.seconds
+        self._began = self._started
+        console = Console(stderr=True)
+        shown = console.is_terminal and self.ranks.first
+        parts = iter(self._loader())
+        with Progress(*columns, console=console, transient=True, disable=not shown) as self._progress:
+            task = self._progress.add_task("training", total=config.steps, completed=run.step)
+            while run.step < config.steps:
+                rate = float(run.schedule.get_last_lr()[0])
+                try:
+                    loss, asked = run.advance(islice(parts, config.accumulate), self.device, self.ranks, self.stops)
+                except NotFinite as error:
+                    raise TrainingError(self.log.say(self._told(error))) from error
+                self._recent.append(loss)
+                self._progress.advance(task)
+                run.seconds = self._spent + time.perf_counter() - self._started
+                with self._waiting(asked):
+                    self._tell(rate)
+                    if self.ranks.first and (asked or self._due(config.checkpoint_every)):
+                        run.save(self.folder)
+                    if asked:
+                        self.log.say(str(Interrupted(asked, run.step)))
+                if asked and run.step < config.steps:
+                    raise Interrupted(asked, run.step)
+
+    def _loader(self) -> DataLoader[Sample]:
+        """This process' parts of every batch from the run's step on."""
+        config = self.run.config
+        shares = self.ranks.share(config.batch, config.accumulate)
+        steps = range(self.run.step, config.steps)
+        return DataLoader(
+            self.samples,
+            batch_sampler=([step * config.batch + i for i in share] for step in steps for share in shares),
+            num_workers=config.data.workers,
+            collate_fn=stack,
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=leave_signals_to_the_run,
+        )
+
+    def _due(self, every: int) -> bool:
+        return self.run.step % every == 0 or self.run.step == self.run.config.steps
+
+    @contextmanager
+    def _waiting(self, asked: int | None) -> Iterator[None]:
+        """All processes wait where the first has something to write; between, they do not exchange a word."""
+        config = self.run.config
+        every = (config.log_every, config.validation.every, config.checkpoint_every)
+        if asked or any(map(self._due, every)) or self.run.step == self._first + FIRST_STEPS:
+            with self.ranks.together():
+                yield
+        else:
+            yield
+
+    def _told(self, error: NotFinite) -> str:
+        numbers = range(self.run.step * self.run.config.batch, (self.run.step + 1) * self.run.config.batch)
+        files = ", ".join(dict.fromkeys(str(self.samples.path(k)) for k in numbers))
+        return f"{error}, on {files}; the step is not done, and the last checkpoint in {self.folder} is kept"
+
+    def _say(self, line: str) -> None:
+        if self.ranks.first:
+            self._progress.console.print(self.log.say(line), highlight=False, markup=False, soft_wrap=True)
+
+    def _left(self) -> str:
+        run = self.run
+        seconds = (time.perf_counter() - self._started) / (run.step - self._first) * (run.config.steps - run.step)
         return f"{duration(seconds)} left"
 
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-
-        def say(line: str) -> None:
-            progress.console.print(log.say(line), highlight=False, markup=False, soft_wrap=True)
-
-        task = progress.add_task("training", total=config.steps, completed=run.step)
-        for batch in loader:
-            rate = run.schedule.get_last_lr()[0]
-            recent.append(run.advance(batch, device))
-            progress.advance(task)
-            if run.step == first + FIRST_STEPS:
-                say(f"step {run.step:>7}  {(time.perf_counter() - started) / FIRST_STEPS:.3f} s/step  {left()}")
-            if run.step % config.log_every == 0 or run.step == config.steps:
-                loss = torch.stack(recent).mean().item()
-                seconds = (time.perf_counter() - began) / len(recent)
-                log.write({"step": run.step, "loss": loss, "lr": rate, "seconds_per_step": round(seconds, 4)})
-                say(f"step {run.step:>7}  loss {loss:.5f}  rate {rate:.2e}  {seconds:.3f} s/step  {left()}")
-                recent, began = [], time.perf_counter()
-            if held_out and (run.step % config.validation.every == 0 or run.step == config.steps):
-                scores = validate(run.averaged, held_out, config.validation.pairs)
-                log.write({"step": run.step, "validation": scores})
-                told = "  ".join(f"{pair} {score['psnr']:.2f} dB" for pair, score in scores.items())
-                say(f"step {run.step:>7}  validation  {told or 'no image is large enough'}")
-            if run.step % config.checkpoint_every == 0 or run.step == config.steps or stops:
-                run.save(folder)
-            if stops:
-                stop = Interrupted(stops[0], run.step)
-                log.say(str(stop))
-                raise stop
+    def _tell(self, rate: float) -> None:
+        run, config = self.run, self.run.config
+        if run.step == self._first + FIRST_STEPS:
+            seconds = (time.perf_counter() - self._started) / FIRST_STEPS
+            self._say(f"step {run.step:>7}  {seconds:.3f} s/step  {self._left()}")
+        if self._due(config.log_every):
+            loss = torch.stack(self._recent).mean().item()
+            seconds = (time.perf_counter() - self._began) / len(self._recent)
+            self.log.write({"step": run.step, "loss": loss, "lr": rate, "seconds_per_step": round(seconds, 4)})
+            self._say(f"step {run.step:>7}  loss {loss:.5f}  rate {rate:.2e}  {seconds:.3f} s/step  {self._left()}")
+            self._recent, self._began = [], time.perf_counter()
+        if self.ranks.first and self.held_out and self._due(config.validation.every):
+            with run.autocast():
+                scores = validate(run.averaged, self.held_out, config.validation.pairs)
+            run.validated(scores)
+            self.log.write({"step": run.step, "validation": scores})
+            told = "  ".join(f"{pair} {score['psnr']:.2f} dB" for pair, score in scores.items())
+            self._say(f"step {run.step:>7}  validation  {told or 'no image is large enough'}")

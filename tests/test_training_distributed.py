@@ -1,0 +1,194 @@
+"""Training in several processes: equal to one, and ending together."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from arasfsr import load_model
+from arasfsr.training.config import TrainConfig
+from arasfsr.training.distributed import FailedElsewhere, Ranks, started_processes
+from arasfsr.training.loop import train
+from arasfsr.training.run import Run
+from arasfsr.training.stops import Interrupted
+
+RUN: dict[str, Any] = {
+    "model": {
+        "encoder": {
+            "name": "swinir",
+            "depths": [2],
+            "width": 8,
+            "heads": 2,
+            "window": 4,
+            "drop_path": 0.5,
+            "features": 6,
+        },
+        "frequency": {"channels": 2, "width": 4, "blocks": 1},
+        "decoder": {"width": 12, "layers": 2},
+    },
+    "data": {"lr_sizes": [6, 8], "scale": [1, 3], "queries": 32},
+    "loss": {"kl_weight": 1e-2},
+    "validation": {"images": 1, "pairs": [[8, 16]], "every": 10},
+    "clip": 1.0,
+    "steps": 20,
+    "batch": 5,
+    "log_every": 1,
+    "checkpoint_every": 10,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+        coarse.resize((24 + i, 28), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+def losses(folder: Path) -> list[float]:
+    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [record["loss"] for record in records if "loss" in record]
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+def _process(rank: int, port: int, results: Any, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+    os.environ.update(address, RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank))
+    with started_processes(torch.device("cpu")) as (ranks, _):
+        try:
+            work(ranks, *arguments)
+            results.put((rank, "done", ""))
+        except Exception as error:
+            results.put((rank, type(error).__name__, str(error)))
+
+
+def two_processes(work: Callable[..., None], *arguments: Any) -> dict[int, tuple[str, str]]:
+    """How `work(ranks, *arguments)` ended in each of two processes: the exception's name, or "done", and its text."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["arasfsr.training.loop"])
+    results, port = context.SimpleQueue(), free_port()
+    processes = [context.Process(target=_process, args=(rank, port, results, work, arguments)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(100)
+        assert process.exitcode is not None, "it hangs"
+    return {rank: (kind, text) for rank, kind, text in (results.get() for _ in processes)}
+
+
+def _train(ranks: Ranks, config: dict[str, Any], data: Path, folder: Path, resume: bool = False) -> None:
+    train(TrainConfig.model_validate(config), data, folder, resume, ranks=ranks)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_two_processes_and_parts_learn_what_one_does(full: bool, data: Path, tmp_path: Path) -> None:
+    config = {**RUN, "data": {**RUN["data"], "queries": None if full else 32}}
+    train(TrainConfig.model_validate(config), data, tmp_path / "one")
+    ended = two_processes(_train, {**config, "accumulate": 1 + full}, data, tmp_path / "two")
+    assert ended == {0: ("done", ""), 1: ("done", "")}
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(one) == 20
+    assert two == pytest.approx(one, rel=1e-5)
+
+
+def _interrupted(ranks: Ranks, config: dict[str, Any], data: Path, folder: Path) -> None:
+    """SIGTERM reaches the second process alone, in its third step."""
+    advance = Run.advance
+
+    def note(run: Run, *arguments: Any) -> Any:
+        if run.step == 2 and not ranks.first:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return advance(run, *arguments)
+
+    Run.advance = note  # type: ignore[method-assign]
+    train(TrainConfig.model_validate(config), data, folder, ranks=ranks)
+
+
+def test_a_stop_of_one_process_stops_all_after_a_checkpoint_from_which_one_goes_on(data: Path, tmp_path: Path) -> None:
+    ended = two_processes(_interrupted, RUN, data, tmp_path / "two")
+    told = (Interrupted.__name__, "stopped by SIGTERM after step 3; go on with --resume")
+    assert ended == {0: told, 1: told}
+    train(TrainConfig.model_validate(RUN), data, tmp_path / "two", resume=True)
+    train(TrainConfig.model_validate(RUN), data, tmp_path / "one")
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+
+
+def _failing(ranks: Ranks, config: dict[str, Any], data: Path, folder: Path) -> None:
+    """The second process fails in its third step."""
+    accumulate = Run._accumulate
+
+    def fail(run: Run, part: Any) -> Any:
+        if run.step == 2 and not ranks.first:
+            raise RuntimeError("out of memory")
+        return accumulate(run, part)
+
+    Run._accumulate = fail  # type: ignore[method-assign]
+    train(TrainConfig.model_validate(config), data, folder, ranks=ranks)
+
+
+def test_a_failure_in_one_process_ends_the_others_and_the_first_tells_it(data: Path, tmp_path: Path) -> None:
+    ended = two_processes(_failing, RUN, data, tmp_path / "two")
+    told = "process 1 of 2 failed: RuntimeError: out of memory"
+    assert ended == dict.fromkeys((0, 1), (FailedElsewhere.__name__, told))
+
+
+def test_a_run_that_cannot_begin_ends_in_all_processes(data: Path, tmp_path: Path) -> None:
+    ended = two_processes(_train, {**RUN, "batch": 1}, data, tmp_path / "two")
+    assert ended[0][0] == "ValueError"
+    assert "batch is 1; taken are at least 2" in ended[0][1]
+    assert ended[1][0] == FailedElsewhere.__name__
+    assert not (tmp_path / "two").exists()
+
+
+def test_torchrun_runs_the_command_and_one_process_writes_and_prints(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump({**RUN, "steps": 3, "precision": "bfloat16"}))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "arasfsr"]
+    command = [*launcher, "train", str(path), "--data", str(data), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("after 3 steps on 4 images") == 1
+    assert done.stderr.count("begun, 3 steps in all") == 1
+    assert len(losses(tmp_path / "run")) == 3
+    assert load_model(tmp_path / "run" / "model.safetensors").config.decoder.width == 12
+
+
+@pytest.mark.parametrize("count", [7, 8, 64])
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_shares_are_every_thing_once_in_order(count: int, size: int, parts: int) -> None:
+    shares = [share for rank in range(size) for share in Ranks(rank, size).share(count, parts)]
+    assert [i for share in shares for i in share] == list(range(count))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_a_device_of_which_there_is_one_is_not_for_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with (
+        pytest.raises(ValueError, match="2 processes on device cuda:1; taken are cpu, and cuda"),
+        started_processes(torch.device("cuda:1")),
+    ):
+        pass

@@ -1,0 +1,241 @@
+"""A run's step and what ends it: whole pictures, precision, parts, losses that are not finite, disks that are full."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from typer.testing import CliRunner
+
+from arasfsr import cli, load_model
+from arasfsr.errors import TrainingError
+from arasfsr.training import run as run_module
+from arasfsr.training.config import DataConfig, TrainConfig
+from arasfsr.training.data import Photograph, Samples
+from arasfsr.training.loop import train
+from arasfsr.training.state import read_state
+
+RUN: dict[str, Any] = {
+    "model": {
+        "encoder": {"blocks": 1, "features": 8},
+        "frequency": {"channels": 2, "width": 4, "blocks": 1},
+        "decoder": {"width": 16, "layers": 2},
+    },
+    "data": {"lr_sizes": [6, 8], "scale": [1, 3], "queries": 64},
+    "validation": {"images": 1, "pairs": [[8, 16]], "every": 4},
+    "steps": 6,
+    "batch": 5,
+    "log_every": 1,
+    "checkpoint_every": 2,
+}
+
+
+def config_of(**changes: Any) -> TrainConfig:
+    return TrainConfig.model_validate({**RUN, **changes})
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+        coarse.resize((24 + i, 28), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def losses(folder: Path) -> list[float]:
+    return [record["loss"] for record in records(folder) if "loss" in record]
+
+
+# --- the step ----------------------------------------------------------------------------------------------------
+
+
+def test_with_a_scale_per_batch_targets_of_a_batch_have_one_size_that_every_image_reaches() -> None:
+    images = [Photograph(Path(f"{side}.png"), Image.new("RGB", (side, side))) for side in (20, 40, 60)]
+    for config in (DataConfig(lr_sizes=[8], queries=None, whole=0.5), DataConfig(lr_sizes=[8], scale_per_batch=True)):
+        samples = Samples(images, config, 4, 0, 80)
+        batches = [range(first, first + 4) for first in range(0, 80, 4)]
+        sides = [{round(2 / samples[k].cell[0, 0].item()) for k in batch} for batch in batches] if config.queries else [
+            {samples[k].target.shape[-1] for k in batch} for batch in batches
+        ]  # fmt: skip
+        assert all(len(found) == 1 for found in sides)
+        assert len({side for found in sides for side in found}) > 10
+        for batch, (side,) in zip(batches, sides, strict=True):
+            assert all(int(samples.path(k).stem) >= side for k in batch)
+
+
+def test_a_whole_picture_is_learnt_like_all_of_its_pixels(data: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    train(config_of(data={**RUN["data"], "queries": None}), data, tmp_path / "render")
+    from arasfsr.coords import make_cell, make_coord
+    from arasfsr.model import Encoding
+
+    def by_coordinates(self: Encoding, size: tuple[int, int]) -> Tensor:
+        out = self.query(make_coord(size).unsqueeze(0), make_cell(size))
+        return out.view(-1, *size, 3).permute(0, 3, 1, 2)
+
+    monkeypatch.setattr(Encoding, "render", by_coordinates)
+    small = {"validation": {**RUN["validation"], "images": 1, "pairs": []}}
+    train(config_of(data={**RUN["data"], "queries": None}, **small), data, tmp_path / "query")
+    assert losses(tmp_path / "render") == pytest.approx(losses(tmp_path / "query"), rel=1e-5)
+
+
+def test_accumulated_parts_change_rounding_alone(data: Path, tmp_path: Path) -> None:
+    for parts in (1, 2, 5):
+        train(config_of(accumulate=parts, loss={"kl_weight": 0.1}), data, tmp_path / str(parts))
+    assert losses(tmp_path / "2") == pytest.approx(losses(tmp_path / "1"), rel=1e-5)
+    assert losses(tmp_path / "5") == pytest.approx(losses(tmp_path / "1"), rel=1e-5)
+
+
+def test_bfloat16_is_near_float32_and_its_parameters_are_float32(data: Path, tmp_path: Path) -> None:
+    for precision in ("float32", "bfloat16"):
+        train(config_of(precision=precision), data, tmp_path / precision)
+    exact, rounded = losses(tmp_path / "float32"), losses(tmp_path / "bfloat16")
+    assert rounded == pytest.approx(exact, rel=0.05)
+    assert rounded != exact
+    assert {tensor.dtype for tensor in load_model(tmp_path / "bfloat16/model.safetensors").parameters()} == {
+        torch.float32
+    }
+
+
+def test_gradients_are_clipped_to_the_norm_asked_for(data: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    norms = []
+    step = torch.optim.Adam.step
+
+    def note(self: torch.optim.Adam, *arguments: Any) -> Any:
+        gradients = [p.grad for group in self.param_groups for p in group["params"]]
+        norms.append(torch.cat([gradient.flatten() for gradient in gradients]).norm().item())
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", note)
+    train(config_of(clip=0.01, steps=2), data, tmp_path / "run")
+    assert norms == pytest.approx([0.01, 0.01], rel=1e-3)
+
+
+def test_a_run_resumes_with_other_parts_workers_and_logs(data: Path, tmp_path: Path) -> None:
+    train(config_of(steps=1), data, tmp_path / "run")
+    changed = config_of(steps=1, accumulate=2, log_every=7, data={**RUN["data"], "workers": 1})
+    assert train(changed, data, tmp_path / "run", resume=True)["step"] == 1
+
+
+def test_the_summary_has_time_last_and_best_validation(data: Path, tmp_path: Path) -> None:
+    summary = train(config_of(), data, tmp_path / "run")
+    found = {
+        record["step"]: record["validation"] for record in records(tmp_path / "run")[:-1] if "validation" in record
+    }
+    assert summary["validation"] == {"step": 6, "scores": found[6]}
+    best = max(found, key=lambda step: found[step]["8:16"]["psnr"])
+    assert summary["best"] == {"step": best, "psnr": found[best]["8:16"]["psnr"]}
+    assert summary["seconds"] > 0
+
+
+# --- what ends it ------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_files(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss_of = run_module.loss_of
+    calls: list[int] = []
+
+    def poisoned(prediction: Tensor, target: Tensor, config: Any) -> Tensor:
+        calls.append(0)
+        return loss_of(prediction, target, config) * (float("nan") if len(calls) == 4 else 1)
+
+    monkeypatch.setattr(run_module, "loss_of", poisoned)
+    with pytest.raises(
+        TrainingError, match=r"^step 4: the loss is nan, .* on .*\d\.png; the step is not done"
+    ) as caught:
+        train(config_of(), data, tmp_path / "run")
+    config = config_of()
+    state = read_state(tmp_path / "run")
+    assert state["step"] == 2
+    assert all(torch.isfinite(tensor).all() for tensor in state["model"].values())
+    load_model(tmp_path / "run" / "model.safetensors")
+    images = [path for path in sorted(data.glob("*.png")) if path.name != "2.png"]  # held out
+    samples = Samples([Photograph(path, Image.open(path)) for path in images], config.data, 5, 0, 30)
+    assert all(str(samples.path(k)) in str(caught.value) for k in range(15, 20))
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """Writing more than 20 kB into a file fails, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_files: None
+) -> None:
+    save = run_module.Run.save
+
+    def fill(self: run_module.Run, folder: Path) -> None:
+        if self.step == 4:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        save(self, folder)
+
+    monkeypatch.setattr(run_module.Run, "save", fill)
+    with pytest.raises(TrainingError, match=r"step 4 cannot be written: .*; the last checkpoint there is whole"):
+        train(config_of(), data, tmp_path / "run")
+    assert read_state(tmp_path / "run")["step"] == 2
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "last.ckpt", "log.jsonl", "log.txt", "model.safetensors"
+    }  # fmt: skip
+
+
+def test_a_log_that_cannot_be_written_stops_the_run(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "log.txt").symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match="the log cannot be written: No space left on device"):
+        train(config_of(), data, tmp_path / "run")
+    assert read_state(tmp_path / "run")["step"] == 0
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_computed(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"file/run cannot be written: Not a directory; give another --output"):
+        train(config_of(), data, tmp_path / "file" / "run")
+
+
+def test_the_command_ends_with_1_and_one_line(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "loss_of", lambda prediction, target, config: prediction.mean() * float("inf"))
+    (tmp_path / "run.yaml").write_text(json.dumps(RUN))
+    arguments = ["train", str(tmp_path / "run.yaml"), "--data", str(data), "-o", str(tmp_path / "run")]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 1
+    assert result.stderr.count("arasfsr: step 1: the loss is") == 1
+
+
+# --- TensorBoard -------------------------------------------------------------------------------------------------
+
+
+def test_tensorboard_is_off_unless_asked_for_and_then_has_losses_and_scores(data: Path, tmp_path: Path) -> None:
+    train(config_of(), data, tmp_path / "off")
+    assert not (tmp_path / "off" / "tensorboard").exists()
+    train(config_of(tensorboard=True), data, tmp_path / "on")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "on" / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("training/loss")] == [1, 2, 3, 4, 5, 6]
+    assert [event.value for event in events.Scalars("training/loss")] == pytest.approx(losses(tmp_path / "on"))
+    assert [event.step for event in events.Scalars("validation/8 to 16")] == [4, 6]
+
+
+def test_without_tensorboard_the_extra_is_named(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ValueError, match=r"not installed: pip install \"arasfsr\[tensorboard\]\""):
+        train(config_of(tensorboard=True), data, tmp_path / "run")
