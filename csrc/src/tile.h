@@ -35,12 +35,12 @@ struct alignas(16) Chunk {
     uint32_t pairs[4];
 };
 
-// All threads of the block copy the first ROWS rows to a dense matrix in global memory.
-template <int ROWS, int THREADS, int COLUMNS>
-ARASFSR_DEVICE void store_tile(void* to, const Tile<COLUMNS>& tile) {
-    constexpr int CHUNKS = COLUMNS / CHUNK;
+// All threads of a crew copy the first ROWS rows to a dense matrix in global memory.
+template <int ROWS, class Crew, class Matrix>
+ARASFSR_DEVICE void store_tile(void* to, const Matrix& tile) {
+    constexpr int CHUNKS = Matrix::CHUNKS, THREADS = Crew::THREADS;
     static_assert(ROWS * CHUNKS % THREADS == 0, "every thread copies as many chunks");
-    const int thread = hw::thread();
+    const int thread = Crew::thread();
 #pragma unroll 4
     for (int i = 0; i < ROWS * CHUNKS / THREADS; ++i) {
         const int number = thread + i * THREADS;
@@ -50,11 +50,11 @@ ARASFSR_DEVICE void store_tile(void* to, const Tile<COLUMNS>& tile) {
 }
 
 // The other way, asynchronously.
-template <int ROWS, int THREADS, int COLUMNS>
-ARASFSR_DEVICE void fetch_tile(const Tile<COLUMNS>& tile, const void* from) {
-    constexpr int CHUNKS = COLUMNS / CHUNK;
+template <int ROWS, class Crew, class Matrix>
+ARASFSR_DEVICE void fetch_tile(const Matrix& tile, const void* from) {
+    constexpr int CHUNKS = Matrix::CHUNKS, THREADS = Crew::THREADS;
     static_assert(ROWS * CHUNKS % THREADS == 0, "every thread copies as many chunks");
-    const int thread = hw::thread();
+    const int thread = Crew::thread();
 #pragma unroll 4
     for (int i = 0; i < ROWS * CHUNKS / THREADS; ++i) {
         const int number = thread + i * THREADS;
