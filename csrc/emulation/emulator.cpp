@@ -73,6 +73,7 @@ struct Warp {
     const char* name = nullptr;
     std::deque<Actions> groups;
     Actions open_group;
+    bool fenced = false;
 };
 
 struct Block {
@@ -318,9 +319,13 @@ void collective(const char* name, void* operands, void (*execute)(void* const la
     }
 }
 
+void defer_allow(bool fenced) { warp().fenced = fenced; }
+
 void defer(std::function<void()> product) {
+    if (!warp().fenced) fail("a product without a fence since the last wait");
     warp().open_group.push_back(std::move(product));
-    if (perhaps()) {  // a device starts when it can; here it is at the wait or, under a random schedule, perhaps at once
+    // A device starts when it can; here it is at the wait or, under a random schedule, perhaps at once.
+    if (perhaps()) {
         for (Actions& group : warp().groups) {
             for (const auto& each : std::exchange(group, {})) each();
         }

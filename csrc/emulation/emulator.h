@@ -64,7 +64,8 @@ void cluster_barrier();
 void collective(const char* name, void* operands, void (*execute)(void* const lanes[WARP]));
 
 // Asynchronous products of the calling lane's warp, called by one lane for all: done in order, when their group is
-// waited for at the latest.
+// waited for at the latest. They take registers that a fence has put in order: since the last wait, not before.
+void defer_allow(bool fenced);
 void defer(std::function<void()> product);
 void defer_commit();
 void defer_wait(int pending);

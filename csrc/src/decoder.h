@@ -12,6 +12,7 @@ struct ForwardArguments {
     Geometry geometry;
     arasfsr_kept kept;  // f is NULL where nothing is kept; s is then L layers of scratch for each crew
     float* out;
+    const unsigned char* stream;  // the weights as stream.h orders them, for a kernel that takes them so
 };
 
 // What a content row is, apart from its activations.

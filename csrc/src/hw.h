@@ -116,7 +116,7 @@ ARASFSR_DEVICE int thread() {
 ARASFSR_DEVICE int64_t block() { return blockIdx.x; }
 ARASFSR_DEVICE int64_t blocks() { return gridDim.x; }
 ARASFSR_DEVICE unsigned char* shared() {
-    extern __shared__ __align__(128) unsigned char memory[];
+    extern __shared__ __align__(1024) unsigned char memory[];  // as wgmma's swizzles repeat
     return memory;
 }
 ARASFSR_DEVICE void barrier() { __syncthreads(); }

@@ -31,6 +31,25 @@ struct Tile {
     }
 };
 
+// ROWS rows of COLUMNS numbers in panels of 64, each a Tile of its own: the 128-byte swizzle of the PTX ISA, if the
+// base is aligned to 1024 bytes.
+template <int ROWS, int COLUMNS>
+struct Panels {
+    using Panel = Tile<64>;
+    static constexpr int CHUNKS = COLUMNS / CHUNK;
+    static constexpr int PANEL_BYTES = Panel::bytes(ROWS), BYTES = ROWS * COLUMNS * 2;
+
+    unsigned char* base;
+
+    ARASFSR_DEVICE Panel panel(int number) const { return {base + number * PANEL_BYTES}; }
+
+    ARASFSR_DEVICE unsigned char* chunk(int row, int number) const {
+        return panel(number / Panel::CHUNKS).chunk(row, number % Panel::CHUNKS);
+    }
+
+    ARASFSR_DEVICE uint32_t& pair(int row, int column) const { return panel(column / 64).pair(row, column % 64); }
+};
+
 struct alignas(16) Chunk {
     uint32_t pairs[4];
 };
