@@ -21,7 +21,7 @@ namespace {
 
 constexpr size_t STACK_BYTES = 1 << 17;
 constexpr int BARRIERS = 16;
-constexpr unsigned TURN = 64;  // how many switches a favoured warp stays so, on average
+constexpr unsigned TURN = 64;  // how many switches a favoured warp stays so at least, on average
 
 using Actions = std::vector<std::function<void()>>;
 
@@ -83,6 +83,7 @@ struct Block {
     std::vector<Warp> warps;
     int arrived[BARRIERS] = {};
     Memory shared, published;
+    int running;
 };
 
 struct Cluster {
@@ -94,6 +95,7 @@ struct Cluster {
     const std::function<void()>* kernel;
     std::mt19937_64 random;
     bool shuffled;
+    unsigned turn;  // as TURN, or up to 64 times longer
     int favoured = 0;
 };
 
@@ -115,6 +117,7 @@ void enter() {
         if (!group.empty()) fail("a thread ended without waiting for its copies");
     }
     current->done = true;
+    --current->block->running;
     _longjmp(scheduler, 1);
 }
 
@@ -142,7 +145,7 @@ int next(Cluster& cluster, int last) {
     // One warp runs as far as it can, until the lot falls on another: that is how warps get far apart.
     const int lane = static_cast<int>(cluster.random() % WARP);
     int chosen = -1;
-    if (cluster.random() % TURN != 0) chosen = ready_from(cluster, cluster.favoured * WARP, WARP, lane);
+    if (cluster.random() % cluster.turn != 0) chosen = ready_from(cluster, cluster.favoured * WARP, WARP, lane);
     if (chosen < 0) chosen = ready_from(cluster, 0, threads, static_cast<int>(cluster.random() % threads));
     if (chosen >= 0) cluster.favoured = chosen / WARP;
     return chosen;
@@ -219,9 +222,10 @@ void run(int64_t blocks, int threads, size_t shared, const std::function<void()>
         cluster.kernel = &kernel;
         cluster.random.seed(seed * 1000003 + static_cast<uint64_t>(first));
         cluster.shuffled = seed != 0;
+        cluster.turn = TURN << cluster.random() % 7;
         for (int rank = 0; rank < each; ++rank) {
             Fiber* own = fibers.data() + rank * threads;
-            cluster.blocks.push_back({first + rank, threads, own, {}, {}, Memory(shared), Memory(shared)});
+            cluster.blocks.push_back({first + rank, threads, own, {}, {}, Memory(shared), Memory(shared), threads});
             cluster.blocks.back().warps.resize((threads + WARP - 1) / WARP);
         }
         for (size_t i = 0; i < fibers.size(); ++i) {
@@ -260,7 +264,11 @@ unsigned char* shared() { return current->block->shared.data(); }
 
 int rank() { return static_cast<int>(current->block - the_cluster->blocks.data()); }
 
-unsigned char* shared_of(int rank) { return the_cluster->blocks[rank].shared.data(); }
+unsigned char* shared_of(int rank) {
+    const Block& block = the_cluster->blocks[rank];
+    if (block.running == 0) fail("a block reaches for the shared memory of one that has ended");
+    return block.shared.data();
+}
 
 unsigned char* published_of(int rank) { return the_cluster->blocks[rank].published.data(); }
 

@@ -209,7 +209,9 @@ class Forward90 {
             } else {
                 multiply<Stream::PANELS, false>(product);
             }
+#ifndef ARASFSR_TEST_MISSING_BARRIER
             Warpgroup::barrier();  // all have read f and s
+#endif
             fetch_s(part, layer + 1);
             layers.hidden_layer(product, layer);
             receive();
