@@ -120,6 +120,8 @@ class Forward90 {
     static constexpr int SHARED_BYTES = Layout::end, QUERIES = Layers::QUERIES;
     static constexpr int THREADS = (1 + CONSUMERS) * hw::WARPGROUP;
     static constexpr int TILES = CLUSTER * CONSUMERS;  // that a cluster takes at a time
+    static_assert(SHARED_BYTES <= 227 * 1024, "what a block can have");
+    static_assert(Layout::ring % 1024 == 0, "swizzles repeat every 1024 bytes");
 
     explicit ARASFSR_DEVICE Forward90(const ForwardArguments& arguments)
         : call(arguments),
