@@ -101,7 +101,9 @@ def problem_of_warpgroups(instructions: Counter[str]) -> str | None:
     return None
 
 
-_SASS = re.compile(r"code for sm_(\w+)|Function : (\S+)|^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?([A-Z0-9]+)((?:\.\w+)*)")
+_SASS = re.compile(
+    r"code for sm_(\w+)|Function : (\S+)|^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?([A-Z0-9]+)((?:\.\w+)*)"
+)
 """An architecture, a function, or an instruction with its predicate."""
 
 
