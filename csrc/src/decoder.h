@@ -60,7 +60,8 @@ class Decoder {
     ARASFSR_DEVICE void modulation(Sum& angles, int layer, uint16_t* cosines) const {
         const float* bias = problem.modulator_bias + layer * NP;
         angles.each_pair([&](int row, int column, float& x, float& y) {
-            const float angle_x = x + bias[column], angle_y = y + bias[column + 1];
+            const hw::Two add = hw::load_constant(bias + column);
+            const float angle_x = x + add.x, angle_y = y + add.y;
             f.pair(row, column) = hw::pack<T>(sine(angle_x, 0.0f), sine(angle_y, 0.0f));
             if (cosines == nullptr) return;
             *reinterpret_cast<uint32_t*>(cosines + row * NP + column) =
@@ -114,7 +115,8 @@ class Decoder {
     ARASFSR_DEVICE void hidden_layer(Sum& product, int layer) const {
         const float* bias = problem.content_bias + (layer - 1) * NP;
         product.each_pair([&](int row, int column, float& x, float& y) {
-            f.pair(row, column) = hw::pack<T>(fmaxf(x + bias[column], 0.0f), fmaxf(y + bias[column + 1], 0.0f));
+            const hw::Two add = hw::load_constant(bias + column);
+            f.pair(row, column) = hw::pack<T>(fmaxf(x + add.x, 0.0f), fmaxf(y + add.y, 0.0f));
         });
     }
 
