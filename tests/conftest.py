@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,14 @@ GOLDEN_NAMES = sorted(path.stem for path in GOLDEN.glob("*.pth"))
 FUSED = [name for name in ("triton", "cuda") if BACKENDS[name].reason(None) is None]
 """The fused backends that run here: on a CUDA device, in Triton's interpreter or in the native core's emulation. Where
 one does not, test_interpreter.py or test_emulation.py runs its tests in a process of their own, on the CPU."""
+
+ROWS = os.environ.get("ARASFSR_TEST_ROWS")
+"""Where set, the cuda backend pads its rows at least to that length: to reach a kernel whatever a model's width is."""
+
+if ROWS:
+    from arasfsr.query import cuda_launch
+
+    cuda_launch.NARROWEST = cuda_launch.CudaLauncher.narrowest = int(ROWS)
 
 ON_HOST = triton.interpreted() or cuda.emulated()
 """Whether this is such a process."""

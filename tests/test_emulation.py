@@ -14,6 +14,19 @@ pytest.importorskip("pybind11", reason="the emulated core is built with pybind11
 if not shutil.which(os.environ.get("CXX", "c++")):
     pytest.skip("the emulated core is built with a C++ compiler", allow_module_level=True)
 
+FORWARD = (
+    "errs_no_more",
+    "any_shape",
+    "output_is_within",
+    "render_is_query",
+    "region_is_a_crop",
+    "corners",
+    "few_queries",
+    "strided",
+    "start_anywhere",
+)
+"""In the names of tests that ask for no gradient."""
+
 build = runpy.run_path(str(Path(__file__).parents[1] / "tools" / "build_emulated.py"))["build"]
 
 
@@ -32,3 +45,9 @@ def test_in_any_order_of_threads_and_with_little_shared_memory(emulated: str) ->
     small = {"ARASFSR_EMULATION_SEED": "1", "ARASFSR_EMULATION_SHARED": str(99 << 10)}
     files = tuple(file for file in FUSED if file != "test_golden.py")  # whose sizes would take minutes
     run_fused_tests({"ARASFSR_EMULATED": emulated, **small}, files)
+
+
+def test_the_kernel_for_compute_capability_9_in_any_order_of_threads(emulated: str) -> None:
+    """It renders rows of 256: all rows are padded to that."""
+    newer = {"ARASFSR_EMULATION_CAPABILITY": "90", "ARASFSR_EMULATION_SEED": "1", "ARASFSR_TEST_ROWS": "256"}
+    run_fused_tests({"ARASFSR_EMULATED": emulated, **newer}, named=" or ".join(FORWARD))

@@ -1,4 +1,4 @@
-// Fibers, their schedule, barriers and asynchronous copies of the emulated device.
+// Fibers, their schedule, barriers and what happens asynchronously on the emulated device.
 
 #undef _FORTIFY_SOURCE  // its check of longjmp takes a switch of stacks for a mistake
 
@@ -13,15 +13,34 @@
 #include <mutex>
 #include <random>
 #include <ucontext.h>
+#include <utility>
 #include <vector>
 
 namespace arasfsr::emulation {
 namespace {
 
 constexpr size_t STACK_BYTES = 1 << 17;
-constexpr unsigned char POISON = 0xFF;  // a NaN in every floating-point format
 constexpr int BARRIERS = 16;
-constexpr unsigned TURN = 64;  // how many switches a favoured warp stays so, on average
+constexpr unsigned TURN = 64;  // how many switches a favoured warp stays so at least, on average
+
+using Actions = std::vector<std::function<void()>>;
+
+// Shared memory of a block, aligned as a swizzle's pattern repeats, and poisoned.
+class Memory {
+  public:
+    explicit Memory(size_t bytes) : bytes_(bytes), memory_(new unsigned char[bytes + 1024]) {
+        std::memset(data(), POISON, bytes);
+    }
+    unsigned char* data() const {
+        unsigned char* start = memory_.get();
+        return start + (-reinterpret_cast<uintptr_t>(start) & 1023);
+    }
+    size_t bytes() const { return bytes_; }
+
+  private:
+    size_t bytes_;
+    std::unique_ptr<unsigned char[]> memory_;
+};
 
 struct Copy {
     void* to;
@@ -30,8 +49,11 @@ struct Copy {
     std::vector<unsigned char> early;  // what was read when the copy started, where it was
 };
 
+struct Block;
+
 struct Fiber {
-    int index = 0;
+    Block* block = nullptr;
+    int index = 0;  // in the block
     std::unique_ptr<char[]> stack{new char[STACK_BYTES]};
     ucontext_t entry;
     jmp_buf context;
@@ -49,36 +71,39 @@ struct Warp {
     void* lanes[WARP];
     int arrived = 0;
     const char* name = nullptr;
+    std::deque<Actions> groups;
+    Actions open_group;
+    bool fenced = false;
 };
 
 struct Block {
-    int64_t index, count;
-    std::vector<Fiber>* fibers;
+    int64_t index;
+    int threads;
+    Fiber* fibers;
     std::vector<Warp> warps;
     int arrived[BARRIERS] = {};
-    unsigned char* shared;
+    Memory shared, published;
+    int running;
+};
+
+struct Cluster {
+    int64_t blocks_of_launch;
+    std::vector<Fiber>* fibers;
+    std::vector<Block> blocks;
+    int arrived = 0;
+    Actions under_way;
     const std::function<void()>* kernel;
     std::mt19937_64 random;
     bool shuffled;
+    unsigned turn;  // as TURN, or up to 64 times longer
     int favoured = 0;
 };
 
-// One block runs at a time.
+// One cluster runs at a time.
 std::mutex one_launch;
-Block* the_block = nullptr;
+Cluster* the_cluster = nullptr;
 Fiber* current = nullptr;
 jmp_buf scheduler;
-
-[[noreturn]] void fail(const char* problem) {
-    std::fprintf(stderr, "emulation, block %lld: %s\n", static_cast<long long>(the_block->index), problem);
-    int listed = 0;
-    for (const Fiber& fiber : *the_block->fibers) {
-        if (fiber.done || listed == 64) continue;
-        std::fprintf(stderr, "  thread %d %s %s\n", fiber.index, fiber.sleeping_on ? "waits at" : "runs", fiber.what);
-        ++listed;
-    }
-    std::abort();
-}
 
 int64_t setting(const char* name, int64_t otherwise) {
     const char* text = std::getenv(name);
@@ -86,12 +111,13 @@ int64_t setting(const char* name, int64_t otherwise) {
 }
 
 void enter() {
-    (*the_block->kernel)();
+    (*the_cluster->kernel)();
     copy_commit();
     for (const std::vector<Copy>& group : current->groups) {
         if (!group.empty()) fail("a thread ended without waiting for its copies");
     }
     current->done = true;
+    --current->block->running;
     _longjmp(scheduler, 1);
 }
 
@@ -105,24 +131,33 @@ void resume(Fiber& fiber) {
 }
 
 // The first ready fiber from `start` on, among `count` from `first`, or -1.
-int ready_from(const Block& block, int first, int count, int start) {
+int ready_from(const Cluster& cluster, int first, int count, int start) {
     for (int i = 0; i < count; ++i) {
         const int index = first + (start + i) % count;
-        if ((*block.fibers)[index].ready()) return index;
+        if ((*cluster.fibers)[index].ready()) return index;
     }
     return -1;
 }
 
-int next(Block& block, int last) {
-    const int threads = static_cast<int>(block.fibers->size());
-    if (!block.shuffled) return ready_from(block, 0, threads, last + 1);
+int next(Cluster& cluster, int last) {
+    const int threads = static_cast<int>(cluster.fibers->size());
+    if (!cluster.shuffled) return ready_from(cluster, 0, threads, last + 1);
     // One warp runs as far as it can, until the lot falls on another: that is how warps get far apart.
-    const int lane = static_cast<int>(block.random() % WARP);
+    const int lane = static_cast<int>(cluster.random() % WARP);
     int chosen = -1;
-    if (block.random() % TURN != 0) chosen = ready_from(block, block.favoured * WARP, WARP, lane);
-    if (chosen < 0) chosen = ready_from(block, 0, threads, static_cast<int>(block.random() % threads));
-    if (chosen >= 0) block.favoured = chosen / WARP;
+    if (cluster.random() % cluster.turn != 0) chosen = ready_from(cluster, cluster.favoured * WARP, WARP, lane);
+    if (chosen < 0) chosen = ready_from(cluster, 0, threads, static_cast<int>(cluster.random() % threads));
+    if (chosen >= 0) cluster.favoured = chosen / WARP;
     return chosen;
+}
+
+// Lets one of the things happen that are under way: the first, or under a random schedule any.
+void happen(Cluster& cluster) {
+    Actions& actions = cluster.under_way;
+    const size_t chosen = cluster.shuffled ? cluster.random() % actions.size() : 0;
+    const std::function<void()> action = std::move(actions[chosen]);
+    actions.erase(actions.begin() + static_cast<ptrdiff_t>(chosen));
+    action();
 }
 
 void prepare(Fiber& fiber) {
@@ -138,52 +173,113 @@ void prepare(Fiber& fiber) {
     makecontext(&fiber.entry, enter, 0);
 }
 
-void run_block(Block& block) {
-    the_block = &block;
-    for (Fiber& fiber : *block.fibers) prepare(fiber);
+void run_cluster(Cluster& cluster) {
+    the_cluster = &cluster;
+    for (Fiber& fiber : *cluster.fibers) prepare(fiber);
     int last = -1;
-    while ((last = next(block, last)) >= 0) resume((*block.fibers)[last]);
-    for (const Fiber& fiber : *block.fibers) {
+    for (;;) {
+        const bool early = cluster.shuffled && !cluster.under_way.empty() && cluster.random() % TURN == 0;
+        if (early) happen(cluster);
+        const int chosen = next(cluster, last);
+        if (chosen >= 0) {
+            last = chosen;
+            resume((*cluster.fibers)[chosen]);
+        } else if (!cluster.under_way.empty()) {
+            happen(cluster);
+        } else {
+            break;
+        }
+    }
+    for (const Fiber& fiber : *cluster.fibers) {
         if (!fiber.done) fail("deadlock");
     }
-    the_block = nullptr;
+    for (const Block& block : cluster.blocks) {
+        for (const Warp& warp : block.warps) {
+            if (!warp.open_group.empty() || !warp.groups.empty()) fail("a warp ended without waiting for its products");
+        }
+    }
+    the_cluster = nullptr;
+}
+
+Warp& warp() { return current->block->warps[current->index / WARP]; }
+
+void wake_among(Fiber* fibers, int count, const void* object) {
+    for (int i = 0; i < count; ++i) {
+        if (fibers[i].sleeping_on == object) fibers[i].sleeping_on = nullptr;
+    }
 }
 
 }  // namespace
 
-void run(int64_t blocks, int threads, size_t shared, const std::function<void()>& kernel) {
+void run(int64_t blocks, int threads, size_t shared, const std::function<void()>& kernel, int each) {
     const std::lock_guard<std::mutex> alone(one_launch);
     const uint64_t seed = static_cast<uint64_t>(setting("ARASFSR_EMULATION_SEED", 0));
-    std::vector<Fiber> fibers(threads);
-    for (int i = 0; i < threads; ++i) fibers[i].index = i;
-    std::unique_ptr<unsigned char[]> memory(new unsigned char[shared + 1024]);
-    unsigned char* aligned = memory.get() + (-reinterpret_cast<uintptr_t>(memory.get()) & 1023);
-    for (int64_t index = 0; index < blocks; ++index) {
-        std::memset(aligned, POISON, shared);
-        Block block{};
-        block.index = index;
-        block.count = blocks;
-        block.fibers = &fibers;
-        block.warps.resize((threads + WARP - 1) / WARP);
-        block.shared = aligned;
-        block.kernel = &kernel;
-        block.random.seed(seed * 1000003 + static_cast<uint64_t>(index));
-        block.shuffled = seed != 0;
-        run_block(block);
+    std::vector<Fiber> fibers(static_cast<size_t>(each) * threads);
+    for (int64_t first = 0; first < blocks; first += each) {
+        Cluster cluster{};
+        cluster.blocks_of_launch = blocks;
+        cluster.fibers = &fibers;
+        cluster.kernel = &kernel;
+        cluster.random.seed(seed * 1000003 + static_cast<uint64_t>(first));
+        cluster.shuffled = seed != 0;
+        cluster.turn = TURN << cluster.random() % 7;
+        for (int rank = 0; rank < each; ++rank) {
+            Fiber* own = fibers.data() + rank * threads;
+            cluster.blocks.push_back({first + rank, threads, own, {}, {}, Memory(shared), Memory(shared), threads});
+            cluster.blocks.back().warps.resize((threads + WARP - 1) / WARP);
+        }
+        for (size_t i = 0; i < fibers.size(); ++i) {
+            fibers[i].block = &cluster.blocks[i / threads];
+            fibers[i].index = static_cast<int>(i % threads);
+        }
+        run_cluster(cluster);
     }
+}
+
+void fail(const char* problem) {
+    std::fprintf(stderr, "emulation: %s\n", problem);
+    int listed = 0;
+    for (const Fiber& fiber : *the_cluster->fibers) {
+        if (fiber.done || listed == 64) continue;
+        std::fprintf(stderr, "  block %lld, thread %d %s %s\n", static_cast<long long>(fiber.block->index), fiber.index,
+                     fiber.sleeping_on ? "waits at" : "runs", fiber.what);
+        ++listed;
+    }
+    std::abort();
 }
 
 int shared_limit() { return static_cast<int>(setting("ARASFSR_EMULATION_SHARED", 227 * 1024)); }
 
 int processors() { return static_cast<int>(setting("ARASFSR_EMULATION_PROCESSORS", 2)); }
 
+int capability() { return static_cast<int>(setting("ARASFSR_EMULATION_CAPABILITY", 80)); }
+
 int thread() { return current->index; }
 
-int64_t block() { return the_block->index; }
+int64_t block() { return current->block->index; }
 
-int64_t blocks() { return the_block->count; }
+int64_t blocks() { return the_cluster->blocks_of_launch; }
 
-unsigned char* shared() { return the_block->shared; }
+unsigned char* shared() { return current->block->shared.data(); }
+
+int rank() { return static_cast<int>(current->block - the_cluster->blocks.data()); }
+
+unsigned char* shared_of(int rank) {
+    const Block& block = the_cluster->blocks[rank];
+    if (block.running == 0) fail("a block reaches for the shared memory of one that has ended");
+    return block.shared.data();
+}
+
+unsigned char* published_of(int rank) { return the_cluster->blocks[rank].published.data(); }
+
+void publish() {
+    const Block& block = *current->block;
+    std::memcpy(block.published.data(), block.shared.data(), block.shared.bytes());
+}
+
+bool perhaps() { return the_cluster->shuffled && the_cluster->random() % 2; }
+
+void later(std::function<void()> action) { the_cluster->under_way.push_back(std::move(action)); }
 
 void sleep(const void* object, const char* what) {
     current->sleeping_on = object;
@@ -192,16 +288,25 @@ void sleep(const void* object, const char* what) {
 }
 
 void wake(const void* object) {
-    for (Fiber& fiber : *the_block->fibers) {
-        if (fiber.sleeping_on == object) fiber.sleeping_on = nullptr;
-    }
+    wake_among(the_cluster->fibers->data(), static_cast<int>(the_cluster->fibers->size()), object);
 }
 
 void barrier(int number, int threads) {
-    int& arrived = the_block->arrived[number];
-    if (threads == 0) threads = static_cast<int>(the_block->fibers->size());
+    Block& block = *current->block;
+    int& arrived = block.arrived[number];
+    if (threads == 0) threads = block.threads;
     if (++arrived < threads) {
         sleep(&arrived, "a barrier of the block");
+    } else {
+        arrived = 0;
+        wake_among(block.fibers, block.threads, &arrived);
+    }
+}
+
+void cluster_barrier() {
+    int& arrived = the_cluster->arrived;
+    if (++arrived < static_cast<int>(the_cluster->fibers->size())) {
+        sleep(&arrived, "a barrier of the cluster");
     } else {
         arrived = 0;
         wake(&arrived);
@@ -209,16 +314,39 @@ void barrier(int number, int threads) {
 }
 
 void collective(const char* name, void* operands, void (*execute)(void* const lanes[WARP])) {
-    Warp& warp = the_block->warps[current->index / WARP];
-    if (warp.arrived > 0 && std::strcmp(warp.name, name) != 0) fail("lanes of a warp are at different instructions");
-    warp.name = name;
-    warp.lanes[current->index % WARP] = operands;
-    if (++warp.arrived < WARP) {
-        sleep(&warp, name);
+    Warp& mine = warp();
+    if (mine.arrived > 0 && std::strcmp(mine.name, name) != 0) fail("lanes of a warp are at different instructions");
+    mine.name = name;
+    mine.lanes[current->index % WARP] = operands;
+    if (++mine.arrived < WARP) {
+        sleep(&mine, name);
     } else {
-        warp.arrived = 0;
-        execute(warp.lanes);
-        wake(&warp);
+        mine.arrived = 0;
+        execute(mine.lanes);
+        wake_among(current->block->fibers + current->index / WARP * WARP, WARP, &mine);
+    }
+}
+
+void defer_allow(bool fenced) { warp().fenced = fenced; }
+
+void defer(std::function<void()> product) {
+    if (!warp().fenced) fail("a product without a fence since the last wait");
+    warp().open_group.push_back(std::move(product));
+    // A device starts when it can; here it is at the wait or, under a random schedule, perhaps at once.
+    if (perhaps()) {
+        for (Actions& group : warp().groups) {
+            for (const auto& each : std::exchange(group, {})) each();
+        }
+        for (const auto& each : std::exchange(warp().open_group, {})) each();
+    }
+}
+
+void defer_commit() { warp().groups.push_back(std::exchange(warp().open_group, {})); }
+
+void defer_wait(int pending) {
+    while (warp().groups.size() > static_cast<size_t>(pending)) {
+        for (const auto& each : warp().groups.front()) each();
+        warp().groups.pop_front();
     }
 }
 
@@ -227,7 +355,7 @@ void copy_async(void* to, const void* from, int bytes) {
     Copy copy{to, from, static_cast<size_t>(bytes), {}};
     const unsigned char* source = static_cast<const unsigned char*>(from);
     // A device reads at any time until the wait; here it is at its end or, under a random schedule, perhaps at once.
-    if (the_block->shuffled && the_block->random() % 2) copy.early.assign(source, source + bytes);
+    if (perhaps()) copy.early.assign(source, source + bytes);
     current->open_group.push_back(std::move(copy));
 }
 

@@ -1,6 +1,7 @@
 // The C API: checks, the choice of a kernel, its launch.
 #include "checks.h"
 #include "kernels.h"
+#include "stream.h"
 
 namespace arasfsr {
 namespace {
@@ -8,6 +9,18 @@ namespace {
 Kernel<ForwardArguments> forward_for(const arasfsr_problem& problem, const Device& device) {
     return problem.dtype == ARASFSR_BFLOAT16 ? forward_kernel(Bfloat16{}, problem.padded, device.shared_limit)
                                              : forward_kernel(Float16{}, problem.padded, device.shared_limit);
+}
+
+// The kernel that renders, which keeps nothing.
+Kernel<ForwardArguments> render_for(const arasfsr_problem& problem, const Device& device) {
+#ifdef ARASFSR_WITH_90A
+    if (device.capability == 90 && problem.padded == Stream::OUTPUTS) {
+        const auto kernel =
+            problem.dtype == ARASFSR_BFLOAT16 ? forward90_kernel(Bfloat16{}) : forward90_kernel(Float16{});
+        if (kernel.shared_bytes <= device.shared_limit) return kernel;
+    }
+#endif
+    return forward_for(problem, device);
 }
 
 Kernel<BackwardArguments> backward_for(const arasfsr_problem& problem, const Device& device) {
@@ -39,21 +52,32 @@ bool empty(const arasfsr_problem& problem) { return problem.queries == 0 || prob
 arasfsr_status forward_blocks(const Kernel<ForwardArguments>& kernel, const char* name, const Device& device,
                               int64_t tiles, int64_t* blocks) {
     const arasfsr_status status = resident_blocks(kernel, name, device, blocks);
-    *blocks = std::min(*blocks, tiles);
+    const int64_t turns = tiles / kernel.tiles + (tiles % kernel.tiles > 0);
+    *blocks = std::min(*blocks, turns * kernel.cluster);
     return status;
 }
 
-size_t scratch_of(const arasfsr_problem& problem, int64_t blocks) {
-    if (!problem.modulated) return 0;
-    return static_cast<size_t>(blocks) * problem.layers * ARASFSR_TILE * problem.padded * 2;
-}
+// How a problem is rendered: by which kernel, how many blocks, and what of the scratch is whose.
+struct Rendering {
+    Kernel<ForwardArguments> kernel{};
+    int64_t blocks = 0;
+    int64_t stream_bytes = 0;  // of weights, followed by
+    int64_t s_bytes = 0;
 
-arasfsr_status render_blocks(const arasfsr_problem* problem, Device* device, int64_t* blocks) {
-    *blocks = 0;
-    const arasfsr_status status = supported(problem, device);
+    size_t scratch_bytes() const { return static_cast<size_t>(stream_bytes + s_bytes); }
+};
+
+arasfsr_status plan(const arasfsr_problem* problem, Rendering* rendering) {
+    Device device;
+    arasfsr_status status = supported(problem, &device);
     if (failed(status) || empty(*problem)) return status;
-    const auto kernel = forward_for(*problem, *device);
-    return forward_blocks(kernel, "arasfsr_render", *device, tiles_of(problem->queries), blocks);
+    Rendering& result = *rendering;
+    result.kernel = render_for(*problem, device);
+    status = forward_blocks(result.kernel, "arasfsr_render", device, tiles_of(problem->queries), &result.blocks);
+    if (result.kernel.streams) result.stream_bytes = Stream::of(*problem).bytes();
+    const int64_t tiles = result.blocks / result.kernel.cluster * result.kernel.tiles;  // at a time
+    if (problem->modulated) result.s_bytes = tiles * problem->layers * ARASFSR_TILE * problem->padded * 2;
+    return status;
 }
 
 }  // namespace
@@ -78,33 +102,35 @@ arasfsr_status arasfsr_supports(const arasfsr_problem* problem) {
 
 arasfsr_status arasfsr_render_scratch(const arasfsr_problem* problem, size_t* bytes) {
     if (bytes == nullptr) return {ARASFSR_BAD_ARGUMENT, "bytes", 0};
-    Device device;
-    int64_t blocks;
-    const arasfsr_status status = render_blocks(problem, &device, &blocks);
-    *bytes = failed(status) ? 0 : scratch_of(*problem, blocks);
+    Rendering rendering;
+    const arasfsr_status status = plan(problem, &rendering);
+    *bytes = failed(status) ? 0 : rendering.scratch_bytes();
     return status;
 }
 
 arasfsr_status arasfsr_render(const arasfsr_problem* problem, float* out, void* scratch, size_t scratch_bytes) {
-    Device device;
-    int64_t blocks;
-    arasfsr_status status = render_blocks(problem, &device, &blocks);
+    Rendering rendering;
+    arasfsr_status status = plan(problem, &rendering);
     if (failed(status) || empty(*problem)) return status;
     status = check_inputs(*problem);
     if (failed(status)) return status;
     status = check_pointer("out", out);
     if (failed(status)) return status;
-    const size_t needed = scratch_of(*problem, blocks);
-    if (scratch_bytes < needed) {
+    if (scratch_bytes < rendering.scratch_bytes()) {
         return {ARASFSR_BAD_ARGUMENT, "scratch_bytes", static_cast<int64_t>(scratch_bytes)};
     }
-    if (needed > 0) status = check_pointer("scratch", scratch);
+    if (rendering.scratch_bytes() > 0) status = check_pointer("scratch", scratch);
     if (failed(status)) return status;
-    ForwardArguments arguments{*problem, Geometry::of(*problem), {}, out};
+    unsigned char* stream = static_cast<unsigned char*>(scratch);
+#ifdef ARASFSR_WITH_90A
+    if (rendering.kernel.streams) status = order_stream(*problem, stream);
+    if (failed(status)) return status;
+#endif
+    ForwardArguments arguments{*problem, Geometry::of(*problem), {}, out, stream};
     arguments.kept.count = problem->queries;
     arguments.kept.tiles = tiles_of(problem->queries);
-    arguments.kept.s = scratch;
-    return launch(forward_for(*problem, device), "arasfsr_render", blocks, problem->stream, arguments);
+    arguments.kept.s = stream + rendering.stream_bytes;
+    return launch(rendering.kernel, "arasfsr_render", rendering.blocks, problem->stream, arguments);
 }
 
 arasfsr_status arasfsr_keep(const arasfsr_problem* problem, const arasfsr_kept* kept) {
@@ -121,7 +147,7 @@ arasfsr_status arasfsr_keep(const arasfsr_problem* problem, const arasfsr_kept* 
     int64_t blocks;
     status = forward_blocks(kernel, "arasfsr_keep", device, kept->tiles, &blocks);
     if (failed(status)) return status;
-    const ForwardArguments arguments{*problem, Geometry::of(*problem), *kept, nullptr};
+    const ForwardArguments arguments{*problem, Geometry::of(*problem), *kept, nullptr, nullptr};
     return launch(kernel, "arasfsr_keep", blocks, problem->stream, arguments);
 }
 

@@ -46,7 +46,7 @@ class Backward {
             output_layer(which);
             for (int layer = layers - 1;; --layer) {  // z is that of f[layer]
                 hw::barrier();
-                store_tile<S::ROWS, THREADS>(static_cast<uint16_t*>(gradients.z) + at(layer, which), z);
+                store_tile<S::ROWS, Block>(static_cast<uint16_t*>(gradients.z) + at(layer, which), z);
                 if (layer == 0) break;
                 content_layer(layer - 1, which);
             }

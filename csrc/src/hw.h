@@ -42,6 +42,10 @@ ARASFSR_HOST_DEVICE float add(float x, float y) { return x + y; }
 ARASFSR_HOST_DEVICE float divide(float x, float y) { return x / y; }
 #endif
 
+struct alignas(8) Two {
+    float x, y;
+};
+
 #ifdef ARASFSR_EMULATE
 
 inline int thread() { return emulation::thread(); }
@@ -49,6 +53,8 @@ inline int64_t block() { return emulation::block(); }
 inline int64_t blocks() { return emulation::blocks(); }
 inline unsigned char* shared() { return emulation::shared(); }
 inline void barrier() { emulation::barrier(); }
+
+inline Two load_constant(const float* from) { return {from[0], from[1]}; }
 
 inline void copy16(void* to, const void* from) { emulation::copy_async(to, from, 16); }
 inline void copy_commit() { emulation::copy_commit(); }
@@ -116,13 +122,21 @@ ARASFSR_DEVICE int thread() {
 ARASFSR_DEVICE int64_t block() { return blockIdx.x; }
 ARASFSR_DEVICE int64_t blocks() { return gridDim.x; }
 ARASFSR_DEVICE unsigned char* shared() {
-    extern __shared__ __align__(128) unsigned char memory[];
+    extern __shared__ __align__(1024) unsigned char memory[];  // as wgmma's swizzles repeat
     return memory;
 }
 ARASFSR_DEVICE void barrier() { __syncthreads(); }
 
 ARASFSR_DEVICE uint32_t shared_address(const void* pointer) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+// Two numbers that no thread writes while the kernel runs, aligned to 8 bytes: the compiler may read them ahead of
+// writes that it cannot tell from them.
+ARASFSR_DEVICE Two load_constant(const float* from) {
+    Two result;
+    asm("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(result.x), "=f"(result.y) : "l"(from));
+    return result;
 }
 
 // cp.async: lands in shared memory some time before its group's wait returns.

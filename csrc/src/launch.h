@@ -22,6 +22,10 @@ struct Kernel {
     void (*function)(Arguments);  // NULL: there is none
     int shared_bytes;
     int queries;  // of a part
+    int threads = THREADS;
+    int cluster = 1;        // blocks of a cluster
+    int tiles = 1;          // that a cluster takes at a time
+    bool streams = false;   // it takes the weights as stream.h orders them
 };
 
 template <template <class> class KERNEL, class S, class Arguments>
@@ -38,7 +42,7 @@ struct Device {
 #ifdef ARASFSR_EMULATE
 
 inline arasfsr_status current_device(Device* device) {
-    *device = {emulation::processors(), emulation::shared_limit(), 80};
+    *device = {emulation::processors(), emulation::shared_limit(), emulation::capability()};
     return OK;
 }
 
@@ -49,14 +53,14 @@ arasfsr_status has_code(const Kernel<Arguments>&, const Device&) {
 
 // Blocks that the device runs at the same time.
 template <class Arguments>
-arasfsr_status resident_blocks(const Kernel<Arguments>&, const char*, const Device& device, int64_t* blocks) {
-    *blocks = device.processors;
+arasfsr_status resident_blocks(const Kernel<Arguments>& kernel, const char*, const Device& device, int64_t* blocks) {
+    *blocks = std::max(device.processors / kernel.cluster, 1) * kernel.cluster;
     return OK;
 }
 
 template <class Arguments>
 arasfsr_status launch(const Kernel<Arguments>& kernel, const char*, int64_t blocks, void*, const Arguments& arguments) {
-    emulation::run(blocks, THREADS, kernel.shared_bytes, [&] { kernel.function(arguments); });
+    emulation::run(blocks, kernel.threads, kernel.shared_bytes, [&] { kernel.function(arguments); }, kernel.cluster);
     return OK;
 }
 
@@ -101,13 +105,39 @@ cudaError_t allow_shared(const Kernel<Arguments>& kernel) {
     return cudaFuncSetAttribute(entry(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared_bytes);
 }
 
+// How a kernel is launched, and for clusters with which attribute.
+struct Configuration {
+    template <class Arguments>
+    Configuration(const Kernel<Arguments>& kernel, int64_t blocks, void* stream) {
+        attribute.id = cudaLaunchAttributeClusterDimension;
+        attribute.val.clusterDim = {static_cast<unsigned>(kernel.cluster), 1, 1};
+        config.gridDim = dim3(static_cast<unsigned>(blocks));
+        config.blockDim = dim3(static_cast<unsigned>(kernel.threads));
+        config.dynamicSmemBytes = static_cast<size_t>(kernel.shared_bytes);
+        config.stream = static_cast<cudaStream_t>(stream);
+        config.attrs = &attribute;
+        config.numAttrs = kernel.cluster > 1 ? 1 : 0;
+    }
+    Configuration(const Configuration&) = delete;
+
+    cudaLaunchAttribute attribute{};
+    cudaLaunchConfig_t config{};
+};
+
 template <class Arguments>
 arasfsr_status resident_blocks(
     const Kernel<Arguments>& kernel, const char* name, const Device& device, int64_t* blocks) {
     int each = 0;
     cudaError_t error = allow_shared(kernel);
+    if (error == cudaSuccess && kernel.cluster > 1) {
+        const Configuration given(kernel, kernel.cluster, nullptr);
+        error = cudaOccupancyMaxActiveClusters(&each, entry(kernel), &given.config);
+        *blocks = static_cast<int64_t>(std::max(each, 1)) * kernel.cluster;
+        return cuda_status(name, error);
+    }
     if (error == cudaSuccess) {
-        error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, entry(kernel), THREADS, kernel.shared_bytes);
+        error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+            &each, entry(kernel), kernel.threads, kernel.shared_bytes);
     }
     *blocks = static_cast<int64_t>(device.processors) * std::max(each, 1);
     return cuda_status(name, error);
@@ -119,9 +149,9 @@ arasfsr_status launch(
     if (blocks > 0x7FFFFFFF) return {ARASFSR_UNSUPPORTED, "blocks", blocks};
     cudaError_t error = allow_shared(kernel);
     if (error == cudaSuccess) {
+        const Configuration given(kernel, blocks, stream);
         void* parameters[] = {const_cast<Arguments*>(&arguments)};
-        error = cudaLaunchKernel(entry(kernel), dim3(static_cast<unsigned>(blocks)), dim3(THREADS), parameters,
-                                 static_cast<size_t>(kernel.shared_bytes), static_cast<cudaStream_t>(stream));
+        error = cudaLaunchKernelExC(&given.config, entry(kernel), parameters);
     }
     return cuda_status(name, error);
 }

@@ -12,6 +12,13 @@ constexpr int WARPS_DOWN = 2, WARPS_ACROSS = 4;
 constexpr int THREADS = WARPS_DOWN * WARPS_ACROSS * hw::WARP;
 constexpr int DEPTH = 32;  // of a stage of weights along the inner dimension
 
+// The threads that share a tile: a whole block.
+struct Block {
+    static constexpr int THREADS = arasfsr::THREADS;
+    static ARASFSR_DEVICE int thread() { return hw::thread(); }
+    static ARASFSR_DEVICE void barrier() { hw::barrier(); }
+};
+
 // Which way the inner dimension runs through a weight matrix (output, input).
 enum class Inner {
     INPUT,  // forward: result = activations * transposed matrix

@@ -31,16 +31,35 @@ struct Tile {
     }
 };
 
+// ROWS rows of COLUMNS numbers in panels of 64, each a Tile of its own: the 128-byte swizzle of the PTX ISA, if the
+// base is aligned to 1024 bytes.
+template <int ROWS, int COLUMNS>
+struct Panels {
+    using Panel = Tile<64>;
+    static constexpr int CHUNKS = COLUMNS / CHUNK;
+    static constexpr int PANEL_BYTES = Panel::bytes(ROWS), BYTES = ROWS * COLUMNS * 2;
+
+    unsigned char* base;
+
+    ARASFSR_DEVICE Panel panel(int number) const { return {base + number * PANEL_BYTES}; }
+
+    ARASFSR_DEVICE unsigned char* chunk(int row, int number) const {
+        return panel(number / Panel::CHUNKS).chunk(row, number % Panel::CHUNKS);
+    }
+
+    ARASFSR_DEVICE uint32_t& pair(int row, int column) const { return panel(column / 64).pair(row, column % 64); }
+};
+
 struct alignas(16) Chunk {
     uint32_t pairs[4];
 };
 
-// All threads of the block copy the first ROWS rows to a dense matrix in global memory.
-template <int ROWS, int THREADS, int COLUMNS>
-ARASFSR_DEVICE void store_tile(void* to, const Tile<COLUMNS>& tile) {
-    constexpr int CHUNKS = COLUMNS / CHUNK;
+// All threads of a crew copy the first ROWS rows to a dense matrix in global memory.
+template <int ROWS, class Crew, class Matrix>
+ARASFSR_DEVICE void store_tile(void* to, const Matrix& tile) {
+    constexpr int CHUNKS = Matrix::CHUNKS, THREADS = Crew::THREADS;
     static_assert(ROWS * CHUNKS % THREADS == 0, "every thread copies as many chunks");
-    const int thread = hw::thread();
+    const int thread = Crew::thread();
 #pragma unroll 4
     for (int i = 0; i < ROWS * CHUNKS / THREADS; ++i) {
         const int number = thread + i * THREADS;
@@ -50,11 +69,11 @@ ARASFSR_DEVICE void store_tile(void* to, const Tile<COLUMNS>& tile) {
 }
 
 // The other way, asynchronously.
-template <int ROWS, int THREADS, int COLUMNS>
-ARASFSR_DEVICE void fetch_tile(const Tile<COLUMNS>& tile, const void* from) {
-    constexpr int CHUNKS = COLUMNS / CHUNK;
+template <int ROWS, class Crew, class Matrix>
+ARASFSR_DEVICE void fetch_tile(const Matrix& tile, const void* from) {
+    constexpr int CHUNKS = Matrix::CHUNKS, THREADS = Crew::THREADS;
     static_assert(ROWS * CHUNKS % THREADS == 0, "every thread copies as many chunks");
-    const int thread = hw::thread();
+    const int thread = Crew::thread();
 #pragma unroll 4
     for (int i = 0; i < ROWS * CHUNKS / THREADS; ++i) {
         const int number = thread + i * THREADS;

@@ -90,12 +90,12 @@ void tiles_hold_what_is_put_in() {
     std::copy(numbers.begin(), numbers.end(), aligned);
     emulation::run(1, THREADS, Tile<128>::bytes(64), [&] {
         const Tile<128> tile{hw::shared()};
-        fetch_tile<64, THREADS>(tile, aligned);
+        fetch_tile<64, Block>(tile, aligned);
         hw::copy_commit();
         hw::copy_wait<0>();
         hw::barrier();
         CHECK(tile.pair(hw::thread() % 64, 6) == static_cast<uint32_t>(hw::thread() % 64 * 64 + 3));
-        store_tile<64, THREADS>(back, tile);
+        store_tile<64, Block>(back, tile);
     });
     CHECK(std::equal(numbers.begin(), numbers.end(), back));
 }

@@ -1,0 +1,207 @@
+// The decoder but for its products: what a crew of threads does to a tile's queries, and to a part's content rows.
+#ifndef ARASFSR_DECODER_H
+#define ARASFSR_DECODER_H
+
+#include "geometry.h"
+#include "tile.h"
+
+namespace arasfsr {
+
+struct ForwardArguments {
+    arasfsr_problem problem;
+    Geometry geometry;
+    arasfsr_kept kept;  // f is NULL where nothing is kept; s is then L layers of scratch for each crew
+    float* out;
+    const unsigned char* stream;  // the weights as stream.h orders them, for a kernel that takes them so
+};
+
+// What a content row is, apart from its activations.
+struct alignas(16) Row {
+    int64_t latent;  // row of the latent, counted over all images
+    Point rel, cell;
+    float share;
+};
+
+struct alignas(16) Four {
+    float of[4];
+};
+
+// Activations of type T, NP wide, of ROWS content rows, held by F in shared memory. A Crew is the threads that work
+// together: how many, which of them this is, and their barrier.
+template <class T, int NP, int ROWS, class Crew, class F>
+class Decoder {
+  public:
+    static constexpr int QUERIES = ROWS / CORNERS;
+    static constexpr int ROWS_BYTES = ROWS * static_cast<int>(sizeof(Row));
+    static constexpr int SUMS_BYTES = QUERIES * 3 * static_cast<int>(sizeof(float));
+
+    ARASFSR_DEVICE Decoder(const ForwardArguments& arguments, unsigned char* f, unsigned char* s, unsigned char* rows,
+                           unsigned char* sums)
+        : f{f},
+          s{s},
+          rows(reinterpret_cast<Row*>(rows)),
+          call(arguments),
+          problem(arguments.problem),
+          kept(arguments.kept),
+          sums(reinterpret_cast<float*>(sums)) {}
+
+    // The Fourier encoding of a tile's queries, to the first columns of f.
+    ARASFSR_DEVICE void encode(int64_t tile) const {
+        constexpr int SHARE = Crew::THREADS / ARASFSR_TILE, COLUMNS = ARASFSR_ENCODING / SHARE;
+        const int thread = Crew::thread(), row = thread / SHARE, first = thread % SHARE * COLUMNS;
+        const Point at = coordinates(call.geometry, number(tile * ARASFSR_TILE + row));
+        for (int column = first; column < first + COLUMNS; column += 2) {
+            f.pair(row, column) = hw::pack<T>(fourier_encoding(at, column), fourier_encoding(at, column + 1));
+        }
+    }
+
+    // s = sin(angle + bias), to f; the cosines to (ARASFSR_TILE, NP) numbers, where there is a place for them.
+    template <class Sum>
+    ARASFSR_DEVICE void modulation(Sum& angles, int layer, uint16_t* cosines) const {
+        const float* bias = problem.modulator_bias + layer * NP;
+        angles.each_pair([&](int row, int column, float& x, float& y) {
+            const hw::Two add = hw::load_constant(bias + column);
+            const float angle_x = x + add.x, angle_y = y + add.y;
+            f.pair(row, column) = hw::pack<T>(sine(angle_x, 0.0f), sine(angle_y, 0.0f));
+            if (cosines == nullptr) return;
+            *reinterpret_cast<uint32_t*>(cosines + row * NP + column) =
+                hw::pack<T>(sine(angle_x, 1.0f), sine(angle_y, 1.0f));
+        });
+    }
+
+    // What the part's rows are, from query `start` of the chunk on.
+    ARASFSR_DEVICE void find_rows(int64_t start, int which) const {
+        const int row = Crew::thread();
+        if (row >= ROWS) return;
+        const int64_t query = number(start + row / CORNERS);
+        const Corner found = corner(call.geometry, coordinates(call.geometry, query), row % CORNERS);
+        Row result{image_of(query, which) * call.geometry.pixels() + found.cell,
+                   {found.rel_y, found.rel_x},
+                   {0.0f, 0.0f},
+                   found.share};
+        if (problem.cell != nullptr) result.cell = {problem.cell[2 * query], problem.cell[2 * query + 1]};
+        rows[row] = result;
+    }
+
+    // f_1 = relu(G[cell] + I0_rel rel [+ I0_cell cell]).
+    ARASFSR_DEVICE void first_layer() const {
+        constexpr int ACROSS = NP / 4, DOWN = Crew::THREADS / ACROSS;
+        const int thread = Crew::thread(), column = thread % ACROSS * 4;
+        const bool cells = problem.cell != nullptr;
+        const Four rel_y = four(problem.rel_weight + column), rel_x = four(problem.rel_weight + NP + column);
+        Four cell_y{}, cell_x{};
+        if (cells) {
+            cell_y = four(problem.cell_weight + column);
+            cell_x = four(problem.cell_weight + NP + column);
+        }
+#pragma unroll 4
+        for (int i = 0; i < ROWS / DOWN; ++i) {
+            const int row = thread / ACROSS + i * DOWN;
+            const Row& at = rows[row];
+            Four z = latent(at.latent, column);
+#pragma unroll
+            for (int j = 0; j < 4; ++j) {
+                z.of[j] += at.rel.y * rel_y.of[j] + at.rel.x * rel_x.of[j];
+                if (cells) z.of[j] += at.cell.y * cell_y.of[j] + at.cell.x * cell_x.of[j];
+                z.of[j] = fmaxf(z.of[j], 0.0f);
+            }
+            f.pair(row, column) = hw::pack<T>(z.of[0], z.of[1]);
+            f.pair(row, column + 2) = hw::pack<T>(z.of[2], z.of[3]);
+        }
+    }
+
+    // f_{layer + 1} = relu(product + bias).
+    template <class Sum>
+    ARASFSR_DEVICE void hidden_layer(Sum& product, int layer) const {
+        const float* bias = problem.content_bias + (layer - 1) * NP;
+        product.each_pair([&](int row, int column, float& x, float& y) {
+            const hw::Two add = hw::load_constant(bias + column);
+            f.pair(row, column) = hw::pack<T>(fmaxf(x + add.x, 0.0f), fmaxf(y + add.y, 0.0f));
+        });
+    }
+
+    // sum over corners of share * O (f_L * s_L), + bias + skip, to the picture.
+    ARASFSR_DEVICE void output_layer(int64_t start, int which) const {
+        constexpr int STEPS = NP / (2 * hw::WARP);
+        const int thread = Crew::thread(), lane = thread % hw::WARP, column = 2 * lane;
+        float weight[3][STEPS][2];
+#pragma unroll
+        for (int channel = 0; channel < 3; ++channel) {
+#pragma unroll
+            for (int i = 0; i < STEPS; ++i) {
+                const float* from = problem.output_weight + channel * NP + column + i * (2 * hw::WARP);
+                weight[channel][i][0] = from[0];
+                weight[channel][i][1] = from[1];
+            }
+        }
+        for (int query = thread / hw::WARP; query < QUERIES; query += Crew::THREADS / hw::WARP) {
+            float sum[3] = {0.0f, 0.0f, 0.0f};
+#pragma unroll
+            for (int i = 0; i < STEPS; ++i) {
+                float x = 0.0f, y = 0.0f;
+#pragma unroll
+                for (int v = 0; v < CORNERS; ++v) {
+                    const uint32_t pair = f.pair(query * CORNERS + v, column + i * (2 * hw::WARP));
+                    x += rows[query * CORNERS + v].share * hw::lower<T>(pair);
+                    y += rows[query * CORNERS + v].share * hw::upper<T>(pair);
+                }
+                if (problem.modulated) {
+                    const uint32_t pair = s.pair(query, column + i * (2 * hw::WARP));
+                    x *= hw::lower<T>(pair);
+                    y *= hw::upper<T>(pair);
+                }
+#pragma unroll
+                for (int channel = 0; channel < 3; ++channel) {
+                    sum[channel] += x * weight[channel][i][0] + y * weight[channel][i][1];
+                }
+            }
+#pragma unroll
+            for (int channel = 0; channel < 3; ++channel) {
+                sum[channel] = hw::warp_sum(sum[channel]);
+                if (lane == 0) sums[query * 3 + channel] = sum[channel];
+            }
+        }
+        Crew::barrier();
+        const int i = thread, channel = i % 3;
+        if (i >= QUERIES * 3 || start + i / 3 >= kept.count) return;
+        const int64_t query = number(start + i / 3);
+        float value = sums[i] + problem.output_bias[channel];
+        if (problem.image != nullptr) {
+            const float* plane = problem.image + (image_of(query, which) * 3 + channel) * call.geometry.pixels();
+            value += bilinear(plane, call.geometry, coordinates(call.geometry, query));
+        }
+        call.out[(which * problem.queries + query) * 3 + channel] = value;
+    }
+
+    const F f;
+    const Tile<NP> s;
+    Row* const rows;
+
+  private:
+    // The number of a chunk's query among all of an image; of one that does not exist, the first one's.
+    ARASFSR_DEVICE int64_t number(int64_t query) const { return kept.first + (query < kept.count ? query : 0); }
+
+    ARASFSR_DEVICE int64_t image_of(int64_t number, int which) const {
+        return problem.per_image > 0 ? number / problem.per_image : which;
+    }
+
+    // Four of a latent's numbers, zero beyond the width.
+    ARASFSR_DEVICE Four latent(int64_t row, int column) const {
+        const float* from = problem.latent + row * problem.width + column;
+        if (problem.width % 4 == 0 && column < problem.width) return four(from);
+        Four result;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) result.of[i] = column + i < problem.width ? from[i] : 0.0f;
+        return result;
+    }
+
+    static ARASFSR_DEVICE Four four(const float* from) { return *reinterpret_cast<const Four*>(from); }
+
+    const ForwardArguments& call;
+    const arasfsr_problem& problem;
+    const arasfsr_kept& kept;
+    float* const sums;
+};
+
+}  // namespace arasfsr
+#endif
