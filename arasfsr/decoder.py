@@ -44,7 +44,7 @@ class DecoderWeights(NamedTuple):
     @property
     def modulated(self) -> bool:
         """Global modulation by the Fourier encoding."""
-        return self.name == "mlp" and bool(self.modulator)
+        return is_modulated(self)
 
     def to(self, dtype: torch.dtype) -> DecoderWeights:
         """The same parameters in another dtype; gradients flow back to these."""
@@ -70,6 +70,12 @@ class DecoderWeights(NamedTuple):
         return cls(layers[:content], layers[content:-1], layers[-1])
 
 
+def is_modulated(weights: DecoderWeights) -> bool:
+    """`weights.modulated`, for code that torch.compile traces: torch 2.9 reads neither a property of a named
+    tuple nor the truth of a list."""
+    return weights.name == "mlp" and len(weights.modulator) > 0
+
+
 class FirstLayer(NamedTuple):
     """I_0 cut along its inputs (DESIGN, section 2)."""
 
@@ -88,11 +94,12 @@ class FirstLayer(NamedTuple):
 def split_first_layer(weights: DecoderWeights) -> FirstLayer:
     """Cut I_0's weight (n, 9 D + 6, or 9 D + 4 without modulation) into what each part of z0 meets."""
     weight, bias = weights.content[0]
-    tail = 6 if weights.modulated else 4
+    modulated = is_modulated(weights)
+    tail = 6 if modulated else 4
     unfolded = weight.shape[1] - tail
     unfold = weight[:, :unfolded].reshape(weight.shape[0], unfolded // 9, 3, 3)
     parts = weight[:, unfolded:].split(2, dim=1)
-    centre = parts[1] if weights.modulated else None
+    centre = parts[1] if modulated else None
     return FirstLayer(unfold, parts[0], centre, parts[-1], bias)
 
 
@@ -144,6 +151,6 @@ class ImplicitDecoder(nn.Module):
 
 
 def _layer(module: nn.Module) -> Layer:
-    assert isinstance(module, nn.Linear | nn.Conv2d)
+    assert isinstance(module, (nn.Linear, nn.Conv2d))
     assert module.bias is not None
     return module.weight, module.bias

@@ -11,6 +11,7 @@ from conftest import small_model
 
 import arasfsr
 from arasfsr import BackendUnavailable
+from arasfsr.query import triton as triton_backend
 from arasfsr.query.dispatch import AUTO_ORDER, BACKENDS, Backend
 
 
@@ -26,6 +27,20 @@ def test_backends_lists_all_four_with_reasons() -> None:
     assert found["tiled"] is None
     if not torch.cuda.is_available():
         assert found["triton"] == found["cuda"] == "no CUDA device"
+
+
+@pytest.mark.parametrize(
+    ("release", "numpy", "found"),
+    [("3.6.0", "2.4.0", "numpy below 2.4, here are Triton 3.6.0"), ("3.6.0", "2.3.5", None), ("3.7.0", "2.4.0", None)],
+)
+def test_an_interpreter_that_numpy_is_too_new_for_is_named(
+    monkeypatch: pytest.MonkeyPatch, release: str, numpy: str, found: str | None
+) -> None:
+    triton = pytest.importorskip("triton", reason="Triton is made for Linux only")
+    monkeypatch.setattr(triton, "__version__", release)
+    monkeypatch.setattr("numpy.__version__", numpy)
+    reason = triton_backend.interpreter_reason()
+    assert reason is None if found is None else found in str(reason)
 
 
 def test_auto_logs_why_it_passed_over_faster_ones(caplog: pytest.LogCaptureFixture) -> None:

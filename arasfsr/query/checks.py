@@ -56,7 +56,7 @@ def check_coord_cell(coord: Tensor, cell: Tensor, features: Tensor) -> tuple[Ten
 
 def check_size(size: tuple[int, int], name: str = "size") -> tuple[int, int]:
     """An output size (height, width), whole numbers of at least 1."""
-    if not isinstance(size, tuple | list):
+    if not isinstance(size, (tuple, list)):
         raise TypeError(f"{name} is {size!r}; taken is (height, width), whole numbers of at least 1")
     if len(size) != 2 or any(not isinstance(side, int) or isinstance(side, bool) or side < 1 for side in size):
         raise ValueError(f"{name}={size!r}; taken is (height, width), whole numbers of at least 1")
@@ -67,7 +67,7 @@ def check_region(region: tuple[int, int, int, int] | None, size: tuple[int, int]
     """A region (top, left, bottom, right) inside `size`; None is all of it. An empty one is taken."""
     if region is None:
         return 0, 0, *size
-    if not isinstance(region, tuple | list) or len(region) != 4:
+    if not isinstance(region, (tuple, list)) or len(region) != 4:
         raise ValueError(f"region={region!r}; taken is (top, left, bottom, right)")
     top, left, bottom, right = region
     if not (0 <= top <= bottom <= size[0] and 0 <= left <= right <= size[1]):

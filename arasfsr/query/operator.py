@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from arasfsr.decoder import split_first_layer
+from arasfsr.decoder import is_modulated, split_first_layer
 from arasfsr.query.call import Grid, QueryCall, geometry_dtype
 
 
@@ -94,7 +94,7 @@ def arguments_of(call: QueryCall) -> Arguments:
         rel_weight=first.rel,
         cell_weight=first.cell if per_query_cell else None,
         weights=call.weights.after_first(),
-        modulated=call.weights.modulated,
+        modulated=is_modulated(call.weights),
         dtype=call.dtype,
     )
 

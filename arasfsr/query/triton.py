@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,19 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
+def interpreter_reason() -> str | None:
+    """Why Triton's interpreter cannot run the kernels, or None; what is compiled for a GPU it does not concern."""
+    import triton
+
+    def release(version: str) -> tuple[int, ...]:
+        return tuple(int(part) for part in version.split(".")[:2])
+
+    if release(triton.__version__) < (3, 7) and release(np.__version__) >= (2, 4):  # loop bounds are arrays there
+        found = f"here are Triton {triton.__version__} and numpy {np.__version__}"
+        return f"before Triton 3.7 the interpreter needs numpy below 2.4, {found}; pip install 'numpy<2.4'"
+    return None
+
+
 @functools.cache
 def _load_error() -> str | None:
     """Why the kernels cannot be loaded; after None their operator is registered."""
@@ -35,7 +49,8 @@ def _load_error() -> str | None:
 def _machine_reason() -> str | None:
     if not interpreted() and not torch.cuda.is_available():
         return "no CUDA device"
-    return _load_error()
+    error: str | None = _load_error()
+    return error or (interpreter_reason() if interpreted() else None)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
