@@ -43,6 +43,20 @@ def test_an_interpreter_that_numpy_is_too_new_for_is_named(
     assert reason is None if found is None else found in str(reason)
 
 
+@pytest.mark.parametrize(
+    ("release", "capability", "message"),
+    [("3.5.1", (10, 0), "Triton 3.5.1 fails to compile"), ("3.5.1", (9, 0), None), ("3.6.0", (10, 0), None)],
+)
+def test_a_device_that_triton_fails_to_compile_for_is_refused(
+    monkeypatch: pytest.MonkeyPatch, release: str, capability: tuple[int, int], message: str | None
+) -> None:
+    triton = pytest.importorskip("triton", reason="Triton is made for Linux only")
+    monkeypatch.setattr(triton, "__version__", release)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
+    reason = triton_backend._device_reason(0)
+    assert reason is None if message is None else message in str(reason)
+
+
 def test_auto_logs_why_it_passed_over_faster_ones(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, logger="arasfsr"):
         call("auto")

@@ -22,16 +22,26 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
+
+
 def interpreter_reason() -> str | None:
     """Why Triton's interpreter cannot run the kernels, or None; what is compiled for a GPU it does not concern."""
     import triton
 
-    def release(version: str) -> tuple[int, ...]:
-        return tuple(int(part) for part in version.split(".")[:2])
-
-    if release(triton.__version__) < (3, 7) and release(np.__version__) >= (2, 4):  # loop bounds are arrays there
+    if _release(triton.__version__) < (3, 7) and _release(np.__version__) >= (2, 4):  # loop bounds are arrays there
         found = f"here are Triton {triton.__version__} and numpy {np.__version__}"
         return f"before Triton 3.7 the interpreter needs numpy below 2.4, {found}; pip install 'numpy<2.4'"
+    return None
+
+
+def _compiler_reason(capability: tuple[int, int]) -> str | None:
+    """Why Triton cannot compile the kernels for a CUDA device of that capability, or None."""
+    import triton
+
+    if capability[0] == 10 and _release(triton.__version__) == (3, 5):  # docs/kernels.md
+        return f"Triton {triton.__version__} fails to compile the kernels for compute capability 10; take 3.6"
     return None
 
 
@@ -55,7 +65,10 @@ def _machine_reason() -> str | None:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _device_reason(index: int) -> str | None:
-    return limits.device_reason(index)
+    old = limits.device_reason(index)
+    if old is not None or torch.version.hip is not None:
+        return old
+    return _compiler_reason(torch.cuda.get_device_capability(index))
 
 
 def reason(call: QueryCall | None) -> str | None:
