@@ -48,6 +48,19 @@ def on(device: torch.device, case: Case) -> Case:
     return model.to(device), {key: value.to(device) for key, value in golden.items()}
 
 
+def decided(case: Case) -> Case:
+    """LTE's case in float64: float32 does not decide its gradients.
+
+    One input of a ReLU is 1.9e-6 among numbers of 0.5, so that float32's rounding, which differs from processor to
+    processor, says on which side of the kink it lies; that alone moves gradients by 2e-4.
+    """
+    model, golden = case
+    if model.config.decoder.name != "lte":
+        return case
+    wide = {key: value.double() if value.is_floating_point() else value for key, value in golden.items()}
+    return model.double(), wide
+
+
 def own_output(model: ImplicitSR, golden: dict[str, Tensor], prediction: Tensor, coord: Tensor) -> Tensor:
     """The decoder's own part of a prediction: the skip hides errors."""
     return prediction - bilinear_skip(golden["inp"], coord) if model.config.skip else prediction
@@ -87,7 +100,7 @@ def test_whole_grid(case: Case, any_backend: str) -> None:
 
 @every_backend
 def test_every_gradient(case: Case, any_backend: str) -> None:
-    model, golden = on(device_of(any_backend), case)
+    model, golden = decided(on(device_of(any_backend), case))
     inp = golden["inp"].requires_grad_()
     model(inp, golden["coord"], golden["cell"], backend=any_backend).backward(golden["upstream"])
     public = {key.removeprefix("grad/"): value for key, value in golden.items() if key.startswith("grad/")}
