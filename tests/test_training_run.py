@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -170,23 +171,25 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_files(
     assert all(str(samples.path(k)) in str(caught.value) for k in range(15, 20))
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """Writing more than 20 kB into a file fails, as on a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Writing more than `size` bytes into a file fails, as on a full disk; pytest's own output too, so: briefly."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_last(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_files: None
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save = run_module.Run.save
 
     def fill(self: run_module.Run, folder: Path) -> None:
-        if self.step == 4:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-        save(self, folder)
+        with files_of_at_most(20_000) if self.step == 4 else nullcontext():
+            save(self, folder)
 
     monkeypatch.setattr(run_module.Run, "save", fill)
     with pytest.raises(TrainingError, match=r"step 4 cannot be written: .*; the last checkpoint there is whole"):
