@@ -5,4 +5,4 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 source tools/setup_env.sh
 
 setup_env .venv dev
-.venv/bin/python -m pytest "$@"
+OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadfile "$@"

@@ -20,6 +20,7 @@ import yaml
 from PIL import Image
 
 from arasfsr import load_model
+from arasfsr.errors import TrainingError
 from arasfsr.training.config import TrainConfig
 from arasfsr.training.distributed import FailedElsewhere, Ranks, started_processes
 from arasfsr.training.loop import train
@@ -85,7 +86,10 @@ def _process(rank: int, port: int, results: Any, work: Callable[..., None], argu
 
 
 def two_processes(work: Callable[..., None], *arguments: Any) -> dict[int, tuple[str, str]]:
-    """How `work(ranks, *arguments)` ended in each of two processes: the exception's name, or "done", and its text."""
+    """How `work(ranks, *arguments)` ended in each of two processes: the exception's name, or "done", and its text.
+
+    A process that was killed told nothing, and is not there.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["arasfsr.training.loop"])
     results, port = context.SimpleQueue(), free_port()
@@ -95,7 +99,8 @@ def two_processes(work: Callable[..., None], *arguments: Any) -> dict[int, tuple
     for process in processes:
         process.join(100)
         assert process.exitcode is not None, "it hangs"
-    return {rank: (kind, text) for rank, kind, text in (results.get() for _ in processes)}
+    told = [process for process in processes if process.exitcode != -signal.SIGKILL]
+    return {rank: (kind, text) for rank, kind, text in (results.get() for _ in told)}
 
 
 def _train(ranks: Ranks, config: dict[str, Any], data: Path, folder: Path, resume: bool = False) -> None:
@@ -152,6 +157,29 @@ def test_a_failure_in_one_process_ends_the_others_and_the_first_tells_it(data: P
     ended = two_processes(_failing, RUN, data, tmp_path / "two")
     told = "process 1 of 2 failed: RuntimeError: out of memory"
     assert ended == dict.fromkeys((0, 1), (FailedElsewhere.__name__, told))
+
+
+def _killed(ranks: Ranks, config: dict[str, Any], data: Path, folder: Path) -> None:
+    """The second process is killed outright in its step 13, after the checkpoint of step 10."""
+    advance = Run.advance
+
+    def die(run: Run, *arguments: Any) -> Any:
+        if run.step == 12 and not ranks.first:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return advance(run, *arguments)
+
+    Run.advance = die  # type: ignore[method-assign]
+    train(TrainConfig.model_validate(config), data, folder, ranks=ranks)
+
+
+def test_when_one_process_is_killed_the_other_ends_and_the_last_checkpoint_goes_on(data: Path, tmp_path: Path) -> None:
+    ended = two_processes(_killed, RUN, data, tmp_path / "two")
+    assert list(ended) == [0]
+    assert ended[0][0] == TrainingError.__name__
+    assert "a process of the run has ended or cannot be reached; go on with --resume" in ended[0][1]
+    train(TrainConfig.model_validate(RUN), data, tmp_path / "two", resume=True)
+    train(TrainConfig.model_validate(RUN), data, tmp_path / "one")
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
 
 
 def test_a_run_that_cannot_begin_ends_in_all_processes(data: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def interpreter_reason() -> str | None:
     return None
 
 
-def _compiler_reason(capability: tuple[int, int]) -> str | None:
+def compiler_reason(capability: tuple[int, int]) -> str | None:
     """Why Triton cannot compile the kernels for a CUDA device of that capability, or None."""
     import triton
 
@@ -68,7 +68,7 @@ def _device_reason(index: int) -> str | None:
     old = limits.device_reason(index)
     if old is not None or torch.version.hip is not None:
         return old
-    return _compiler_reason(torch.cuda.get_device_capability(index))
+    return compiler_reason(torch.cuda.get_device_capability(index))
 
 
 def reason(call: QueryCall | None) -> str | None:
