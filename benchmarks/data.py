@@ -38,7 +38,7 @@ def faces() -> list[Photograph]:
         coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
         smooth = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)).astype(np.int16)
         noisy = (smooth + rng.integers(-4, 5, smooth.shape)).clip(0, 255).astype(np.uint8)
-        found.append(Photograph(Path(f"{i}.png"), Image.fromarray(noisy)))
+        found.append(Photograph.of(Path(f"{i}.png"), Image.fromarray(noisy)))
     return found
 
 

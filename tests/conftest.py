@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -46,6 +47,16 @@ collect_ignore = [file for name, file in _OWN_PROCESS.items() if ON_HOST or name
 collect_ignore += [] if FUSED else _FUSED_TESTS
 collect_ignore += [] if "cuda" in FUSED else ["test_fused_cuda.py"]
 collect_ignore += [] if torch.cuda.is_available() else ["test_cuda_device.py"]
+
+
+@pytest.fixture(autouse=True)
+def no_log_to_a_closed_stream() -> Iterator[None]:
+    """The command line logs to the stderr of its time, which a test of it has closed at its end."""
+    yield
+    for handler in list(logging.getLogger().handlers):
+        if isinstance(handler, logging.StreamHandler) and getattr(handler.stream, "closed", False):
+            logging.getLogger().removeHandler(handler)
+
 
 DTYPES = {"triton": triton.DTYPES, "cuda": cuda.DTYPES}
 """What each fused backend computes in."""

@@ -60,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
 def photographs(*sizes: tuple[int, int]) -> list[Photograph]:
     rng = np.random.default_rng(0)
     return [
-        Photograph(Path(f"{i}.png"), Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)))
+        Photograph.of(Path(f"{i}.png"), Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)))
         for i, size in enumerate(sizes)
     ]
 
@@ -111,7 +111,7 @@ def test_patches_are_parts_of_the_image() -> None:
     gradient = np.linspace(0, 255, 64).astype(np.uint8)
     image = Image.fromarray(np.repeat(np.tile(gradient, (64, 1))[..., None], 3, axis=2))
     config = DataConfig(lr_sizes=[8], scale=(1, 2), whole=0, patch=(0.25, 0.25), flip=False, queries=4)
-    samples = Samples([Photograph(Path("x"), image)], config, 1, 0, 30)
+    samples = Samples([Photograph.of(Path("x"), image)], config, 1, 0, 30)
     spans = [(samples[k].inp.max() - samples[k].inp.min()).item() for k in range(30)]
     assert max(spans) < 0.6  # the whole image spans 2
 
@@ -281,13 +281,13 @@ def test_other_images_resume_only_if_asked(change: str, folder: Path, tmp_path: 
     train(config, folder, tmp_path / "run")
     if change == "removed":
         (folder / "2.png").unlink()
-        told = r"\(1 missing: 2.png 40x40\)"
+        told = r"\(1 missing: 2.png 40x40 \w{8}\)"
     elif change == "added":
         shutil.copy(folder / "2.png", folder / "9.png")
-        told = r"\(1 new: 9.png 40x40\)"
+        told = r"\(1 new: 9.png 40x40 \w{8}\)"
     else:
         Image.new("RGB", (41, 40)).save(folder / "2.png")
-        told = r"\(1 missing: 2.png 40x40; 1 new: 2.png 41x40\)"
+        told = r"\(1 missing: 2.png 40x40 \w{8}; 1 new: 2.png 41x40 \w{8}\)"
     with pytest.raises(CheckpointError, match=f"a run on other images {told}; give its images, or --new-data"):
         train(config, folder, tmp_path / "run", resume=True)
     train(config, folder, tmp_path / "run", resume=True, new_data=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from arasfsr import cli, load_model
-from arasfsr.errors import TrainingError
+from arasfsr.errors import CheckpointError, TrainingError
 from arasfsr.training import run as run_module
 from arasfsr.training.config import DataConfig, TrainConfig
 from arasfsr.training.data import Photograph, Samples
@@ -66,7 +66,7 @@ def losses(folder: Path) -> list[float]:
 
 
 def test_with_a_scale_per_batch_targets_of_a_batch_have_one_size_that_every_image_reaches() -> None:
-    images = [Photograph(Path(f"{side}.png"), Image.new("RGB", (side, side))) for side in (20, 40, 60)]
+    images = [Photograph.of(Path(f"{side}.png"), Image.new("RGB", (side, side))) for side in (20, 40, 60)]
     for config in (DataConfig(lr_sizes=[8], queries=None, whole=0.5), DataConfig(lr_sizes=[8], scale_per_batch=True)):
         samples = Samples(images, config, 4, 0, 80)
         batches = [range(first, first + 4) for first in range(0, 80, 4)]
@@ -167,7 +167,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_files(
     assert all(torch.isfinite(tensor).all() for tensor in state["model"].values())
     load_model(tmp_path / "run" / "model.safetensors")
     images = [path for path in sorted(data.glob("*.png")) if path.name != "2.png"]  # held out
-    samples = Samples([Photograph(path, Image.open(path)) for path in images], config.data, 5, 0, 30)
+    samples = Samples([Photograph.of(path, Image.open(path)) for path in images], config.data, 5, 0, 30)
     assert all(str(samples.path(k)) in str(caught.value) for k in range(15, 20))
 
 
@@ -221,6 +221,53 @@ def test_the_command_ends_with_1_and_one_line(data: Path, tmp_path: Path, monkey
     result = CliRunner().invoke(cli.app, arguments)
     assert result.exit_code == 1
     assert result.stderr.count("arasfsr: step 1: the loss is") == 1
+
+
+# --- images that do not fit into memory ------------------------------------------------------------------------
+
+
+def test_images_beyond_the_memory_are_read_again_and_give_the_same_run(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(config_of(), data, tmp_path / "kept")
+    some = {**RUN["data"], "memory": 3 * 26 * 28 * 2 / 1e9}  # for two or three of the five
+    with caplog.at_level("INFO"):
+        train(config_of(data=some), data, tmp_path / "some")
+    assert "images are read again whenever they are drawn" in caplog.text
+    train(config_of(data={**some, "memory": 0, "workers": 2}), data, tmp_path / "none")
+    assert losses(tmp_path / "kept") == losses(tmp_path / "some") == losses(tmp_path / "none")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda path: Image.new("RGB", (24, 28)).save(path), "has changed since the run began"),
+        (lambda path: path.unlink(), "it could be read when the run began"),
+    ],
+)
+def test_images_that_change_during_a_run_stop_it_by_name(
+    workers: int, change: Any, told: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = run_module.Run.save
+
+    def changing(self: run_module.Run, folder: Path) -> None:
+        save(self, folder)
+        if self.step == 0:
+            for path in data.glob("*.png"):
+                change(path)
+
+    monkeypatch.setattr(run_module.Run, "save", changing)
+    with pytest.raises(TrainingError, match=rf"^\S*\d\.png\S* .*{told}; the last checkpoint in \S+ is kept$"):
+        train(config_of(data={**RUN["data"], "memory": 0, "workers": workers}), data, tmp_path / "run")
+    assert read_state(tmp_path / "run")["step"] == 0
+
+
+def test_a_resumed_run_sees_that_an_image_has_other_pixels(data: Path, tmp_path: Path) -> None:
+    train(config_of(steps=2), data, tmp_path / "run")
+    Image.new("RGB", (24, 28)).save(data / "0.png")
+    with pytest.raises(CheckpointError, match=r"other images \(1 missing: 0\.png 24x28 \w{8}; 1 new: 0\.png"):
+        train(config_of(steps=2), data, tmp_path / "run", resume=True)
 
 
 # --- TensorBoard -------------------------------------------------------------------------------------------------

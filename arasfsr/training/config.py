@@ -50,6 +50,9 @@ class DataConfig(_Section):
     flip: bool = True
     workers: int = Field(0, ge=0)
     """Processes that make samples ahead; 0 makes them in the training process."""
+    memory: float = Field(4.0, ge=0)
+    """Gigabytes of decoded images that each training process keeps; those beyond are read again whenever one is
+    drawn."""
 
 
 class OptimizerConfig(_Section):
@@ -112,7 +115,7 @@ class TrainConfig(_Section):
     def learnt(self) -> dict[str, Any]:
         """The entries that decide what is learnt; a run may resume with other values of the rest."""
         rest: Any = {"accumulate": True, "log_every": True, "checkpoint_every": True, "tensorboard": True}
-        return self.model_dump(mode="json", exclude=rest | {"data": {"workers"}})
+        return self.model_dump(mode="json", exclude=rest | {"data": {"workers", "memory"}})
 
 
 def load_config(path: Path) -> TrainConfig:

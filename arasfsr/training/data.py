@@ -9,8 +9,11 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -19,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from arasfsr.coords import pixel_centres
-from arasfsr.errors import ImageError
+from arasfsr.errors import ImageError, TrainingError
 from arasfsr.image_files import FORMATS, read_image
 from arasfsr.images import flatten_on_white, round_to_8_bits, to_pil
 from arasfsr.training.config import DataConfig
@@ -37,20 +40,54 @@ def read_rgb(path: Path) -> Image.Image:
     return to_pil(round_to_8_bits(flatten_on_white(read_image(path)))).convert("RGB")
 
 
-class Photograph(NamedTuple):
+@dataclass(frozen=True)
+class Photograph:
+    """An image of a run, in memory or read again whenever it is drawn."""
+
     path: Path
-    image: Image.Image
+    size: tuple[int, int]
+    """Width and height."""
+    checksum: int
+    """Of its pixels, which also tells that it is what it was."""
+    kept: Image.Image | None
+
+    @classmethod
+    def of(cls, path: Path, image: Image.Image, keep: bool = True) -> Photograph:
+        return cls(path, image.size, crc32(image.tobytes()), image if keep else None)
+
+    @property
+    def side(self) -> int:
+        """The shorter one."""
+        return min(self.size)
+
+    @property
+    def image(self) -> Image.Image:
+        """8-bit RGB.
+
+        Raises:
+            TrainingError: the file is no longer what it was.
+        """
+        if self.kept is not None:
+            return self.kept
+        try:
+            image = read_rgb(self.path)
+        except ImageError as error:
+            raise TrainingError(f"{error}; it could be read when the run began") from error
+        if crc32(image.tobytes()) != self.checksum:
+            raise TrainingError(f"{self.path} has changed since the run began")
+        return image
 
 
 class Folder(NamedTuple):
-    """A folder's images, decoded."""
+    """A folder's images."""
 
     images: list[Photograph]
     broken: list[Path]
 
 
-def read_folder(folder: Path) -> Folder:
-    """Decode every image of a folder; broken ones are named in the log and left out.
+def read_folder(folder: Path, memory: float = inf) -> Folder:
+    """Read every image of a folder and keep the first of them, up to that many bytes; broken ones are named in the
+    log and left out.
 
     Raises:
         ValueError: the folder is not there, or has no image that can be read.
@@ -58,12 +95,18 @@ def read_folder(folder: Path) -> Folder:
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder")
     files = image_files(folder)
+    held, room = Lock(), [memory]
 
     def read(path: Path) -> Photograph | str:
         try:
-            return Photograph(path, read_rgb(path))
+            image = read_rgb(path)
         except ImageError as error:
             return str(error)
+        size = len(image.getbands()) * image.width * image.height
+        with held:
+            keep = size <= room[0]
+            room[0] -= size * keep
+        return Photograph.of(path, image, keep)
 
     with ThreadPoolExecutor() as pool:
         results = list(pool.map(read, files))
@@ -89,8 +132,12 @@ def hold_out(images: Sequence[Photograph], count: int) -> tuple[list[Photograph]
 
 
 def listing(images: Sequence[Photograph], folder: Path) -> list[str]:
-    """What a run remembers of its images: "below/face.png 178x218" for each, in order, wherever the folder lies."""
-    return [f"{path.relative_to(folder).as_posix()} {image.width}x{image.height}" for path, image in images]
+    """What a run remembers of its images: "below/face.png 178x218 1c291ca3" for each, name, size and checksum, in
+    order, wherever the folder lies."""
+    return [
+        f"{each.path.relative_to(folder).as_posix()} {each.size[0]}x{each.size[1]} {each.checksum:08x}"
+        for each in images
+    ]
 
 
 class Sample(NamedTuple):
@@ -165,7 +212,7 @@ class Samples(Dataset[Sample]):
     length: int
 
     def __post_init__(self) -> None:
-        sides = np.array([min(photograph.image.size) for photograph in self.images], dtype=np.float64)
+        sides = np.array([photograph.side for photograph in self.images], dtype=np.float64)
         least = min(self.config.lr_sizes) * self.config.scale[0]
         if not (sides >= least).any():
             raise ValueError(

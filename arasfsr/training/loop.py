@@ -60,10 +60,9 @@ def validate(
         for lr_side, hr_side in pairs:
             scores = []
             for photograph in images:
-                image = photograph.image
-                if min(image.size) < hr_side:
+                if photograph.side < hr_side:
                     continue
-                hr = resize(largest_square(image), (hr_side, hr_side))
+                hr = resize(largest_square(photograph.image), (hr_side, hr_side))
                 inp = to_tensor(resize(hr, (lr_side, lr_side))).unsqueeze(0).to(device)
                 out = model.encode(inp).render((hr_side, hr_side))[0].cpu()
                 scores.append(psnr(out * 0.5 + 0.5, to_tensor(hr) * 0.5 + 0.5, "y-float"))
@@ -98,7 +97,7 @@ def train(
     device = torch.device(device)
     with ranks.together():
         state = read_state(folder) if resume else None
-        found = read_folder(data)
+        found = read_folder(data, config.data.memory * 1e9)
         images, held_out = hold_out(found.images, config.validation.images)
         samples = Samples(images, config.data, config.batch, config.seed, config.steps * config.batch)
         if config.batch < ranks.size * config.accumulate:
@@ -173,6 +172,10 @@ def _tell_beginning(
     _log.info(log.say(f"{begun}, {run.config.steps} steps in all: {parameters:,} parameters, on {where}"))
     counts = f"{len(found.images) - len(held_out)} images to train on, {len(held_out)} held out"
     _log.info(log.say(f"{counts}, {len(found.broken)} broken and skipped"))
+    again = sum(each.kept is None for each in found.images)
+    if again:
+        memory = f"data.memory is {run.config.data.memory:g} GB"
+        _log.info(log.say(f"{again} images are read again whenever they are drawn: {memory}"))
     for line in _left_out(held_out, run.config.validation.pairs):
         _log.warning(log.say(line))
 
@@ -181,7 +184,7 @@ def _left_out(held_out: Sequence[Photograph], pairs: Sequence[tuple[int, int]]) 
     """A line for each pair that some held-out images are too small for."""
     lines = []
     for lr_side, hr_side in pairs:
-        small = sum(min(photograph.image.size) < hr_side for photograph in held_out)
+        small = sum(photograph.side < hr_side for photograph in held_out)
         if small:
             what = "the pair has no score" if small == len(held_out) else "left out"
             lines.append(
@@ -221,7 +224,7 @@ class _Steps:
         self._began = self._started
         console = Console(stderr=True)
         shown = console.is_terminal and self.ranks.first
-        parts = iter(self._loader())
+        parts = self._parts()
         with Progress(*columns, console=console, transient=True, disable=not shown) as self._progress:
             task = self._progress.add_task("training", total=config.steps, completed=run.step)
             while run.step < config.steps:
@@ -242,8 +245,15 @@ class _Steps:
                 if asked and run.step < config.steps:
                     raise Interrupted(asked, run.step)
 
-    def _loader(self) -> DataLoader[Sample]:
+    def _parts(self) -> Iterator[Sample]:
         """This process' parts of every batch from the run's step on."""
+        try:
+            yield from self._loader()
+        except TrainingError as error:  # from a worker, behind its traceback
+            line = str(error).splitlines()[-1].split(f"{TrainingError.__name__}: ")[-1]
+            raise TrainingError(self.log.say(f"{line}; the last checkpoint in {self.folder} is kept")) from error
+
+    def _loader(self) -> DataLoader[Sample]:
         config = self.run.config
         shares = self.ranks.share(config.batch, config.accumulate)
         steps = range(self.run.step, config.steps)
