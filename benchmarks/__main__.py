@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 
+from arasfsr.atomic import replacing
 from benchmarks import bars as measurements
 from benchmarks import cases as registered
 from benchmarks import compare as comparison
 from benchmarks import data as samples
 from benchmarks import gpu as machine_run
+from benchmarks import methods as comparing
 from benchmarks import profiling
+from benchmarks import versions as tried
 from benchmarks.contestants import known
-from benchmarks.report import draw_plots, refresh_readme, write_excerpts
+from benchmarks.report import draw_plots, refresh_readme, write_excerpts, write_versions
 from benchmarks.results import RESULTS, SUITES_FILE, device_name, write_results
 from benchmarks.run import run_cases
 
@@ -180,12 +184,43 @@ def data(
 def report() -> None:
     """Make the README's tables, and the plots in docs, from benchmarks/results."""
     try:
-        for made in (*draw_plots(), *write_excerpts()):
+        for made in (*draw_plots(), *write_excerpts(), write_versions()):
             typer.echo(made)
     except ModuleNotFoundError as error:
         typer.echo(f"no plots: {error}; pip install matplotlib", err=True)
         raise typer.Exit(1) from error
     refresh_readme()
+
+
+@app.command()
+def methods(
+    data: Annotated[Path, typer.Option("--data", exists=True, file_okay=False, help="Images to learn from.")],
+    test: Annotated[Path, typer.Option("--test", exists=True, file_okay=False, help="Images to score on.")],
+    runs: Annotated[Path, typer.Option("--runs", file_okay=False, help="Where trainings lie.")] = Path("runs/methods"),
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Of each; by default as configured.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu or cuda; by default a GPU if there is one.")
+    ] = None,
+    json: Annotated[Path, typer.Option("--json", help="The file to write.")] = comparing.METHODS_FILE,
+) -> None:
+    """Train the paper's methods with equal means and score them; begun anew after an interruption, it goes on."""
+    found = comparing.compare(data, test, runs, str(_device(device)), steps)
+    with replacing(json) as temporary:
+        temporary.write_text(dumps(found, indent=1) + "\n")
+
+
+@app.command()
+def versions(
+    python: Annotated[str, typer.Argument(help="The interpreter, such as python3.12.")],
+    requirements: Annotated[list[str], typer.Argument(help="Such as torch==2.11.0 triton==3.6.0.")],
+) -> None:
+    """Run tests under other versions of Python, torch and Triton, in an environment of their own."""
+    try:
+        result = tried.attempt(python, requirements)
+    except (OSError, subprocess.CalledProcessError) as error:
+        typer.echo(f"{python}, {' '.join(requirements)}: cannot be installed: {error}", err=True)
+        raise typer.Exit(1) from error
+    write_results(tried.VERSIONS_FILE, tried.key(result), result)
 
 
 @app.command()
