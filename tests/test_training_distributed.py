@@ -118,13 +118,13 @@ def test_two_processes_and_parts_learn_what_one_does(full: bool, data: Path, tmp
     assert two == pytest.approx(one, rel=1e-5)
 
 
-def _interrupted(ranks: Ranks, config: dict[str, Any], data: Path, folder: Path) -> None:
-    """SIGTERM reaches the second process alone, in its third step."""
+def _signalled(ranks: Ranks, config: dict[str, Any], data: Path, folder: Path, signum: int, after: int) -> None:
+    """A signal reaches the second process alone, in its step after that one."""
     advance = Run.advance
 
     def note(run: Run, *arguments: Any) -> Any:
-        if run.step == 2 and not ranks.first:
-            os.kill(os.getpid(), signal.SIGTERM)
+        if run.step == after and not ranks.first:
+            os.kill(os.getpid(), signum)
         return advance(run, *arguments)
 
     Run.advance = note  # type: ignore[method-assign]
@@ -132,7 +132,7 @@ def _interrupted(ranks: Ranks, config: dict[str, Any], data: Path, folder: Path)
 
 
 def test_a_stop_of_one_process_stops_all_after_a_checkpoint_from_which_one_goes_on(data: Path, tmp_path: Path) -> None:
-    ended = two_processes(_interrupted, RUN, data, tmp_path / "two")
+    ended = two_processes(_signalled, RUN, data, tmp_path / "two", signal.SIGTERM, 2)
     told = (Interrupted.__name__, "stopped by SIGTERM after step 3; go on with --resume")
     assert ended == {0: told, 1: told}
     train(TrainConfig.model_validate(RUN), data, tmp_path / "two", resume=True)
@@ -159,21 +159,8 @@ def test_a_failure_in_one_process_ends_the_others_and_the_first_tells_it(data: P
     assert ended == dict.fromkeys((0, 1), (FailedElsewhere.__name__, told))
 
 
-def _killed(ranks: Ranks, config: dict[str, Any], data: Path, folder: Path) -> None:
-    """The second process is killed outright in its step 13, after the checkpoint of step 10."""
-    advance = Run.advance
-
-    def die(run: Run, *arguments: Any) -> Any:
-        if run.step == 12 and not ranks.first:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return advance(run, *arguments)
-
-    Run.advance = die  # type: ignore[method-assign]
-    train(TrainConfig.model_validate(config), data, folder, ranks=ranks)
-
-
 def test_when_one_process_is_killed_the_other_ends_and_the_last_checkpoint_goes_on(data: Path, tmp_path: Path) -> None:
-    ended = two_processes(_killed, RUN, data, tmp_path / "two")
+    ended = two_processes(_signalled, RUN, data, tmp_path / "two", signal.SIGKILL, 12)  # a checkpoint is of step 10
     assert list(ended) == [0]
     assert ended[0][0] == TrainingError.__name__
     assert "a process of the run has ended or cannot be reached; go on with --resume" in ended[0][1]
