@@ -194,6 +194,7 @@ def draw_plots(folder: Path = DOCS) -> list[Path]:
 SECTIONS: dict[str, Callable[[], str]] = {
     "bars": bars_tables,
     "data": data_tables,
+    "methods": methods_table,
     "quality": quality_tables,
     "suites": suites_tables,
 }
