@@ -13,6 +13,7 @@ from torch import Tensor
 
 from arasfsr.coords import Corners, fourier_encoding, fourier_encoding_backward, local_ensemble_backward
 from arasfsr.decoder import DecoderWeights
+from arasfsr.query.products import affine, input_gradient, weight_gradient
 from arasfsr.query.scratch import Scratch
 
 BIAS_SUM = torch.float64
@@ -68,7 +69,7 @@ def modulate(coord: Tensor, weights: DecoderWeights, scratch: Scratch) -> tuple[
     for i, (weight, bias) in enumerate(weights.modulator):
         s = modulation[-1] if i else fourier_encoding(coord).to(weight.dtype)
         shape = (coord.shape[0], weight.shape[0])
-        angles.append(torch.addmm(bias, s, weight.t(), out=scratch.take(f"angle {i}", shape, weight.dtype)))
+        angles.append(affine(s, weight, bias, scratch.take(f"angle {i}", shape, weight.dtype)))
         modulation.append(torch.sin(angles[-1], out=scratch.take(f"s {i}", shape, weight.dtype)))
     return modulation, angles
 
@@ -118,10 +119,9 @@ def forward(tile: Tile, scratch: Scratch, keep: bool) -> tuple[Tensor, Activatio
     inputs: list[Tensor] = []
     for i, (weight, bias) in enumerate(weights.content, start=1):
         inputs.append(x)
-        z = scratch.take("z", (*tile.rows.shape, n), dtype)
-        torch.addmm(bias, x.view(-1, weight.shape[1]), weight.t(), out=z.view(-1, n))
+        z = affine(x.view(-1, weight.shape[1]), weight, bias, scratch.take("z", (tile.rows.numel(), n), dtype))
         x = room(i)
-        layer_input(z, factors[i], x)
+        layer_input(z.view(*tile.rows.shape, n), factors[i], x)
     ensemble = _ensemble(x, tile.corners.weight)
     product = ensemble * modulation[-1] if weights.modulated else ensemble
     weight, bias = weights.output
@@ -188,9 +188,9 @@ def backward(
     for i in reversed(range(len(weights.content))):
         weight, x = weights.content[i][0], saved.inputs[i]
         rows = grad_z.view(-1, n)
-        content_grads[:0] = [rows.t() @ x.view(-1, x.shape[-1]), grad_z.sum(0).sum(dim=(0, 1), dtype=BIAS_SUM)]
-        grad_x = scratch.take("grad x", x.shape, dtype)
-        torch.mm(rows, weight, out=grad_x.view(-1, x.shape[-1]))
+        flat = x.view(-1, x.shape[-1])
+        content_grads[:0] = [weight_gradient(rows, flat), grad_z.sum(0).sum(dim=(0, 1), dtype=BIAS_SUM)]
+        grad_x = input_gradient(rows, weight, scratch.take("grad x", flat.shape, dtype)).view(x.shape)
         f, grad_f = x[..., :n], grad_x[..., :n]
         if modulated:
             grad_product = grad_x[..., n:]
@@ -214,7 +214,7 @@ def backward(
     for i in reversed(range(len(weights.modulator))):
         grad_angle = (grad_s[i] * saved.angles[i].cos()).to(dtype)
         below = saved.modulation[i - 1] if i else fourier_encoding(tile.coord).to(dtype)
-        modulator_grads[:0] = [grad_angle.t() @ below, grad_angle.sum(0, dtype=BIAS_SUM)]
+        modulator_grads[:0] = [weight_gradient(grad_angle, below), grad_angle.sum(0, dtype=BIAS_SUM)]
         if i:
             grad_s[i - 1] += grad_angle @ weights.modulator[i][0]
         elif need_coord:
