@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 
 from benchmarks.timing import timed
 
@@ -53,8 +54,8 @@ def measure(
 ) -> dict[str, Any]:
     """Operations per second of a matrix product in each dtype (or in `only`), bytes per second of a copy.
 
-    The best of several runs each, with the second factor as it is and transposed, as a layer's weight is: a ceiling,
-    not a typical value. Random numbers, since zeros draw less power. A copy's bytes are read and written.
+    The best of several runs each, of every way to multiply: a ceiling, not a typical value. Random numbers, since zeros
+    draw less power. A copy's bytes are read and written.
     """
     side, copy_bytes = side or SIDES[device.type], copy_bytes or COPIES[device.type]
     rates = {}
@@ -70,12 +71,16 @@ def measure(
 
 
 def _rate(device: torch.device, dtype: str, side: int, runs: int) -> float:
-    """Operations per second of the faster of A B and A B^T of that side."""
+    """Operations per second of the fastest way to multiply two matrices of that side: A B; A B^T, as layers have it;
+    in float32 on a CPU also as a 1 x 1 convolution, which is another library's."""
     a, b = (torch.randn(side, side, device=device).to(TORCH_DTYPES[dtype]) for _ in range(2))
+    ways = [functools.partial(torch.mm, a, b), functools.partial(torch.mm, a, b.t())]
+    if dtype == "float32" and device.type == "cpu":
+        pixels = a.view(1, side, 1, side).permute(0, 3, 1, 2)
+        ways.append(functools.partial(F.conv2d, pixels, b.view(side, side, 1, 1)))
     seconds = []
     with precision(dtype), torch.no_grad():
-        for second in (b, b.t()):
-            product = functools.partial(torch.mm, a, second)
+        for product in ways:
             product()
             seconds += [timed(product, device) for _ in range(runs)]
     return 2 * side**3 / min(seconds)
