@@ -102,10 +102,13 @@ class ImplicitSR(nn.Module):
         a generator for each image, nothing that is drawn for it, in the encoder neither, depends on the others.
         """
         check_image(inp)
-        features, latent = self.encoder(inp, generator), None
+        image = inp
+        if inp.device.type == "cpu":  # oneDNN's order, which else every convolution brings about anew
+            image = inp.contiguous(memory_format=torch.channels_last)
+        features, latent = self.encoder(image, generator), None
         if self.frequency is not None:
             sample = self.training or generator is not None
-            frequencies, latent = self.frequency(inp, sample, generator)
+            frequencies, latent = self.frequency(image, sample, generator)
             features = torch.cat((features, frequencies), dim=1)
         return Encoding(features, inp if self.config.skip else None, self.decoder.weights(), latent)
 
