@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -346,30 +347,59 @@ def test_there_must_be_something_to_resume(folder: Path, tmp_path: Path) -> None
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_run_resumes_to_the_same_losses(signum: int, folder: Path, tmp_path: Path) -> None:
-    config = {**RUN, "steps": 40}
-    path = tmp_path / "run.yaml"
-    path.write_text(yaml.safe_dump(config))
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    train(TrainConfig.model_validate(config), folder, whole)
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "CUDA_VISIBLE_DEVICES": ""}
 
-    command = [sys.executable, "-m", "arasfsr", "train", str(path), "--data", str(folder), "-o", str(broken)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "CUDA_VISIBLE_DEVICES": ""}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    log = broken / "log.jsonl"
-    while not (log.exists() and len(losses_so_far(log)) >= 6):
+
+def command_of(config: dict[str, Any], data: Path, run: Path) -> list[str]:
+    path = run.with_suffix(".yaml")
+    path.write_text(yaml.safe_dump(config))
+    return [sys.executable, "-m", "arasfsr", "train", str(path), "--data", str(data), "-o", str(run)]
+
+
+def interrupt(command: list[str], run: Path, signum: int, step: int) -> None:
+    """Start a run and send it a signal once its log has that step."""
+    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = run / "log.jsonl"
+    while not (log.exists() and len(losses_so_far(log)) >= step):
         assert process.poll() is None, "it ended before it was interrupted"
         time.sleep(0.005)
     process.send_signal(signum)
-    status = process.wait()
-    assert status == (-signum if signum == signal.SIGKILL else 128 + signum)
+    assert process.wait() == (-signum if signum == signal.SIGKILL else 128 + signum)
 
-    resumed = subprocess.run([*command, "--resume"], env=environment, capture_output=True, text=True, check=False)
+
+def resume(command: list[str]) -> None:
+    resumed = subprocess.run([*command, "--resume"], env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed after step" in resumed.stderr
-    assert losses(broken) == losses(whole)
-    assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def assert_same(run: Path, whole: Path) -> None:
+    assert losses(run) == losses(whole)
+    assert (run / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_resumes_to_the_same_losses(signum: int, folder: Path, tmp_path: Path) -> None:
+    config = {**RUN, "steps": 40}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train(TrainConfig.model_validate(config), folder, whole)
+    command = command_of(config, folder, broken)
+    interrupt(command, broken, signum, 6)
+    resume(command)
+    assert_same(broken, whole)
+
+
+def test_a_run_killed_five_times_at_random_steps_ends_with_the_same_weights(folder: Path, tmp_path: Path) -> None:
+    config = {**RUN, "steps": 200}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train(TrainConfig.model_validate(config), folder, whole)
+    command = command_of(config, folder, broken)
+    steps = sorted(random.sample(range(1, 160), 5))
+    print(f"killed at {steps}")
+    for number, step in enumerate(steps):
+        interrupt([*command, *(["--resume"] if number else [])], broken, signal.SIGKILL, step)
+    resume(command)
+    assert_same(broken, whole)
 
 
 def losses_so_far(log: Path) -> list[str]:
