@@ -148,9 +148,10 @@ py::object supports(const arasfsr_problem& problem) {
     return py::none();
 }
 
-std::size_t render_scratch(const arasfsr_problem& problem) {
+template <arasfsr_status (*SCRATCH)(const arasfsr_problem*, std::size_t*)>
+std::size_t scratch(const arasfsr_problem& problem) {
     std::size_t bytes = 0;
-    check(arasfsr_render_scratch(&problem, &bytes));
+    check(SCRATCH(&problem, &bytes));
     return bytes;
 }
 
@@ -158,7 +159,9 @@ void render(const arasfsr_problem& problem, std::uintptr_t out, std::uintptr_t s
     check(arasfsr_render(&problem, pointer<float>(out), pointer<void>(scratch), bytes));
 }
 
-void keep(const arasfsr_problem& problem, const arasfsr_kept& kept) { check(arasfsr_keep(&problem, &kept)); }
+void keep(const arasfsr_problem& problem, const arasfsr_kept& kept, std::uintptr_t scratch, std::size_t bytes) {
+    check(arasfsr_keep(&problem, &kept, pointer<void>(scratch), bytes));
+}
 
 void backward(const arasfsr_problem& problem, const arasfsr_kept& kept, const arasfsr_gradients& gradients) {
     check(arasfsr_backward(&problem, &kept, &gradients));
@@ -179,9 +182,11 @@ PYBIND11_MODULE(ARASFSR_MODULE, module) {
     module.def("abi", &arasfsr_abi);
     module.def("architectures", &arasfsr_architectures);
     module.def("supports", &supports, py::arg("problem"));
-    module.def("render_scratch", &render_scratch, py::arg("problem"));
+    module.def("render_scratch", &scratch<arasfsr_render_scratch>, py::arg("problem"));
+    module.def("keep_scratch", &scratch<arasfsr_keep_scratch>, py::arg("problem"));
     module.def(
         "render", &render, py::arg("problem"), py::arg("out"), py::arg("scratch"), py::arg("bytes"), without_gil);
-    module.def("keep", &keep, py::arg("problem"), py::arg("kept"), without_gil);
+    module.def(
+        "keep", &keep, py::arg("problem"), py::arg("kept"), py::arg("scratch"), py::arg("bytes"), without_gil);
     module.def("backward", &backward, py::arg("problem"), py::arg("kept"), py::arg("gradients"), without_gil);
 }

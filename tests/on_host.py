@@ -11,12 +11,9 @@ TESTS = Path(__file__).parent
 FUSED = ("test_golden.py", "test_fused.py", "test_fused_shapes.py")
 
 
-def run_fused_tests(environment: dict[str, str], files: tuple[str, ...] = FUSED, named: str = "") -> None:
-    """Fails with pytest's output unless all tests marked gpu of those files pass, and there are some.
-
-    `named` is pytest's expression of the tests' names, if only some are to run.
-    """
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-k", named, *(str(TESTS / file) for file in files)]
+def run_fused_tests(environment: dict[str, str], files: tuple[str, ...] = FUSED) -> None:
+    """Fails with pytest's output unless all tests marked gpu of those files pass, and there are some."""
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", *(str(TESTS / file) for file in files)]
     done = subprocess.run(
         command,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **environment},

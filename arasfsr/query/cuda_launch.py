@@ -141,7 +141,9 @@ class CudaLauncher(Launcher):
 
     def _keep(self, kept: Kept) -> None:
         with _on(self.device):
-            self.core.keep(self._call, self._chunk(kept))
+            size = self.core.keep_scratch(self._call)
+            scratch = self.empty(size, dtype=torch.uint8)
+            self.core.keep(self._call, self._chunk(kept), scratch.data_ptr(), size)
 
     def _content_gradients(self, kept: Kept, grad: Tensor, found: ContentGradients) -> None:
         dense = _dense(grad)

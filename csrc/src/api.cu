@@ -6,13 +6,12 @@
 namespace arasfsr {
 namespace {
 
-Kernel<ForwardArguments> forward_for(const arasfsr_problem& problem, const Device& device) {
+Kernel<ForwardArguments> portable_forward_for(const arasfsr_problem& problem, const Device& device) {
     return problem.dtype == ARASFSR_BFLOAT16 ? forward_kernel(Bfloat16{}, problem.padded, device.shared_limit)
                                              : forward_kernel(Float16{}, problem.padded, device.shared_limit);
 }
 
-// The kernel that renders, which keeps nothing.
-Kernel<ForwardArguments> render_for(const arasfsr_problem& problem, const Device& device) {
+Kernel<ForwardArguments> forward_for(const arasfsr_problem& problem, const Device& device) {
 #ifdef ARASFSR_WITH_90A
     if (device.capability == 90 && problem.padded == Stream::OUTPUTS) {
         const auto kernel =
@@ -20,7 +19,7 @@ Kernel<ForwardArguments> render_for(const arasfsr_problem& problem, const Device
         if (kernel.shared_bytes <= device.shared_limit) return kernel;
     }
 #endif
-    return forward_for(problem, device);
+    return portable_forward_for(problem, device);
 }
 
 Kernel<BackwardArguments> backward_for(const arasfsr_problem& problem, const Device& device) {
@@ -35,7 +34,7 @@ arasfsr_status supported(const arasfsr_problem* problem, Device* device) {
     status = current_device(device);
     if (failed(status)) return status;
     if (device->capability < 80) return {ARASFSR_UNSUPPORTED, "compute capability", device->capability};
-    const auto forward = forward_for(*problem, *device);
+    const auto forward = portable_forward_for(*problem, *device);
     const auto backward = backward_for(*problem, *device);
     if (forward.function == nullptr) return {ARASFSR_UNSUPPORTED, "padded", problem->padded};
     if (std::max(forward.shared_bytes, backward.shared_bytes) > device->shared_limit) {
@@ -57,8 +56,9 @@ arasfsr_status forward_blocks(const Kernel<ForwardArguments>& kernel, const char
     return status;
 }
 
-// How a problem is rendered: by which kernel, how many blocks, and what of the scratch is whose.
-struct Rendering {
+// A forward: by which kernel, how many blocks, and what of the scratch is whose.
+struct Plan {
+    const char* name;
     Kernel<ForwardArguments> kernel{};
     int64_t blocks = 0;
     int64_t stream_bytes = 0;  // of weights, followed by
@@ -67,16 +67,45 @@ struct Rendering {
     size_t scratch_bytes() const { return static_cast<size_t>(stream_bytes + s_bytes); }
 };
 
-arasfsr_status plan(const arasfsr_problem* problem, Rendering* rendering) {
+// `render` or not: then everything is kept, and s needs no scratch.
+arasfsr_status plan(const arasfsr_problem& problem, const Device& device, int64_t tiles, bool render, Plan* plan) {
+    plan->name = render ? "arasfsr_render" : "arasfsr_keep";
+    plan->kernel = forward_for(problem, device);
+    const arasfsr_status status = forward_blocks(plan->kernel, plan->name, device, tiles, &plan->blocks);
+    if (plan->kernel.streams) plan->stream_bytes = Stream::of(problem).bytes();
+    const int64_t at_a_time = plan->blocks / plan->kernel.cluster * plan->kernel.tiles;
+    if (render && problem.modulated) plan->s_bytes = at_a_time * problem.layers * ARASFSR_TILE * problem.padded * 2;
+    return status;
+}
+
+arasfsr_status check_scratch(const Plan& plan, const void* scratch, size_t bytes) {
+    if (bytes < plan.scratch_bytes()) return {ARASFSR_BAD_ARGUMENT, "scratch_bytes", static_cast<int64_t>(bytes)};
+    return plan.scratch_bytes() > 0 ? check_pointer("scratch", scratch) : OK;
+}
+
+// `arguments` but for the stream, whose place is the scratch.
+arasfsr_status run(const Plan& plan, ForwardArguments arguments, void* scratch) {
+    unsigned char* stream = static_cast<unsigned char*>(scratch);
+#ifdef ARASFSR_WITH_90A
+    if (plan.kernel.streams) {
+        const arasfsr_status status = order_stream(arguments.problem, stream);
+        if (failed(status)) return status;
+    }
+#endif
+    arguments.stream = stream;
+    return launch(plan.kernel, plan.name, plan.blocks, arguments.problem.stream, arguments);
+}
+
+// Of a forward of that many tiles.
+arasfsr_status scratch_of(const arasfsr_problem* problem, bool render, size_t* bytes) {
+    if (bytes == nullptr) return {ARASFSR_BAD_ARGUMENT, "bytes", 0};
+    *bytes = 0;
     Device device;
     arasfsr_status status = supported(problem, &device);
     if (failed(status) || empty(*problem)) return status;
-    Rendering& result = *rendering;
-    result.kernel = render_for(*problem, device);
-    status = forward_blocks(result.kernel, "arasfsr_render", device, tiles_of(problem->queries), &result.blocks);
-    if (result.kernel.streams) result.stream_bytes = Stream::of(*problem).bytes();
-    const int64_t tiles = result.blocks / result.kernel.cluster * result.kernel.tiles;  // at a time
-    if (problem->modulated) result.s_bytes = tiles * problem->layers * ARASFSR_TILE * problem->padded * 2;
+    Plan found;
+    status = plan(*problem, device, tiles_of(problem->queries), render, &found);
+    if (!failed(status)) *bytes = found.scratch_bytes();
     return status;
 }
 
@@ -101,39 +130,35 @@ arasfsr_status arasfsr_supports(const arasfsr_problem* problem) {
 }
 
 arasfsr_status arasfsr_render_scratch(const arasfsr_problem* problem, size_t* bytes) {
-    if (bytes == nullptr) return {ARASFSR_BAD_ARGUMENT, "bytes", 0};
-    Rendering rendering;
-    const arasfsr_status status = plan(problem, &rendering);
-    *bytes = failed(status) ? 0 : rendering.scratch_bytes();
-    return status;
+    return scratch_of(problem, true, bytes);
+}
+
+arasfsr_status arasfsr_keep_scratch(const arasfsr_problem* problem, size_t* bytes) {
+    return scratch_of(problem, false, bytes);
 }
 
 arasfsr_status arasfsr_render(const arasfsr_problem* problem, float* out, void* scratch, size_t scratch_bytes) {
-    Rendering rendering;
-    arasfsr_status status = plan(problem, &rendering);
+    Device device;
+    arasfsr_status status = supported(problem, &device);
     if (failed(status) || empty(*problem)) return status;
     status = check_inputs(*problem);
     if (failed(status)) return status;
     status = check_pointer("out", out);
     if (failed(status)) return status;
-    if (scratch_bytes < rendering.scratch_bytes()) {
-        return {ARASFSR_BAD_ARGUMENT, "scratch_bytes", static_cast<int64_t>(scratch_bytes)};
-    }
-    if (rendering.scratch_bytes() > 0) status = check_pointer("scratch", scratch);
-    if (failed(status)) return status;
-    unsigned char* stream = static_cast<unsigned char*>(scratch);
-#ifdef ARASFSR_WITH_90A
-    if (rendering.kernel.streams) status = order_stream(*problem, stream);
-    if (failed(status)) return status;
-#endif
-    ForwardArguments arguments{*problem, Geometry::of(*problem), {}, out, stream};
+    ForwardArguments arguments{*problem, Geometry::of(*problem), {}, out, nullptr};
     arguments.kept.count = problem->queries;
     arguments.kept.tiles = tiles_of(problem->queries);
-    arguments.kept.s = stream + rendering.stream_bytes;
-    return launch(rendering.kernel, "arasfsr_render", rendering.blocks, problem->stream, arguments);
+    Plan found;
+    status = plan(*problem, device, arguments.kept.tiles, true, &found);
+    if (failed(status)) return status;
+    status = check_scratch(found, scratch, scratch_bytes);
+    if (failed(status)) return status;
+    arguments.kept.s = static_cast<unsigned char*>(scratch) + found.stream_bytes;
+    return run(found, arguments, scratch);
 }
 
-arasfsr_status arasfsr_keep(const arasfsr_problem* problem, const arasfsr_kept* kept) {
+arasfsr_status arasfsr_keep(
+    const arasfsr_problem* problem, const arasfsr_kept* kept, void* scratch, size_t scratch_bytes) {
     Device device;
     arasfsr_status status = supported(problem, &device);
     if (failed(status)) return status;
@@ -143,12 +168,12 @@ arasfsr_status arasfsr_keep(const arasfsr_problem* problem, const arasfsr_kept* 
     if (failed(status)) return status;
     status = check_kept(*problem, *kept);
     if (failed(status)) return status;
-    const auto kernel = forward_for(*problem, device);
-    int64_t blocks;
-    status = forward_blocks(kernel, "arasfsr_keep", device, kept->tiles, &blocks);
+    Plan found;
+    status = plan(*problem, device, kept->tiles, false, &found);
     if (failed(status)) return status;
-    const ForwardArguments arguments{*problem, Geometry::of(*problem), *kept, nullptr, nullptr};
-    return launch(kernel, "arasfsr_keep", blocks, problem->stream, arguments);
+    status = check_scratch(found, scratch, scratch_bytes);
+    if (failed(status)) return status;
+    return run(found, {*problem, Geometry::of(*problem), *kept, nullptr, nullptr}, scratch);
 }
 
 arasfsr_status arasfsr_backward(

@@ -10,7 +10,7 @@ namespace arasfsr {
 struct ForwardArguments {
     arasfsr_problem problem;
     Geometry geometry;
-    arasfsr_kept kept;  // f is NULL where nothing is kept; s is then L layers of scratch for each crew
+    arasfsr_kept kept;  // f is NULL where nothing is kept; s is then (crews, L, ARASFSR_TILE, NP) of scratch
     float* out;
     const unsigned char* stream;  // the weights as stream.h orders them, for a kernel that takes them so
 };
@@ -44,6 +44,19 @@ class Decoder {
           problem(arguments.problem),
           kept(arguments.kept),
           sums(reinterpret_cast<float*>(sums)) {}
+
+    ARASFSR_DEVICE bool keeps() const { return kept.f != nullptr; }
+
+    // Where s of a layer, from 0 on, lies for a tile: kept, or in the scratch of the crew that has it in hand.
+    ARASFSR_DEVICE uint16_t* s_of(int64_t crew, int64_t tile, int layer) const {
+        const int64_t number = keeps() ? layer * kept.tiles + tile : crew * problem.layers + layer;
+        return static_cast<uint16_t*>(kept.s) + place(number);
+    }
+
+    // Where its derivatives are kept, if they are.
+    ARASFSR_DEVICE uint16_t* cosines_of(int64_t tile, int layer) const {
+        return keeps() ? static_cast<uint16_t*>(kept.cosines) + place(layer * kept.tiles + tile) : nullptr;
+    }
 
     // The Fourier encoding of a tile's queries, to the first columns of f.
     ARASFSR_DEVICE void encode(int64_t tile) const {
@@ -81,6 +94,25 @@ class Decoder {
                    found.share};
         if (problem.cell != nullptr) result.cell = {problem.cell[2 * query], problem.cell[2 * query + 1]};
         rows[row] = result;
+    }
+
+    // A thread keeps the row that it has found.
+    ARASFSR_DEVICE void keep_rows(int64_t start, int which) const {
+        const int row = Crew::thread();
+        if (row >= ROWS) return;
+        const Row& found = rows[row];
+        const int64_t to = kept_row(start, which) + row;
+        kept.cells[to] = found.latent;
+        kept.rel[2 * to] = found.rel.y;
+        kept.rel[2 * to + 1] = found.rel.x;
+        kept.share[to] = found.share;
+    }
+
+    // f, which is f_layer.
+    ARASFSR_DEVICE void keep_f(int64_t start, int which, int layer) const {
+        const int64_t all_rows = problem.images * kept.tiles * (ARASFSR_TILE * CORNERS);
+        const int64_t to = (layer - 1) * all_rows + kept_row(start, which);
+        store_tile<ROWS, Crew>(static_cast<uint16_t*>(kept.f) + to * NP, f);
     }
 
     // f_1 = relu(G[cell] + I0_rel rel [+ I0_cell cell]).
@@ -178,6 +210,14 @@ class Decoder {
     Row* const rows;
 
   private:
+    // Of tiles' s, in numbers.
+    static ARASFSR_DEVICE int64_t place(int64_t number) { return number * (ARASFSR_TILE * NP); }
+
+    // The first row, among all that are kept, of the part that starts at that query of the chunk.
+    ARASFSR_DEVICE int64_t kept_row(int64_t start, int which) const {
+        return (which * kept.tiles * ARASFSR_TILE + start) * CORNERS;
+    }
+
     // The number of a chunk's query among all of an image; of one that does not exist, the first one's.
     ARASFSR_DEVICE int64_t number(int64_t query) const { return kept.first + (query < kept.count ? query : 0); }
 

@@ -33,16 +33,12 @@ class Forward {
     explicit ARASFSR_DEVICE Forward(const ForwardArguments& arguments)
         : problem(arguments.problem),
           kept(arguments.kept),
-          keep(arguments.kept.f != nullptr),
           layers(arguments, hw::shared() + Layout::f, hw::shared() + Layout::s, hw::shared() + Layout::rows,
                  hw::shared() + Layout::sums),
           ring{hw::shared() + Layout::ring} {}
 
     ARASFSR_DEVICE void run() {
         for (int64_t tile = hw::block(); tile < kept.tiles; tile += hw::blocks()) {
-            const int64_t s_tile = keep ? tile : hw::block() * problem.layers;
-            s_base = static_cast<uint16_t*>(kept.s) + s_tile * (ARASFSR_TILE * NP);
-            s_slot = (keep ? kept.tiles : 1) * (ARASFSR_TILE * NP);
             if (problem.modulated) coordinate_branch(tile);
             for (int which = 0; which < problem.images; ++which) {
                 for (int part = 0; part < S::PARTS; ++part) content_branch(tile, which, part);
@@ -67,45 +63,40 @@ class Forward {
                 weights = {static_cast<const uint16_t*>(problem.modulator_weight) + layer * (NP * NP), NP, SQUARE};
                 ring.open(weights);
             }
-            uint16_t* cosines = nullptr;
-            if (keep) cosines = static_cast<uint16_t*>(kept.cosines) + layer * s_slot + tile * (ARASFSR_TILE * NP);
-            layers.modulation(total, layer, cosines);
+            layers.modulation(total, layer, layers.cosines_of(tile, layer));
             hw::barrier();
-            store_tile<ARASFSR_TILE, Block>(s_base + layer * s_slot, layers.f);
+            store_tile<ARASFSR_TILE, Block>(layers.s_of(hw::block(), tile, layer), layers.f);
         }
     }
 
     ARASFSR_DEVICE void content_branch(int64_t tile, int which, int part) {
         const int64_t start = tile * ARASFSR_TILE + part * S::QUERIES;
-        const int64_t first_row = (which * kept.tiles * ARASFSR_TILE + start) * CORNERS;
         hw::barrier();  // what went before is done with all shared memory, and s is there for all
-        prefetch(part, 1);
+        prefetch(tile, part, 1);
         layers.find_rows(start, which);
-        if (keep) keep_rows(first_row);
+        if (layers.keeps()) layers.keep_rows(start, which);
         hw::barrier();
         layers.first_layer();
         for (int layer = 1;; ++layer) {  // f holds f_layer
-            if (keep) {
+            if (layers.keeps()) {
                 hw::barrier();
-                uint16_t* to = static_cast<uint16_t*>(kept.f) + (layer - 1) * all_rows() * NP + first_row * NP;
-                store_tile<S::ROWS, Block>(to, layers.f);
+                layers.keep_f(start, which, layer);
             }
             if (layer == problem.layers) break;
-            content_layer(part, layer);
+            content_layer(tile, part, layer);
         }
-        if (keep) return;
+        if (layers.keeps()) return;
         hw::copy_wait<0>();
         hw::barrier();  // f_L and s_L are there for all
         layers.output_layer(start, which);
     }
 
-    ARASFSR_DEVICE int64_t all_rows() const { return problem.images * kept.tiles * (ARASFSR_TILE * CORNERS); }
-
     // Starts copying what f_layer will meet: the part's s_layer and the weights of the layer above.
-    ARASFSR_DEVICE void prefetch(int part, int layer) {
+    ARASFSR_DEVICE void prefetch(int64_t tile, int part, int layer) {
         const bool hidden = layer < problem.layers;
-        if (problem.modulated && (hidden || !keep)) {
-            fetch_tile<S::QUERIES, Block>(layers.s, s_base + (layer - 1) * s_slot + part * (S::QUERIES * NP));
+        if (problem.modulated && (hidden || !layers.keeps())) {
+            const uint16_t* from = layers.s_of(hw::block(), tile, layer - 1) + part * (S::QUERIES * NP);
+            fetch_tile<S::QUERIES, Block>(layers.s, from);
         }
         if (hidden) {
             ring.open(content_weights(layer));
@@ -120,36 +111,22 @@ class Forward {
                 halves * Ring<NP, S::STAGES, Inner::INPUT>::STEPS};
     }
 
-    // A thread keeps the row that it has found.
-    ARASFSR_DEVICE void keep_rows(int64_t first_row) const {
-        const int row = hw::thread();
-        if (row >= S::ROWS) return;
-        const Row& found = layers.rows[row];
-        kept.cells[first_row + row] = found.latent;
-        kept.rel[2 * (first_row + row)] = found.rel.y;
-        kept.rel[2 * (first_row + row) + 1] = found.rel.x;
-        kept.share[first_row + row] = found.share;
-    }
-
     // f_{layer + 1} = relu(W_f f + W_p (f * s) + bias), in place of f = f_layer.
-    ARASFSR_DEVICE void content_layer(int part, int layer) {
+    ARASFSR_DEVICE void content_layer(int64_t tile, int part, int layer) {
         Total<S::ROWS, NP> total;
         total.clear();
         multiply<T>(total, layers.f, ring, content_weights(layer), layers.s);
 #ifndef ARASFSR_TEST_MISSING_BARRIER
         hw::barrier();  // all have read f, s and the ring
 #endif
-        prefetch(part, layer + 1);
+        prefetch(tile, part, layer + 1);
         layers.hidden_layer(total, layer);
     }
 
     const arasfsr_problem& problem;
     const arasfsr_kept& kept;
-    const bool keep;
     const Layers layers;
     const Ring<NP, S::STAGES, Inner::INPUT> ring;
-    uint16_t* s_base;  // of the tile
-    int64_t s_slot;    // numbers from a layer's s to the next one's
 };
 
 template <class S>

@@ -1,4 +1,5 @@
-// Kernel for compute capability 9.0a: from the LR map G to the picture, at a width of 256.
+// Kernel for compute capability 9.0a: from the LR map G to the picture, or, kept for the backward, to every layer's
+// activations, at a width of 256.
 //
 // Two blocks of a cluster share one stream of weights: each copies half of a stage to both. A block has one producer
 // warp and two consumers, warpgroups that know nothing of each other but the ring: each takes tiles of 64 queries in
@@ -131,9 +132,7 @@ class Forward90 {
                  hw::shared() + Layout::s + consumer * S_BYTES,
                  hw::shared() + Layout::rows + consumer * Layers::ROWS_BYTES,
                  hw::shared() + Layout::sums + consumer * Layers::SUMS_BYTES),
-          ring(hw::shared() + Layout::ring, hw::shared() + Layout::barriers),
-          s_base(static_cast<uint16_t*>(call.kept.s) +
-                 (hw::block() * CONSUMERS + consumer) * problem.layers * (ARASFSR_TILE * NP)) {}
+          ring(hw::shared() + Layout::ring, hw::shared() + Layout::barriers) {}
 
     ARASFSR_DEVICE void run() {
         if (hw::thread() == 0) ring.initialise();
@@ -149,7 +148,7 @@ class Forward90 {
     }
 
   private:
-    // Calls with the first of the cluster's tiles, turn by turn. Tiles beyond the last are computed, but not stored.
+    // Calls with the first of the cluster's tiles, turn by turn.
     template <class Function>
     ARASFSR_DEVICE void each_turn(const Function& function) {
         const int64_t cluster = hw::block() / CLUSTER, clusters = hw::blocks() / CLUSTER;
@@ -167,7 +166,9 @@ class Forward90 {
         for (int stage = first; stage < end; ++stage) ring.fill(call.stream + stage * Stream::STAGE_BYTES);
     }
 
-    ARASFSR_DEVICE void consume(int64_t tile) {
+    // A consumer without a tile takes the last one too, and writes what another does: it may not leave the stream.
+    ARASFSR_DEVICE void consume(int64_t given) {
+        const int64_t tile = given < call.kept.tiles ? given : call.kept.tiles - 1;
         if (problem.modulated) coordinate_branch(tile);
         for (int which = 0; which < problem.images; ++which) {
             for (int part = 0; part < PARTS; ++part) content_branch(tile, which, part);
@@ -180,30 +181,36 @@ class Forward90 {
         {
             Accumulators angles;
             multiply<1, false>(angles);
-            sines(angles, 0);
+            sines(angles, tile, 0);
         }
         for (int layer = 1; layer < problem.layers; ++layer) {
             Accumulators angles;
             multiply<Stream::PANELS, false>(angles);
-            sines(angles, layer);
+            sines(angles, tile, layer);
         }
         Warpgroup::barrier();  // s is there for all
     }
 
-    ARASFSR_DEVICE void sines(Accumulators& angles, int layer) {
+    ARASFSR_DEVICE void sines(Accumulators& angles, int64_t tile, int layer) {
         Warpgroup::barrier();  // all have read f
-        layers.modulation(angles, layer, nullptr);
+        layers.modulation(angles, layer, layers.cosines_of(tile, layer));
         publish();
-        store_tile<ARASFSR_TILE, Warpgroup>(s_base + layer * (ARASFSR_TILE * NP), layers.f);
+        store_tile<ARASFSR_TILE, Warpgroup>(s_of(tile, layer), layers.f);
+    }
+
+    ARASFSR_DEVICE uint16_t* s_of(int64_t tile, int layer) const {
+        return layers.s_of(hw::block() * CONSUMERS + consumer, tile, layer);
     }
 
     ARASFSR_DEVICE void content_branch(int64_t tile, int which, int part) {
         const int64_t start = tile * ARASFSR_TILE + part * QUERIES;
-        fetch_s(part, 1);
+        fetch_s(tile, part, 1);
         layers.find_rows(start, which);
+        if (layers.keeps()) layers.keep_rows(start, which);
         Warpgroup::barrier();
         layers.first_layer();
         receive();
+        if (layers.keeps()) layers.keep_f(start, which, 1);
         for (int layer = 1; layer < problem.layers; ++layer) {  // f holds f_layer, s holds s_layer
             Accumulators product;
             if (problem.modulated) {
@@ -214,17 +221,22 @@ class Forward90 {
 #ifndef ARASFSR_TEST_MISSING_BARRIER
             Warpgroup::barrier();  // all have read f and s
 #endif
-            fetch_s(part, layer + 1);
+            fetch_s(tile, part, layer + 1);
             layers.hidden_layer(product, layer);
             receive();
+            if (layers.keeps()) layers.keep_f(start, which, layer + 1);
         }
-        layers.output_layer(start, which);
+        if (layers.keeps()) {
+            Warpgroup::barrier();  // all have read f
+        } else {
+            layers.output_layer(start, which);
+        }
     }
 
     // Starts copying a part's s_layer.
-    ARASFSR_DEVICE void fetch_s(int part, int layer) {
+    ARASFSR_DEVICE void fetch_s(int64_t tile, int part, int layer) {
         if (!problem.modulated) return;
-        fetch_tile<QUERIES, Warpgroup>(layers.s, s_base + ((layer - 1) * ARASFSR_TILE + part * QUERIES) * NP);
+        fetch_tile<QUERIES, Warpgroup>(layers.s, s_of(tile, layer - 1) + part * (QUERIES * NP));
         hw::copy_commit();
     }
 
@@ -294,7 +306,6 @@ class Forward90 {
     const int consumer;
     const Layers layers;
     StreamRing ring;
-    uint16_t* const s_base;  // the consumer's scratch: (L, ARASFSR_TILE, NP)
 };
 
 template <class T>

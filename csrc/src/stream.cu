@@ -1,4 +1,4 @@
-// Kernel: brings the weights of a problem into a stream's order, some 1.2 MB before each picture.
+// Kernel: brings the weights of a problem into a stream's order, some 1.2 MB before each picture or chunk.
 #include "stream.h"
 
 namespace arasfsr {
@@ -30,7 +30,7 @@ arasfsr_status order_stream(const arasfsr_problem& problem, unsigned char* to) {
     const int64_t stages = Stream::of(problem).stages();
     if (stages == 0) return OK;
     const Kernel<StreamArguments> kernel{&order_kernel, 0, 0};
-    return launch(kernel, "arasfsr_render, the order of its weights", stages * BLOCKS, problem.stream, {problem, to});
+    return launch(kernel, "the order of the weights", stages * BLOCKS, problem.stream, {problem, to});
 }
 
 }  // namespace arasfsr

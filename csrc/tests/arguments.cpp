@@ -1,4 +1,5 @@
 // What the C API refuses, and that its answers name the argument and its value.
+#include <cstdlib>
 #include <cstring>
 
 #include "check.h"
@@ -84,16 +85,16 @@ void pointers_are_checked(const Model& model) {
 void chunks_are_checked(const Model& model) {
     const int64_t queries = model.problem.queries;
     Kept buffers(model, 0, queries);
-    CHECK(is(arasfsr_keep(&model.problem, nullptr), ARASFSR_BAD_ARGUMENT, "kept", 0));
+    CHECK(is(arasfsr_keep(&model.problem, nullptr, nullptr, 0), ARASFSR_BAD_ARGUMENT, "kept", 0));
     arasfsr_kept kept = buffers.kept;
     kept.first = 1;
-    CHECK(is(arasfsr_keep(&model.problem, &kept), ARASFSR_BAD_ARGUMENT, "count", queries));
+    CHECK(is(arasfsr_keep(&model.problem, &kept, nullptr, 0), ARASFSR_BAD_ARGUMENT, "count", queries));
     kept = buffers.kept;
     kept.tiles = 1;
-    CHECK(is(arasfsr_keep(&model.problem, &kept), ARASFSR_BAD_ARGUMENT, "tiles", 1));
+    CHECK(is(arasfsr_keep(&model.problem, &kept, nullptr, 0), ARASFSR_BAD_ARGUMENT, "tiles", 1));
     kept = buffers.kept;
     kept.cosines = nullptr;
-    CHECK(is(arasfsr_keep(&model.problem, &kept), ARASFSR_BAD_ARGUMENT, "cosines", 0));
+    CHECK(is(arasfsr_keep(&model.problem, &kept, nullptr, 0), ARASFSR_BAD_ARGUMENT, "cosines", 0));
     CHECK(is(arasfsr_backward(&model.problem, &buffers.kept, nullptr), ARASFSR_BAD_ARGUMENT, "gradients", 0));
     const Gradients found(model, buffers, false);
     arasfsr_gradients gradients = found.gradients;
@@ -108,7 +109,7 @@ void nothing_to_do_is_done(const Model& model) {
     CHECK(arasfsr_render_scratch(&problem, &bytes).code == ARASFSR_OK && bytes == 0);
     CHECK(arasfsr_render(&problem, nullptr, nullptr, 0).code == ARASFSR_OK);
     const arasfsr_kept kept{};
-    CHECK(arasfsr_keep(&problem, &kept).code == ARASFSR_OK);
+    CHECK(arasfsr_keep(&problem, &kept, nullptr, 0).code == ARASFSR_OK);
     problem = model.problem;
     problem.images = 0;
     CHECK(arasfsr_render(&problem, nullptr, nullptr, 0).code == ARASFSR_OK);
@@ -123,6 +124,22 @@ void scratch_is_bounded(const Model& model) {
     problem.queries = int64_t{1} << 40;
     CHECK(arasfsr_render_scratch(&problem, &many).code == ARASFSR_OK);
     CHECK(some == many && some > 0);
+}
+
+// What a kernel that streams its weights keeps, it keeps by way of scratch.
+void scratch_to_keep_is_checked() {
+    Case given;
+    given.padded = 256;
+    const Model model(given);
+    const Kept buffers(model, 0, model.problem.queries);
+    size_t bytes = 1;
+    CHECK(arasfsr_keep_scratch(&model.problem, &bytes).code == ARASFSR_OK && bytes == 0);
+    setenv("ARASFSR_EMULATION_CAPABILITY", "90", 1);
+    CHECK(arasfsr_keep_scratch(&model.problem, &bytes).code == ARASFSR_OK && bytes > 0);
+    CHECK(is(arasfsr_keep(&model.problem, &buffers.kept, nullptr, 5), ARASFSR_BAD_ARGUMENT, "scratch_bytes", 5));
+    CHECK(is(arasfsr_keep(&model.problem, &buffers.kept, nullptr, bytes), ARASFSR_BAD_ARGUMENT, "scratch", 0));
+    CHECK(is(arasfsr_keep_scratch(&model.problem, nullptr), ARASFSR_BAD_ARGUMENT, "bytes", 0));
+    unsetenv("ARASFSR_EMULATION_CAPABILITY");
 }
 
 }  // namespace
@@ -142,6 +159,7 @@ int main() {
     padded_widths_without_a_kernel_are_named(model);
     pointers_are_checked(model);
     chunks_are_checked(model);
+    if (std::strcmp(arasfsr_architectures(), "emulated") == 0) scratch_to_keep_is_checked();
     nothing_to_do_is_done(model);
     scratch_is_bounded(model);
     return check::report("arguments");

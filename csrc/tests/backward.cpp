@@ -19,7 +19,7 @@ bool same(const Gradients& a, const Gradients& b) {
 
 void gradients_are_those_of_the_plain_backward(const Model& model) {
     const Kept kept(model, 3, model.problem.queries - 5);
-    const arasfsr_status status = arasfsr_keep(&model.problem, &kept.kept);
+    const arasfsr_status status = kept.fill(model);
     CHECK_CASE(status.code == ARASFSR_OK, model.given.name + ", " + status.what);
     const Gradients given = found(model, kept, true);
     const PlainGradients right(model, kept, given);

@@ -20,6 +20,14 @@ Kept::Kept(const Model& model, int64_t first, int64_t count) {
             cosines.or_null(), cells.data(), rel.data(), share.data()};
 }
 
+arasfsr_status Kept::fill(const Model& model) const {
+    size_t bytes = 0;
+    const arasfsr_status status = arasfsr_keep_scratch(&model.problem, &bytes);
+    if (status.code != ARASFSR_OK) return status;
+    const Buffer<unsigned char> scratch(bytes);
+    return arasfsr_keep(&model.problem, &kept, scratch.or_null(), bytes);
+}
+
 Gradients::Gradients(const Model& model, const Kept& kept, bool with_share) {
     const arasfsr_problem& problem = model.problem;
     const size_t padded = static_cast<size_t>(kept.kept.tiles) * ARASFSR_TILE;

@@ -95,6 +95,7 @@ std::vector<Case> cases();
 // A chunk's kept activations, and what the backward finds.
 struct Kept {
     Kept(const Model& model, int64_t first, int64_t count);
+    arasfsr_status fill(const Model& model) const;
     arasfsr_kept kept;
     int64_t rows;
     Buffer<uint16_t> f, s, cosines;

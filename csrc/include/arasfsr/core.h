@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Changes with every change of this header. */
-#define ARASFSR_ABI 1
+#define ARASFSR_ABI 2
 
 /* Queries of a tile: what `tiles` counts. */
 #define ARASFSR_TILE 64
@@ -115,9 +115,12 @@ ARASFSR_API struct arasfsr_status arasfsr_render_scratch(const struct arasfsr_pr
 ARASFSR_API struct arasfsr_status arasfsr_render(
     const struct arasfsr_problem* problem, float* out, void* scratch, size_t scratch_bytes);
 
+/* Bytes of scratch that arasfsr_keep needs, whatever the chunk is. */
+ARASFSR_API struct arasfsr_status arasfsr_keep_scratch(const struct arasfsr_problem* problem, size_t* bytes);
+
 /* The forward of a chunk, every activation kept; nothing is decoded. */
 ARASFSR_API struct arasfsr_status arasfsr_keep(
-    const struct arasfsr_problem* problem, const struct arasfsr_kept* kept);
+    const struct arasfsr_problem* problem, const struct arasfsr_kept* kept, void* scratch, size_t scratch_bytes);
 
 /* The backward of the content branch over a chunk's kept activations. Nothing is atomic: bitwise reproducible. */
 ARASFSR_API struct arasfsr_status arasfsr_backward(
