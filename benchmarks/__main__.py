@@ -21,7 +21,7 @@ from benchmarks import methods as comparing
 from benchmarks import profiling
 from benchmarks import versions as tried
 from benchmarks.contestants import known
-from benchmarks.report import draw_plots, refresh_readme, write_excerpts, write_versions
+from benchmarks.report import draw_plots, refresh_readme, write_excerpts, write_machines, write_versions
 from benchmarks.results import RESULTS, SUITES_FILE, device_name, write_results
 from benchmarks.run import run_cases
 
@@ -182,9 +182,9 @@ def data(
 
 @app.command()
 def report() -> None:
-    """Make the README's tables, and the plots in docs, from benchmarks/results."""
+    """Make the README's tables, and the pages and plots in docs, from benchmarks/results."""
     try:
-        for made in (*draw_plots(), *write_excerpts(), write_versions()):
+        for made in (*draw_plots(), *write_excerpts(), *write_machines(), write_versions()):
             typer.echo(made)
     except ModuleNotFoundError as error:
         typer.echo(f"no plots: {error}; pip install matplotlib", err=True)

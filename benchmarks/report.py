@@ -50,29 +50,64 @@ def _figure(result: dict[str, Any]) -> tuple[str, str]:
     return measured, f"{bar}: missed" if missed else bar
 
 
+def _bars(path: Path) -> str:
+    """A machine's table."""
+    content, machine = json.loads(path.read_text()), _machine(path)
+    units = "with" if machine["bfloat16_units"] else "without"
+    lines = [
+        f"On {machine['processor']}, {machine['threads']} threads, {units} bfloat16 units, torch "
+        f"{machine['torch']}, {machine['date'][:10]}:",
+        "",
+        _row(["what", "", "measured", "bar"]),
+        _row(["---"] * 4),
+    ]
+    for name, (title, meaning) in BARS_TITLES.items():
+        if name in content:
+            lines.append(_row([title, meaning, *_figure(content[name])]))
+        wide = BARS_IN_FLOAT32.get(name)
+        if name in content and wide in content:
+            figure = _figure(_beside(content[name], content[wide]))
+            lines.append(_row([title, "faster than it in float32", *figure]))
+    return "\n".join(lines)
+
+
 def bars_tables() -> str:
-    """One table a machine."""
-    parts = []
-    for path in sorted(RESULTS.glob("*/bars.json")):
-        content = json.loads(path.read_text())
-        machine = next(iter(content.values()))["machine"]
-        units = "with" if machine["bfloat16_units"] else "without"
-        parts += [
-            f"On {machine['processor']}, {machine['threads']} threads, {units} bfloat16 units, torch "
-            f"{machine['torch']}, {machine['date'][:10]}:",
-            "",
-            _row(["what", "", "measured", "bar"]),
-            _row(["---"] * 4),
-        ]
-        for name, (title, meaning) in BARS_TITLES.items():
-            if name in content:
-                parts.append(_row([title, meaning, *_figure(content[name])]))
-            wide = BARS_IN_FLOAT32.get(name)
-            if name in content and wide in content:
-                figure = _figure(_beside(content[name], content[wide]))
-                parts.append(_row([title, "faster than it in float32", *figure]))
-        parts.append("")
-    return "\n".join(parts).strip()
+    """The table of the machine that was measured last, and where the others' are."""
+    *others, newest = _by_age("bars.json")
+    pages = ", ".join(f"[{_machine(path)['processor']}](docs/{_page(path).name})" for path in others)
+    return f"{_bars(newest)}\n\nOther machines: {pages}." if others else _bars(newest)
+
+
+def _machine(path: Path) -> Any:
+    """The machine of a file's first row."""
+    return next(iter(json.loads(path.read_text()).values()))["machine"]
+
+
+def _by_age(name: str) -> list[Path]:
+    """Every machine's file of that name, the one that was written to last at the end."""
+
+    def date(path: Path) -> str:
+        rows = json.loads(path.read_text()).values()
+        return max(str(row.get("machine", {}).get("date", "")) for row in rows)
+
+    return sorted(RESULTS.glob(f"*/{name}"), key=lambda path: (date(path), path))
+
+
+def _page(path: Path) -> Path:
+    """The page of the machine that a result file is of."""
+    return DOCS / f"{path.parent.name}.md"
+
+
+def write_machines() -> list[Path]:
+    """Write a page for every machine: its bars, and its suites."""
+    parts: dict[Path, list[str]] = {}
+    for name, make in (("bars.json", _bars), (SUITES_FILE, _suites)):
+        for path in sorted(RESULTS.glob(f"*/{name}")):
+            parts.setdefault(_page(path), [f"# {path.parent.name}"]).append(make(path).replace("](docs/", "]("))
+    for page, texts in parts.items():
+        with replacing(page) as temporary:
+            temporary.write_text("\n\n".join(texts) + "\n")
+    return list(parts)
 
 
 def _beside(result: dict[str, Any], wide: dict[str, Any]) -> dict[str, Any]:
@@ -94,8 +129,7 @@ def data_tables() -> str:
     """One table a machine: what one worker makes of images of 128 x 128 pixels."""
     parts = []
     for path in sorted(RESULTS.glob("*/data.json")):
-        content = json.loads(path.read_text())
-        machine = next(iter(content.values()))["machine"]
+        content, machine = json.loads(path.read_text()), _machine(path)
         parts += [
             f"On {machine['processor']}, torch {machine['torch']}, {machine['date'][:10]}:",
             "",
@@ -164,20 +198,23 @@ def methods_table() -> str:
     return "\n".join(lines)
 
 
+def _suites(path: Path) -> str:
+    """A machine's tables and plots."""
+    ceilings = json.loads(path.read_text())["ceilings"]
+    rows = list(read_rows(path).values())
+    parts = [machine_line(ceilings["machine"], ceilings), "", tables(rows), ""]
+    found = compared(rows)
+    if found:
+        parts += [summary(found, f"[each of them](docs/{_excerpts(path).name})"), ""]
+    if plotted(rows):
+        parts += [f"![{kind} against output size](docs/{path.parent.name}-{kind}.svg)" for kind in KINDS]
+    return "\n".join(parts).strip()
+
+
 def suites_tables() -> str:
-    """Tables and plots of every machine's suites; a sentence where no machine has run them."""
-    parts = []
-    for path in sorted(RESULTS.glob(f"*/{SUITES_FILE}")):
-        ceilings = json.loads(path.read_text())["ceilings"]
-        rows = list(read_rows(path).values())
-        parts += [machine_line(ceilings["machine"], ceilings), "", tables(rows), ""]
-        found = compared(rows)
-        if found:
-            parts += [summary(found, f"[each of them](docs/{_excerpts(path).name})"), ""]
-        if plotted(rows):
-            parts += [f"![{kind} against output size](docs/{path.parent.name}-{kind}.svg)" for kind in KINDS]
-            parts.append("")
-    return "\n".join(parts).strip() or "No machine's results are committed yet."
+    """Tables and plots of the machine that ran them last; a sentence where none has."""
+    found = _by_age(SUITES_FILE)
+    return _suites(found[-1]) if found else "No machine's results are committed yet."
 
 
 def _excerpts(path: Path) -> Path:

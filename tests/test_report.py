@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from benchmarks.report import README, SECTIONS, refreshed
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report
+from benchmarks.report import DOCS, README, SECTIONS, refreshed
 
 
 def test_the_readme_is_what_the_results_say() -> None:
     text = README.read_text()
     assert refreshed(text) == text
+
+
+def test_the_machines_pages_are_what_the_results_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "DOCS", tmp_path)
+    pages = report.write_machines()
+    assert len(pages) >= 2
+    for page in pages:
+        text = page.read_text()
+        assert text == (DOCS / page.name).read_text()
+        links = re.findall(r"\]\(([^)]+)\)", text)
+        assert [link for link in links if not (DOCS / link).is_file()] == []
 
 
 def test_no_section_is_empty() -> None:
