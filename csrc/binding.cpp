@@ -163,8 +163,9 @@ void keep(const arasfsr_problem& problem, const arasfsr_kept& kept, std::uintptr
     check(arasfsr_keep(&problem, &kept, pointer<void>(scratch), bytes));
 }
 
-void backward(const arasfsr_problem& problem, const arasfsr_kept& kept, const arasfsr_gradients& gradients) {
-    check(arasfsr_backward(&problem, &kept, &gradients));
+void backward(const arasfsr_problem& problem, const arasfsr_kept& kept, const arasfsr_gradients& gradients,
+              std::uintptr_t scratch, std::size_t bytes) {
+    check(arasfsr_backward(&problem, &kept, &gradients, pointer<void>(scratch), bytes));
 }
 
 }  // namespace
@@ -184,9 +185,11 @@ PYBIND11_MODULE(ARASFSR_MODULE, module) {
     module.def("supports", &supports, py::arg("problem"));
     module.def("render_scratch", &scratch<arasfsr_render_scratch>, py::arg("problem"));
     module.def("keep_scratch", &scratch<arasfsr_keep_scratch>, py::arg("problem"));
+    module.def("backward_scratch", &scratch<arasfsr_backward_scratch>, py::arg("problem"));
     module.def(
         "render", &render, py::arg("problem"), py::arg("out"), py::arg("scratch"), py::arg("bytes"), without_gil);
     module.def(
         "keep", &keep, py::arg("problem"), py::arg("kept"), py::arg("scratch"), py::arg("bytes"), without_gil);
-    module.def("backward", &backward, py::arg("problem"), py::arg("kept"), py::arg("gradients"), without_gil);
+    module.def("backward", &backward, py::arg("problem"), py::arg("kept"), py::arg("gradients"), py::arg("scratch"),
+               py::arg("bytes"), without_gil);
 }

@@ -28,8 +28,11 @@ THREADS = 256
 
 WARPGROUP_THREADS = 384
 
-ONLY_90A = ("forward90", "order_kernel")
-"""In the names of kernels that are there for 90a alone: with warpgroups, and what brings their weights in order."""
+WARPGROUPS = ("forward90", "backward90")
+"""In the names of kernels with warpgroups."""
+
+ONLY_90A = (*WARPGROUPS, "order_kernel")
+"""In the names of kernels that are there for 90a alone: those, and what brings their weights in order."""
 
 PRODUCTS = 4
 """wgmma instructions with a stage of weights, between a fence and a wait."""
@@ -60,7 +63,7 @@ class Kernel(NamedTuple):
 
     @property
     def warpgroups(self) -> bool:
-        return "forward90" in self.name
+        return any(word in self.name for word in WARPGROUPS)
 
     @property
     def only_90a(self) -> bool:
@@ -184,7 +187,7 @@ def test_every_architecture_has_the_same_kernels() -> None:
 def test_warpgroups_are_used_where_there_are_any() -> None:
     found = {kernel.architecture for kernel in KERNELS}
     assert {kernel.architecture for kernel in KERNELS if kernel.only_90a} == found & {"90a"}
-    assert sum(kernel.warpgroups for kernel in KERNELS) == 2 * ("90a" in found)
+    assert sum(kernel.warpgroups for kernel in KERNELS) == 4 * ("90a" in found)
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: f"sm_{kernel.architecture}-{kernel.name}")

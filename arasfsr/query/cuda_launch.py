@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -130,9 +131,11 @@ class CudaLauncher(Launcher):
 
     def _render(self, out: Tensor) -> None:
         with _on(self.device):
-            size = self.core.render_scratch(self._call)
-            scratch = self.empty(size, dtype=torch.uint8)
-            self.core.render(self._call, out.data_ptr(), scratch.data_ptr(), size)
+            scratch = self._scratch(self.core.render_scratch)
+            self.core.render(self._call, out.data_ptr(), scratch.data_ptr(), scratch.numel())
+
+    def _scratch(self, size_of: Callable[[Any], int]) -> Tensor:
+        return self.empty(size_of(self._call), dtype=torch.uint8)
 
     def _chunk(self, kept: Kept) -> Any:
         tensors = (kept.f, kept.s, kept.cosines, kept.cells, kept.rel, kept.share)
@@ -141,9 +144,8 @@ class CudaLauncher(Launcher):
 
     def _keep(self, kept: Kept) -> None:
         with _on(self.device):
-            size = self.core.keep_scratch(self._call)
-            scratch = self.empty(size, dtype=torch.uint8)
-            self.core.keep(self._call, self._chunk(kept), scratch.data_ptr(), size)
+            scratch = self._scratch(self.core.keep_scratch)
+            self.core.keep(self._call, self._chunk(kept), scratch.data_ptr(), scratch.numel())
 
     def _content_gradients(self, kept: Kept, grad: Tensor, found: ContentGradients) -> None:
         dense = _dense(grad)
@@ -151,7 +153,8 @@ class CudaLauncher(Launcher):
         pointers = _pointers(dense, found.z, found.s, found.share, found.combined)
         gradients = self.core.Gradients(**dict(zip(names, pointers, strict=True)))
         with _on(self.device):
-            self.core.backward(self._call, self._chunk(kept), gradients)
+            scratch = self._scratch(self.core.backward_scratch)
+            self.core.backward(self._call, self._chunk(kept), gradients, scratch.data_ptr(), scratch.numel())
 
     def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
         """A matrix product over the chunk's rows for each layer and half: in one order, so that sums repeat bitwise."""

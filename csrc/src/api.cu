@@ -11,21 +11,38 @@ Kernel<ForwardArguments> portable_forward_for(const arasfsr_problem& problem, co
                                              : forward_kernel(Float16{}, problem.padded, device.shared_limit);
 }
 
-Kernel<ForwardArguments> forward_for(const arasfsr_problem& problem, const Device& device) {
+Kernel<BackwardArguments> portable_backward_for(const arasfsr_problem& problem, const Device& device) {
+    return problem.dtype == ARASFSR_BFLOAT16 ? backward_kernel(Bfloat16{}, problem.padded, device.shared_limit)
+                                             : backward_kernel(Float16{}, problem.padded, device.shared_limit);
+}
+
 #ifdef ARASFSR_WITH_90A
-    if (device.capability == 90 && problem.padded == Stream::OUTPUTS) {
-        const auto kernel =
-            problem.dtype == ARASFSR_BFLOAT16 ? forward90_kernel(Bfloat16{}) : forward90_kernel(Float16{});
-        if (kernel.shared_bytes <= device.shared_limit) return kernel;
-    }
-#endif
+
+bool streams(const arasfsr_problem& problem, const Device& device) {
+    return device.capability == 90 && problem.padded == Stream::OUTPUTS;
+}
+
+Kernel<ForwardArguments> forward_for(const arasfsr_problem& problem, const Device& device) {
+    if (!streams(problem, device)) return portable_forward_for(problem, device);
+    return problem.dtype == ARASFSR_BFLOAT16 ? forward90_kernel(Bfloat16{}) : forward90_kernel(Float16{});
+}
+
+Kernel<BackwardArguments> backward_for(const arasfsr_problem& problem, const Device& device) {
+    if (!streams(problem, device)) return portable_backward_for(problem, device);
+    return problem.dtype == ARASFSR_BFLOAT16 ? backward90_kernel(Bfloat16{}) : backward90_kernel(Float16{});
+}
+
+#else
+
+Kernel<ForwardArguments> forward_for(const arasfsr_problem& problem, const Device& device) {
     return portable_forward_for(problem, device);
 }
 
 Kernel<BackwardArguments> backward_for(const arasfsr_problem& problem, const Device& device) {
-    return problem.dtype == ARASFSR_BFLOAT16 ? backward_kernel(Bfloat16{}, problem.padded, device.shared_limit)
-                                             : backward_kernel(Float16{}, problem.padded, device.shared_limit);
+    return portable_backward_for(problem, device);
 }
+
+#endif
 
 // The problem is one that some kernel takes on this device.
 arasfsr_status supported(const arasfsr_problem* problem, Device* device) {
@@ -34,61 +51,78 @@ arasfsr_status supported(const arasfsr_problem* problem, Device* device) {
     status = current_device(device);
     if (failed(status)) return status;
     if (device->capability < 80) return {ARASFSR_UNSUPPORTED, "compute capability", device->capability};
-    const auto forward = portable_forward_for(*problem, *device);
-    const auto backward = backward_for(*problem, *device);
-    if (forward.function == nullptr) return {ARASFSR_UNSUPPORTED, "padded", problem->padded};
-    if (std::max(forward.shared_bytes, backward.shared_bytes) > device->shared_limit) {
+    const auto portable = portable_forward_for(*problem, *device);
+    if (portable.function == nullptr) return {ARASFSR_UNSUPPORTED, "padded", problem->padded};
+    const int forward = forward_for(*problem, *device).shared_bytes;
+    const int backward = backward_for(*problem, *device).shared_bytes;
+    if (std::max(forward, backward) > device->shared_limit) {
         return {ARASFSR_UNSUPPORTED, "shared memory", device->shared_limit};
     }
-    return has_code(forward, *device);
+    return has_code(portable, *device);
 }
 
 int64_t tiles_of(int64_t queries) { return queries / ARASFSR_TILE + (queries % ARASFSR_TILE > 0); }
 
 bool empty(const arasfsr_problem& problem) { return problem.queries == 0 || problem.images == 0; }
 
-// How many blocks take turns at the tiles.
-arasfsr_status forward_blocks(const Kernel<ForwardArguments>& kernel, const char* name, const Device& device,
-                              int64_t tiles, int64_t* blocks) {
-    const arasfsr_status status = resident_blocks(kernel, name, device, blocks);
-    const int64_t turns = tiles / kernel.tiles + (tiles % kernel.tiles > 0);
-    *blocks = std::min(*blocks, turns * kernel.cluster);
-    return status;
-}
-
-// A forward: by which kernel, how many blocks, and what of the scratch is whose.
+// A launch: of which kernel, how many blocks, and what of the scratch is whose.
+template <class Arguments>
 struct Plan {
     const char* name;
-    Kernel<ForwardArguments> kernel{};
+    Kernel<Arguments> kernel;
     int64_t blocks = 0;
     int64_t stream_bytes = 0;  // of weights, followed by
-    int64_t s_bytes = 0;
+    int64_t s_bytes = 0;       // of a forward that keeps nothing
 
     size_t scratch_bytes() const { return static_cast<size_t>(stream_bytes + s_bytes); }
 };
 
+// `blocks` as many as take turns at that many units of work.
+template <class Arguments>
+arasfsr_status take_turns(Plan<Arguments>& plan, const Device& device, int64_t units) {
+    const Kernel<Arguments>& kernel = plan.kernel;
+    const arasfsr_status status = resident_blocks(kernel, plan.name, device, &plan.blocks);
+    const int64_t turns = units / kernel.units + (units % kernel.units > 0);
+    plan.blocks = std::min(plan.blocks, turns * kernel.cluster);
+    return status;
+}
+
 // `render` or not: then everything is kept, and s needs no scratch.
-arasfsr_status plan(const arasfsr_problem& problem, const Device& device, int64_t tiles, bool render, Plan* plan) {
-    plan->name = render ? "arasfsr_render" : "arasfsr_keep";
-    plan->kernel = forward_for(problem, device);
-    const arasfsr_status status = forward_blocks(plan->kernel, plan->name, device, tiles, &plan->blocks);
+arasfsr_status plan_forward(const arasfsr_problem& problem, const Device& device, int64_t tiles, bool render,
+                            Plan<ForwardArguments>* plan) {
+    *plan = {render ? "arasfsr_render" : "arasfsr_keep", forward_for(problem, device)};
+    const arasfsr_status status = take_turns(*plan, device, tiles);
     if (plan->kernel.streams) plan->stream_bytes = Stream::of(problem).bytes();
-    const int64_t at_a_time = plan->blocks / plan->kernel.cluster * plan->kernel.tiles;
+    const int64_t at_a_time = plan->blocks / plan->kernel.cluster * plan->kernel.units;
     if (render && problem.modulated) plan->s_bytes = at_a_time * problem.layers * ARASFSR_TILE * problem.padded * 2;
     return status;
 }
 
-arasfsr_status check_scratch(const Plan& plan, const void* scratch, size_t bytes) {
+arasfsr_status plan_backward(
+    const arasfsr_problem& problem, const Device& device, int64_t tiles, Plan<BackwardArguments>* plan) {
+    *plan = {"arasfsr_backward", backward_for(problem, device)};
+    const int64_t parts = tiles * (ARASFSR_TILE / plan->kernel.queries);
+    if (!plan->kernel.streams) {
+        plan->blocks = parts;
+        return OK;
+    }
+    plan->stream_bytes = BackwardStream::of(problem).bytes();
+    return take_turns(*plan, device, parts);
+}
+
+template <class Arguments>
+arasfsr_status check_scratch(const Plan<Arguments>& plan, const void* scratch, size_t bytes) {
     if (bytes < plan.scratch_bytes()) return {ARASFSR_BAD_ARGUMENT, "scratch_bytes", static_cast<int64_t>(bytes)};
     return plan.scratch_bytes() > 0 ? check_pointer("scratch", scratch) : OK;
 }
 
-// `arguments` but for the stream, whose place is the scratch.
-arasfsr_status run(const Plan& plan, ForwardArguments arguments, void* scratch) {
+// `arguments` but for the stream, an S, whose place is the scratch.
+template <class S, class Arguments>
+arasfsr_status run(const Plan<Arguments>& plan, Arguments arguments, void* scratch) {
     unsigned char* stream = static_cast<unsigned char*>(scratch);
 #ifdef ARASFSR_WITH_90A
     if (plan.kernel.streams) {
-        const arasfsr_status status = order_stream(arguments.problem, stream);
+        const arasfsr_status status = order_stream<S>(arguments.problem, stream);
         if (failed(status)) return status;
     }
 #endif
@@ -96,17 +130,24 @@ arasfsr_status run(const Plan& plan, ForwardArguments arguments, void* scratch) 
     return launch(plan.kernel, plan.name, plan.blocks, arguments.problem.stream, arguments);
 }
 
-// Of a forward of that many tiles.
-arasfsr_status scratch_of(const arasfsr_problem* problem, bool render, size_t* bytes) {
+// Bytes of what `make` plans, if there is something to compute.
+template <class Arguments, class Make>
+arasfsr_status scratch_of(const arasfsr_problem* problem, size_t* bytes, const Make& make) {
     if (bytes == nullptr) return {ARASFSR_BAD_ARGUMENT, "bytes", 0};
     *bytes = 0;
     Device device;
     arasfsr_status status = supported(problem, &device);
     if (failed(status) || empty(*problem)) return status;
-    Plan found;
-    status = plan(*problem, device, tiles_of(problem->queries), render, &found);
-    if (!failed(status)) *bytes = found.scratch_bytes();
+    Plan<Arguments> plan{};
+    status = make(device, tiles_of(problem->queries), &plan);
+    if (!failed(status)) *bytes = plan.scratch_bytes();
     return status;
+}
+
+arasfsr_status scratch_of_forward(const arasfsr_problem* problem, bool render, size_t* bytes) {
+    return scratch_of<ForwardArguments>(problem, bytes, [&](const Device& device, int64_t tiles, auto* plan) {
+        return plan_forward(*problem, device, tiles, render, plan);
+    });
 }
 
 }  // namespace
@@ -130,11 +171,11 @@ arasfsr_status arasfsr_supports(const arasfsr_problem* problem) {
 }
 
 arasfsr_status arasfsr_render_scratch(const arasfsr_problem* problem, size_t* bytes) {
-    return scratch_of(problem, true, bytes);
+    return scratch_of_forward(problem, true, bytes);
 }
 
 arasfsr_status arasfsr_keep_scratch(const arasfsr_problem* problem, size_t* bytes) {
-    return scratch_of(problem, false, bytes);
+    return scratch_of_forward(problem, false, bytes);
 }
 
 arasfsr_status arasfsr_render(const arasfsr_problem* problem, float* out, void* scratch, size_t scratch_bytes) {
@@ -148,13 +189,13 @@ arasfsr_status arasfsr_render(const arasfsr_problem* problem, float* out, void* 
     ForwardArguments arguments{*problem, Geometry::of(*problem), {}, out, nullptr};
     arguments.kept.count = problem->queries;
     arguments.kept.tiles = tiles_of(problem->queries);
-    Plan found;
-    status = plan(*problem, device, arguments.kept.tiles, true, &found);
+    Plan<ForwardArguments> plan{};
+    status = plan_forward(*problem, device, arguments.kept.tiles, true, &plan);
     if (failed(status)) return status;
-    status = check_scratch(found, scratch, scratch_bytes);
+    status = check_scratch(plan, scratch, scratch_bytes);
     if (failed(status)) return status;
-    arguments.kept.s = static_cast<unsigned char*>(scratch) + found.stream_bytes;
-    return run(found, arguments, scratch);
+    arguments.kept.s = static_cast<unsigned char*>(scratch) + plan.stream_bytes;
+    return run<Stream>(plan, arguments, scratch);
 }
 
 arasfsr_status arasfsr_keep(
@@ -168,16 +209,22 @@ arasfsr_status arasfsr_keep(
     if (failed(status)) return status;
     status = check_kept(*problem, *kept);
     if (failed(status)) return status;
-    Plan found;
-    status = plan(*problem, device, kept->tiles, false, &found);
+    Plan<ForwardArguments> plan{};
+    status = plan_forward(*problem, device, kept->tiles, false, &plan);
     if (failed(status)) return status;
-    status = check_scratch(found, scratch, scratch_bytes);
+    status = check_scratch(plan, scratch, scratch_bytes);
     if (failed(status)) return status;
-    return run(found, {*problem, Geometry::of(*problem), *kept, nullptr, nullptr}, scratch);
+    return run<Stream>(plan, ForwardArguments{*problem, Geometry::of(*problem), *kept, nullptr, nullptr}, scratch);
 }
 
-arasfsr_status arasfsr_backward(
-    const arasfsr_problem* problem, const arasfsr_kept* kept, const arasfsr_gradients* gradients) {
+arasfsr_status arasfsr_backward_scratch(const arasfsr_problem* problem, size_t* bytes) {
+    return scratch_of<BackwardArguments>(problem, bytes, [&](const Device& device, int64_t tiles, auto* plan) {
+        return plan_backward(*problem, device, tiles, plan);
+    });
+}
+
+arasfsr_status arasfsr_backward(const arasfsr_problem* problem, const arasfsr_kept* kept,
+                                const arasfsr_gradients* gradients, void* scratch, size_t scratch_bytes) {
     Device device;
     arasfsr_status status = supported(problem, &device);
     if (failed(status)) return status;
@@ -191,8 +238,10 @@ arasfsr_status arasfsr_backward(
     if (failed(status)) return status;
     status = check_gradients(*problem, *gradients);
     if (failed(status)) return status;
-    const auto kernel = backward_for(*problem, device);
-    const int64_t blocks = kept->tiles * (ARASFSR_TILE / kernel.queries);
-    const BackwardArguments arguments{*problem, *kept, *gradients};
-    return launch(kernel, "arasfsr_backward", blocks, problem->stream, arguments);
+    Plan<BackwardArguments> plan{};
+    status = plan_backward(*problem, device, kept->tiles, &plan);
+    if (failed(status)) return status;
+    status = check_scratch(plan, scratch, scratch_bytes);
+    if (failed(status)) return status;
+    return run<BackwardStream>(plan, BackwardArguments{*problem, *kept, *gradients, nullptr}, scratch);
 }

@@ -31,6 +31,8 @@ void give_registers() {}
 template <int>
 void take_registers() {}
 
+inline void keep_order() {}
+
 inline void fence_asynchronous() { emulation::publish(); }
 
 inline void mbarrier_init(Mbarrier* barrier, int count) { emulation::mbarrier_init(barrier, count); }
@@ -98,6 +100,9 @@ template <int REGISTERS>
 ARASFSR_DEVICE void take_registers() {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
 }
+
+// The compiler moves no access of memory across; it is the least that does so.
+ARASFSR_DEVICE void keep_order() { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
 
 // What the thread has written to shared memory is there for wgmma, which reads through another proxy.
 ARASFSR_DEVICE void fence_asynchronous() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }

@@ -14,9 +14,11 @@ Kernel<ForwardArguments> forward_kernel(Float16, int padded, int shared_limit);
 Kernel<BackwardArguments> backward_kernel(Bfloat16, int padded, int shared_limit);
 Kernel<BackwardArguments> backward_kernel(Float16, int padded, int shared_limit);
 
-// The kernel for rows 256 long on compute capability 9.0, where the build has code for 90a.
+// The kernels for rows 256 long on compute capability 9.0, where the build has code for 90a.
 Kernel<ForwardArguments> forward90_kernel(Bfloat16);
 Kernel<ForwardArguments> forward90_kernel(Float16);
+Kernel<BackwardArguments> backward90_kernel(Bfloat16);
+Kernel<BackwardArguments> backward90_kernel(Float16);
 
 template <template <class> class KERNEL, class T, class Arguments, class Of>
 Kernel<Arguments> choose(int padded, int shared_limit, const Of& of) {

@@ -23,9 +23,9 @@ struct Kernel {
     int shared_bytes;
     int queries;  // of a part
     int threads = THREADS;
-    int cluster = 1;        // blocks of a cluster
-    int tiles = 1;          // that a cluster takes at a time
-    bool streams = false;   // it takes the weights as stream.h orders them
+    int cluster = 1;       // blocks of a cluster
+    int units = 1;         // of work that a cluster takes at a time
+    bool streams = false;  // it takes the weights as stream.h orders them
 };
 
 template <template <class> class KERNEL, class S, class Arguments>

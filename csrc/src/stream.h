@@ -28,10 +28,10 @@ struct Stream {
     ARASFSR_HOST_DEVICE int stages() const { return coordinate_stages() + content_stages(); }
     ARASFSR_HOST_DEVICE int64_t bytes() const { return static_cast<int64_t>(stages()) * STAGE_BYTES; }
 
-    // A stage's first output's numbers, and the numbers from there to the next output's.
+    // Where a stage's first number lies, and how far it is to the next output's and the next input's.
     struct Source {
         const uint16_t* first;
-        int row_length;
+        int output, input;
     };
 
     ARASFSR_DEVICE Source source(const arasfsr_problem& problem, int stage) const {
@@ -40,17 +40,38 @@ struct Stream {
             const int half = content % halves, panel = content / halves % PANELS, layer = content / halves / PANELS;
             return square(problem.content_weight, layer * halves + half, panel);
         }
-        if (stage == 0) return {static_cast<const uint16_t*>(problem.encoding_weight), ARASFSR_ENCODING};
+        if (stage == 0) return {static_cast<const uint16_t*>(problem.encoding_weight), ARASFSR_ENCODING, 1};
         return square(problem.modulator_weight, (stage - 1) / PANELS, (stage - 1) % PANELS);
     }
 
   private:
     static ARASFSR_DEVICE Source square(const void* matrices, int number, int panel) {
-        return {static_cast<const uint16_t*>(matrices) + number * (OUTPUTS * OUTPUTS) + panel * INPUTS, OUTPUTS};
+        return {static_cast<const uint16_t*>(matrices) + number * (OUTPUTS * OUTPUTS) + panel * INPUTS, OUTPUTS, 1};
+    }
+};
+
+// Likewise for the backward of the content branch, once a part and image: from the last layer to the first, the matrix
+// of f s before that of f. What is an input there is an output of the layer.
+struct BackwardStream {
+    int hidden, halves;
+
+    static ARASFSR_HOST_DEVICE BackwardStream of(const arasfsr_problem& problem) {
+        return {problem.layers - 1, problem.modulated ? 2 : 1};
+    }
+
+    ARASFSR_HOST_DEVICE int stages() const { return hidden * halves * Stream::PANELS; }
+    ARASFSR_HOST_DEVICE int64_t bytes() const { return static_cast<int64_t>(stages()) * Stream::STAGE_BYTES; }
+
+    ARASFSR_DEVICE Stream::Source source(const arasfsr_problem& problem, int stage) const {
+        constexpr int NP = Stream::OUTPUTS;
+        const int matrix = hidden * halves - 1 - stage / Stream::PANELS;
+        const uint16_t* first = static_cast<const uint16_t*>(problem.content_weight) + matrix * (NP * NP);
+        return {first + stage % Stream::PANELS * Stream::INPUTS * NP, 1, NP};
     }
 };
 
 // Launches the kernel that brings a problem's weights into a stream's order.
+template <class S>
 arasfsr_status order_stream(const arasfsr_problem& problem, unsigned char* to);
 
 }  // namespace arasfsr

@@ -95,11 +95,14 @@ void chunks_are_checked(const Model& model) {
     kept = buffers.kept;
     kept.cosines = nullptr;
     CHECK(is(arasfsr_keep(&model.problem, &kept, nullptr, 0), ARASFSR_BAD_ARGUMENT, "cosines", 0));
-    CHECK(is(arasfsr_backward(&model.problem, &buffers.kept, nullptr), ARASFSR_BAD_ARGUMENT, "gradients", 0));
+    const auto backward = [&](const arasfsr_gradients* given) {
+        return arasfsr_backward(&model.problem, &buffers.kept, given, nullptr, 0);
+    };
+    CHECK(is(backward(nullptr), ARASFSR_BAD_ARGUMENT, "gradients", 0));
     const Gradients found(model, buffers, false);
     arasfsr_gradients gradients = found.gradients;
     gradients.combined = nullptr;
-    CHECK(is(arasfsr_backward(&model.problem, &buffers.kept, &gradients), ARASFSR_BAD_ARGUMENT, "combined", 0));
+    CHECK(is(backward(&gradients), ARASFSR_BAD_ARGUMENT, "combined", 0));
 }
 
 void nothing_to_do_is_done(const Model& model) {
@@ -126,8 +129,8 @@ void scratch_is_bounded(const Model& model) {
     CHECK(some == many && some > 0);
 }
 
-// What a kernel that streams its weights keeps, it keeps by way of scratch.
-void scratch_to_keep_is_checked() {
+// Kernels that stream their weights take scratch for them.
+void scratch_for_streams_is_checked() {
     Case given;
     given.padded = 256;
     const Model model(given);
@@ -139,6 +142,9 @@ void scratch_to_keep_is_checked() {
     CHECK(is(arasfsr_keep(&model.problem, &buffers.kept, nullptr, 5), ARASFSR_BAD_ARGUMENT, "scratch_bytes", 5));
     CHECK(is(arasfsr_keep(&model.problem, &buffers.kept, nullptr, bytes), ARASFSR_BAD_ARGUMENT, "scratch", 0));
     CHECK(is(arasfsr_keep_scratch(&model.problem, nullptr), ARASFSR_BAD_ARGUMENT, "bytes", 0));
+    const Gradients found(model, buffers, false);
+    CHECK(is(arasfsr_backward(&model.problem, &buffers.kept, &found.gradients, nullptr, 5), ARASFSR_BAD_ARGUMENT,
+             "scratch_bytes", 5));
     unsetenv("ARASFSR_EMULATION_CAPABILITY");
 }
 
@@ -159,7 +165,7 @@ int main() {
     padded_widths_without_a_kernel_are_named(model);
     pointers_are_checked(model);
     chunks_are_checked(model);
-    if (std::strcmp(arasfsr_architectures(), "emulated") == 0) scratch_to_keep_is_checked();
+    if (std::strcmp(arasfsr_architectures(), "emulated") == 0) scratch_for_streams_is_checked();
     nothing_to_do_is_done(model);
     scratch_is_bounded(model);
     return check::report("arguments");

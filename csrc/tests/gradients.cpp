@@ -42,6 +42,14 @@ Gradients::Gradients(const Model& model, const Kept& kept, bool with_share) {
     gradients = {grad.data(), z.data(), s.or_null(), share.or_null(), combined.data()};
 }
 
+arasfsr_status Gradients::fill(const Model& model, const Kept& kept) const {
+    size_t bytes = 0;
+    const arasfsr_status status = arasfsr_backward_scratch(&model.problem, &bytes);
+    if (status.code != ARASFSR_OK) return status;
+    const Buffer<unsigned char> scratch(bytes);
+    return arasfsr_backward(&model.problem, &kept.kept, &gradients, scratch.or_null(), bytes);
+}
+
 PlainGradients::PlainGradients(const Model& model, const Kept& kept, const Gradients& given) {
     const arasfsr_problem& problem = model.problem;
     const int np = problem.padded, layers = problem.layers, halves = problem.modulated ? 2 : 1, dtype = problem.dtype;

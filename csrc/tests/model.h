@@ -105,6 +105,7 @@ struct Kept {
 
 struct Gradients {
     Gradients(const Model& model, const Kept& kept, bool share);
+    arasfsr_status fill(const Model& model, const Kept& kept) const;
     arasfsr_gradients gradients;
     Buffer<float> grad;
     Buffer<uint16_t> z;

@@ -247,7 +247,7 @@ void a_stream_holds_every_weight(bool modulated) {
     const Stream stream = Stream::of(problem);
     CHECK(stream.stages() == (modulated ? 1 + 2 * 4 + 2 * 4 * 2 : 2 * 4));
     const tests::Buffer<unsigned char> ordered(static_cast<size_t>(stream.bytes()));
-    CHECK(order_stream(problem, ordered.data()).code == ARASFSR_OK);
+    CHECK(order_stream<Stream>(problem, ordered.data()).code == ARASFSR_OK);
     int stage = 0, wrong = 0;
     const auto next_holds = [&](const void* matrix, int row_length, int column) {
         const Stream::Stage found{ordered.data() + stage++ * Stream::STAGE_BYTES};
@@ -275,6 +275,33 @@ void a_stream_holds_every_weight(bool modulated) {
     CHECK(stage == stream.stages() && wrong == 0);
 }
 
+// That of the backward holds the content branch's, transposed, from the last matrix to the first.
+void the_backward_s_stream_holds_every_weight(bool modulated) {
+    tests::Case given;
+    given.width = given.padded = Stream::OUTPUTS;
+    given.modulated = modulated;
+    const tests::Model model(given);
+    const BackwardStream stream = BackwardStream::of(model.problem);
+    const int matrices = modulated ? 4 : 2;
+    CHECK(stream.stages() == matrices * 4);
+    const tests::Buffer<unsigned char> ordered(static_cast<size_t>(stream.bytes()));
+    CHECK(order_stream<BackwardStream>(model.problem, ordered.data()).code == ARASFSR_OK);
+    int wrong = 0;
+    for (int stage = 0; stage < stream.stages(); ++stage) {
+        const Stream::Stage found{ordered.data() + stage * Stream::STAGE_BYTES};
+        const uint16_t* matrix = static_cast<const uint16_t*>(model.problem.content_weight) +
+                                 (matrices - 1 - stage / 4) * Stream::OUTPUTS * Stream::OUTPUTS;
+        for (int i = 0; i < Stream::OUTPUTS * Stream::INPUTS; i += 2) {
+            const int row = i / Stream::INPUTS, k = i % Stream::INPUTS;
+            for (int next = 0; next < 2; ++next) {
+                const uint16_t right = matrix[(stage % 4 * Stream::INPUTS + k + next) * Stream::OUTPUTS + row];
+                wrong += static_cast<uint16_t>(found.pair(row, k) >> (16 * next)) != right;
+            }
+        }
+    }
+    CHECK(wrong == 0);
+}
+
 }  // namespace
 
 int main() {
@@ -291,5 +318,7 @@ int main() {
     what_cannot_go_on_is_told();
     a_stream_holds_every_weight(true);
     a_stream_holds_every_weight(false);
+    the_backward_s_stream_holds_every_weight(true);
+    the_backward_s_stream_holds_every_weight(false);
     return check::report("warpgroup");
 }

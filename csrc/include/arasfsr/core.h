@@ -115,8 +115,9 @@ ARASFSR_API struct arasfsr_status arasfsr_render_scratch(const struct arasfsr_pr
 ARASFSR_API struct arasfsr_status arasfsr_render(
     const struct arasfsr_problem* problem, float* out, void* scratch, size_t scratch_bytes);
 
-/* Bytes of scratch that arasfsr_keep needs, whatever the chunk is. */
+/* Bytes of scratch that arasfsr_keep and arasfsr_backward need, whatever the chunk is. */
 ARASFSR_API struct arasfsr_status arasfsr_keep_scratch(const struct arasfsr_problem* problem, size_t* bytes);
+ARASFSR_API struct arasfsr_status arasfsr_backward_scratch(const struct arasfsr_problem* problem, size_t* bytes);
 
 /* The forward of a chunk, every activation kept; nothing is decoded. */
 ARASFSR_API struct arasfsr_status arasfsr_keep(
@@ -124,7 +125,8 @@ ARASFSR_API struct arasfsr_status arasfsr_keep(
 
 /* The backward of the content branch over a chunk's kept activations. Nothing is atomic: bitwise reproducible. */
 ARASFSR_API struct arasfsr_status arasfsr_backward(
-    const struct arasfsr_problem* problem, const struct arasfsr_kept* kept, const struct arasfsr_gradients* gradients);
+    const struct arasfsr_problem* problem, const struct arasfsr_kept* kept, const struct arasfsr_gradients* gradients,
+    void* scratch, size_t scratch_bytes);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,9 @@
+// The backward kernel for compute capability 9.0a in bfloat16.
+#include "backward90.h"
+#include "kernels.h"
+
+namespace arasfsr {
+
+Kernel<BackwardArguments> backward90_kernel(Bfloat16) { return backward90_kernel_of<Bfloat16>(); }
+
+}  // namespace arasfsr
