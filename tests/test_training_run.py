@@ -289,3 +289,5 @@ def test_without_tensorboard_the_extra_is_named(data: Path, tmp_path: Path, monk
     monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
     with pytest.raises(ValueError, match=r"not installed: pip install \"arasfsr\[tensorboard\]\""):
         train(config_of(tensorboard=True), data, tmp_path / "run")
+    monkeypatch.undo()
+    train(config_of(), data, tmp_path / "run")  # the folder holds no run

@@ -36,6 +36,7 @@ class Log(Silence):
     for people, which tells all that happened."""
 
     def __init__(self, folder: Path, step: int, tensorboard: bool = False) -> None:
+        self._board = _board(folder / BOARD, step) if tensorboard else None  # first: it may not be installed
         path = folder / LOG
         kept = []
         if path.is_file():
@@ -50,7 +51,6 @@ class Log(Silence):
             temporary.write_text("".join(line + "\n" for line in kept))
         self._file = path.open("a", buffering=1)
         self._text = (folder / TEXT_LOG).open("a", buffering=1)
-        self._board = _board(folder / BOARD, step) if tensorboard else None
 
     def write(self, record: dict[str, Any]) -> None:
         with _told():
