@@ -120,7 +120,7 @@ def check_target(path: Path, size: tuple[int, int] | None = None, suffix: str | 
     """
     suffix = path.suffix if suffix is None else suffix
     if suffix.lower() not in FORMATS:
-        raise ImageError(f"{path}: suffix {suffix!r} names no format; taken are {', '.join(FORMATS)}")
+        raise ImageError(f"{path}: suffix {suffix!r} names no format to write; taken are {', '.join(FORMATS)}")
     known = FORMATS[suffix.lower()]
     if size is None:
         return known

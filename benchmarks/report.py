@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
+
 from arasfsr.atomic import replacing
 from benchmarks.excerpt_tables import compared, excerpt_page, summary
 from benchmarks.methods import METHODS_FILE
@@ -165,8 +167,21 @@ def quality_tables() -> str:
                 ours = pair["mean"][model]
                 cells += [_scores(ours), f"**{ours['psnr'] - bicubic['psnr']:+.2f} dB**"]
             parts.append(_row(cells))
-        parts.append("")
+        parts += ["", *map(_model_line, models), ""]
     return "\n".join(parts).strip()
+
+
+def _model_line(model: str) -> str:
+    """What a bundled model is, and, where its training's log is committed, what that took."""
+    path = ROOT / "arasfsr" / "weights" / f"{model}.safetensors"
+    parameters = sum(tensor.numel() for tensor in load_file(path).values())
+    line = f"- `{model}`: {parameters:,} parameters, {path.stat().st_size / 1e6:.1f} MB"
+    log = RESULTS / "quality" / f"{model}-training.jsonl"
+    if log.is_file():
+        summary = json.loads(log.read_text().splitlines()[-1])
+        steps, images = f"{summary['step']:,} steps", f"{summary['images']:,} images"
+        line += f", {steps} on {images} in {summary['seconds'] / 60:.0f} minutes of two CPU cores"
+    return line
 
 
 def _scores(score: dict[str, float]) -> str:

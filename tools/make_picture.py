@@ -1,4 +1,4 @@
-"""Make docs/sample.png, the README's picture: input, bicubic, the bundled model and the original, at two scales.
+"""Make docs/sample.png, the README's picture: input, bicubic, a bundled model and the original, at two scales.
 
 It is of the sample face that the package ships.
 """
@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from arasfsr import load_model
 
 ROOT = Path(__file__).parents[1]
+MODEL = "edsr"
 LR_SIDES = (64, 32)
 SHOWN = 332
 """Side of a tile, in pixels: twice that of the original."""
@@ -21,7 +22,7 @@ MARGIN, CAPTION = 8, 26
 def main() -> None:
     original = Image.open(ROOT / "arasfsr" / "assets" / "sample_hr.png").convert("RGB")
     side = original.width
-    model = load_model("tiny")
+    model = load_model(MODEL)
     columns = 4
     sheet = Image.new(
         "RGB",
@@ -34,7 +35,7 @@ def main() -> None:
         tiles = {
             f"input, {lr_side} x {lr_side}": lr,
             f"bicubic, x{side / lr_side:.2f}": lr.resize((side, side), Image.Resampling.BICUBIC),
-            f"arasfsr tiny, x{side / lr_side:.2f}": model.upscale(lr, size=(side, side)),
+            f"arasfsr {MODEL}, x{side / lr_side:.2f}": model.upscale(lr, size=(side, side)),
             f"original, {side} x {side}": original,
         }
         for column, (caption, tile) in enumerate(tiles.items()):

@@ -1,4 +1,4 @@
-"""`arasfsr convert`: a public checkpoint becomes a native one."""
+"""`arasfsr convert`: a public checkpoint becomes a native one, or one of half the size."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ def convert(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="IN.pth", exists=True, dir_okay=False, help="A checkpoint of the authors' implementation."
+            metavar="IN",
+            exists=True,
+            dir_okay=False,
+            help="A .pth of the authors' implementation, or a .safetensors of arasfsr's.",
         ),
     ],
     target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the size.")] = False,
 ) -> None:
-    """Convert a .pth checkpoint to .safetensors.
+    """Convert a checkpoint to .safetensors.
 
     The file written holds its configuration too. Nothing in the file read is executed.
     """
