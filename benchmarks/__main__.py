@@ -78,6 +78,7 @@ def run(
         int | None, typer.Option(min=1, help="Time at most so many queries of each case, of all images together.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="The file to write; else in benchmarks/results.")] = None,
+    missing: Annotated[bool, typer.Option("--missing", help="Only the cases that the file does not hold yet.")] = False,
     listing: Annotated[bool, typer.Option("--list", help="Only name the cases, most important first.")] = False,
 ) -> None:
     """Measure the cases, most important first, every contestant in turn; each result is written at once."""
@@ -98,7 +99,8 @@ def run(
             typer.echo(case.name)
         return
     where = _device(device)
-    run_cases(cases, where, json or RESULTS / device_name(where) / SUITES_FILE, minutes, only, typer.echo)
+    path = json or RESULTS / device_name(where) / SUITES_FILE
+    run_cases(cases, where, path, minutes, only, typer.echo, missing=missing)
 
 
 def _require_cuda(command: str) -> None:

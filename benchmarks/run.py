@@ -15,7 +15,7 @@ from arasfsr.config import ModelConfig
 from benchmarks import ceilings as measured
 from benchmarks.cases import Case
 from benchmarks.contestants import Contestant, contestants
-from benchmarks.results import write_results
+from benchmarks.results import read_rows, write_results
 from benchmarks.session import ContestantFailed, Session, one_line, open_session
 from benchmarks.timing import quartiles, repetitions
 from benchmarks.workload import Workload, model_of
@@ -177,8 +177,10 @@ def run_cases(
     only: tuple[str, ...] = (),
     say: Announce = print,
     ceilings: dict[str, Any] | None = None,
+    missing: bool = False,
 ) -> dict[str, list[str]]:
-    """Measure the cases that fit into `minutes`, in order, into the JSON file `path`.
+    """Measure the cases that fit into `minutes`, in order, into the JSON file `path`; with `missing` only those that it
+    does not hold yet, with every contestant.
 
     Returns the names of the cases that were measured and of those left out, both of which it also says.
     """
@@ -188,6 +190,7 @@ def run_cases(
     write_results(path, "ceilings", ceilings, device)
     rates = ", ".join(f"{name} {rate / 1e9:,.0f} GFLOP/s" for name, rate in ceilings["flops"].items())
     say(f"ceilings: {rates}; copy {ceilings['bytes_per_second'] / 1e9:,.0f} GB/s")
+    held = set(read_rows(path)) if missing else set()
     costs = Costs(ceilings["flops"], device, only)
     exist = measured.dtypes(device)
     done: list[str] = []
@@ -198,12 +201,14 @@ def run_cases(
     for case in cases:
         if case.dtype not in exist:
             continue
+        found, reasons = contestants(case.dtype, device, only)
+        if all(f"{case.name} {each.name}" in held for each in found):
+            continue
         needed = costs(case)
         if time.monotonic() + needed > deadline:
             left.append((case.name, f"about {needed:.0f} s, {max(0.0, deadline - time.monotonic()):.0f} s were left"))
             continue
         began = time.monotonic()
-        found, reasons = contestants(case.dtype, device, only)
         _one_case(case, found, device, path, ceilings["flops"], costs, deadline, say)
         costs.learn(case, time.monotonic() - began)
         done.append(case.name)

@@ -127,6 +127,9 @@ def test_a_budget_measures_what_fits_and_names_the_rest(tmp_path: Path) -> None:
     row = read_rows(path)[f"{CASE.name} tiled"]
     assert row["samples_s"]
     assert row["machine"]["commit"]
+    again = running.run_cases([CASE], CPU, path, 1.0, ("tiled",), said.append, CEILINGS, missing=True)
+    assert again == {"done": [], "left out": []}
+    assert read_rows(path)[f"{CASE.name} tiled"] == row
 
 
 def test_a_run_that_is_cut_off_leaves_readable_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
