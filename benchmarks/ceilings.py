@@ -72,7 +72,7 @@ def measure(
 
 def _rate(device: torch.device, dtype: str, side: int, runs: int) -> float:
     """Operations per second of the fastest way to multiply two matrices of that side: A B; A B^T, as layers have it;
-    in float32 on a CPU also a 1 x 1 convolution, which is another library's, of more pixels, since it orders its weights
+    in float32 on a CPU also a 1 x 1 convolution, which is another library's, of more pixels, as it orders its weights
     first."""
     a, b = (torch.randn(side, side, device=device).to(TORCH_DTYPES[dtype]) for _ in range(2))
     ways = [functools.partial(torch.mm, a, b), functools.partial(torch.mm, a, b.t())]
