@@ -62,7 +62,7 @@ class Backward90 {
         Warpgroup::barrier();  // the image before is done with z
         layers.output_layer(start, which);
         for (int layer = problem.layers - 1;; --layer) {  // z is that of f[layer]
-            publish();
+            Warpgroup::publish();
             layers.store(start, which, layer);
             if (layer == 0) break;
             content_layer(start, which, layer - 1);
@@ -84,12 +84,6 @@ class Backward90 {
         layers.hidden_layer(total, start, which, layer);
     }
 
-    // z is there for all, and for wgmma.
-    ARASFSR_DEVICE void publish() {
-        hw::fence_asynchronous();
-        Warpgroup::barrier();
-    }
-
     const BackwardArguments& call;
     const arasfsr_problem& problem;
     const Layers layers;
@@ -99,12 +93,6 @@ class Backward90 {
 template <class T>
 ARASFSR_KERNEL(STREAMING_THREADS, 1) backward90(const ARASFSR_PARAMETER BackwardArguments arguments) {
     Backward90<T>(arguments).run();
-}
-
-template <class T>
-Kernel<BackwardArguments> backward90_kernel_of() {
-    using K = Backward90<T>;
-    return {&backward90<T>, K::SHARED_BYTES, K::QUERIES, STREAMING_THREADS, CLUSTER, AT_A_TIME, true};
 }
 
 }  // namespace arasfsr

@@ -4,6 +4,8 @@
 
 namespace arasfsr {
 
-Kernel<BackwardArguments> backward90_kernel(Bfloat16) { return backward90_kernel_of<Bfloat16>(); }
+Kernel<BackwardArguments> backward90_kernel(Bfloat16) {
+    return streaming_kernel<Backward90<Bfloat16>>(&backward90<Bfloat16>);
+}
 
 }  // namespace arasfsr

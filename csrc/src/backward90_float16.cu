@@ -4,6 +4,8 @@
 
 namespace arasfsr {
 
-Kernel<BackwardArguments> backward90_kernel(Float16) { return backward90_kernel_of<Float16>(); }
+Kernel<BackwardArguments> backward90_kernel(Float16) {
+    return streaming_kernel<Backward90<Float16>>(&backward90<Float16>);
+}
 
 }  // namespace arasfsr

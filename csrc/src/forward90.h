@@ -73,7 +73,7 @@ class Forward90 {
 
     ARASFSR_DEVICE void coordinate_branch(int64_t tile) {
         layers.encode(tile);
-        publish();
+        Warpgroup::publish();
         {
             Accumulators angles;
             multiply<1>(angles);
@@ -90,7 +90,7 @@ class Forward90 {
     ARASFSR_DEVICE void sines(Accumulators& angles, int64_t tile, int layer) {
         Warpgroup::barrier();  // all have read f
         layers.modulation(angles, layer, layers.cosines_of(tile, layer));
-        publish();
+        Warpgroup::publish();
         store_tile<ARASFSR_TILE, Warpgroup>(s_of(tile, layer), layers.f);
     }
 
@@ -139,13 +139,7 @@ class Forward90 {
     // f, and s that was being copied, are there for all.
     ARASFSR_DEVICE void receive() {
         hw::copy_wait<0>();
-        publish();
-    }
-
-    // f is there for all, and for wgmma.
-    ARASFSR_DEVICE void publish() {
-        hw::fence_asynchronous();
-        Warpgroup::barrier();
+        Warpgroup::publish();
     }
 
     // total = W_f f + W_p (f s). While the products with one stage run, the operand of the next is formed, in registers
@@ -187,12 +181,6 @@ class Forward90 {
 template <class T>
 ARASFSR_KERNEL(STREAMING_THREADS, 1) forward90(const ARASFSR_PARAMETER ForwardArguments arguments) {
     Forward90<T>(arguments).run();
-}
-
-template <class T>
-Kernel<ForwardArguments> forward90_kernel_of() {
-    using K = Forward90<T>;
-    return {&forward90<T>, K::SHARED_BYTES, K::QUERIES, STREAMING_THREADS, CLUSTER, AT_A_TIME, true};
 }
 
 }  // namespace arasfsr

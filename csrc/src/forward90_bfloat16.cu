@@ -4,6 +4,8 @@
 
 namespace arasfsr {
 
-Kernel<ForwardArguments> forward90_kernel(Bfloat16) { return forward90_kernel_of<Bfloat16>(); }
+Kernel<ForwardArguments> forward90_kernel(Bfloat16) {
+    return streaming_kernel<Forward90<Bfloat16>>(&forward90<Bfloat16>);
+}
 
 }  // namespace arasfsr

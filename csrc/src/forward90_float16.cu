@@ -4,6 +4,8 @@
 
 namespace arasfsr {
 
-Kernel<ForwardArguments> forward90_kernel(Float16) { return forward90_kernel_of<Float16>(); }
+Kernel<ForwardArguments> forward90_kernel(Float16) {
+    return streaming_kernel<Forward90<Float16>>(&forward90<Float16>);
+}
 
 }  // namespace arasfsr

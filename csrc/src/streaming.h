@@ -21,6 +21,12 @@ struct Warpgroup {
     static constexpr int THREADS = hw::WARPGROUP, WARPS = THREADS / hw::WARP;
     static ARASFSR_DEVICE int thread() { return hw::thread() % THREADS; }
     static ARASFSR_DEVICE void barrier() { hw::barrier(hw::thread() / THREADS, THREADS); }
+
+    // What its threads have written to shared memory is there for all of them, and for wgmma.
+    static ARASFSR_DEVICE void publish() {
+        hw::fence_asynchronous();
+        barrier();
+    }
 };
 
 // Stages of weights in shared memory, filled by the producers of both blocks and released by all their consumers.
@@ -136,6 +142,11 @@ ARASFSR_DEVICE void run_cluster(
         for (int64_t unit = first() + own(); unit - own() < units(); unit += step()) consume(unit);
     }
     hw::cluster_barrier();  // nobody arrives at the barriers of a block that has gone
+}
+
+template <class K, class Arguments>
+Kernel<Arguments> streaming_kernel(void (*function)(Arguments)) {
+    return {function, K::SHARED_BYTES, K::QUERIES, STREAMING_THREADS, CLUSTER, AT_A_TIME, true};
 }
 
 // f of a warpgroup, as wgmma reads it.
