@@ -61,7 +61,7 @@ def test_a_wrong_argument_is_a_runtime_error_that_names_it() -> None:
     with pytest.raises(RuntimeError, match=r"^the native core was given count=9$"):
         core.keep(problem(), core.Kept(count=9, tiles=1), 0, 0)
     with pytest.raises(RuntimeError, match=r"^the native core was given tiles=0$"):
-        core.backward(problem(), core.Kept(count=3), core.Gradients())
+        core.backward(problem(), core.Kept(count=3), core.Gradients(), 0, 0)
 
 
 def test_what_only_the_core_refuses_makes_the_backend_unavailable() -> None:
