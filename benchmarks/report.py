@@ -168,7 +168,19 @@ def quality_tables() -> str:
                 cells += [_scores(ours), f"**{ours['psnr'] - bicubic['psnr']:+.2f} dB**"]
             parts.append(_row(cells))
         parts += ["", *map(_model_line, models), ""]
+    parts.append(_suites_line())
     return "\n".join(parts).strip()
+
+
+def _suites_line() -> str:
+    """How far the larger bundled model is beyond the smaller one in the suites that both were scored on."""
+    found, names = [], []
+    for path in sorted((RESULTS / "quality").glob("suite-*.json")):
+        names.append(f"`{path.stem.removeprefix('suite-')}`")
+        for pair in json.loads(path.read_text())["pairs"]:
+            found.append(pair["mean"]["edsr"]["psnr"] - pair["mean"]["tiny"]["psnr"])
+    where = f"In the {len(found)} pairs of the suites {', '.join(names)} (protocol `y-float`)"
+    return f"{where} `edsr` is {min(found):+.2f} to {max(found):+.2f} dB from `tiny`."
 
 
 def _model_line(model: str) -> str:
