@@ -202,7 +202,7 @@ def run_cases(
         if case.dtype not in exist:
             continue
         found, reasons = contestants(case.dtype, device, only)
-        if all(f"{case.name} {each.name}" in held for each in found):
+        if found and all(f"{case.name} {each.name}" in held for each in found):
             continue
         needed = costs(case)
         if time.monotonic() + needed > deadline:
