@@ -2,43 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from arasfsr.query import products
+from arasfsr.query.products import Products
+from arasfsr.query.scratch import Scratch
 
 
-@pytest.fixture(params=[True, False], ids=["convolution", "mm"])
-def convolution(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether the machine counts as one where a convolution is faster."""
+@pytest.fixture(params=[True, False], ids=["onednn", "mm"])
+def onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the machine counts as one where oneDNN's own layout of a weight is faster."""
     monkeypatch.setattr(products, "_has_avx512", lambda: request.param)
     return bool(request.param)
 
 
 @pytest.mark.parametrize("rows", [1, 37, 1000])
 @pytest.mark.parametrize("inputs", [42, 512])
-def test_either_way_gives_the_products(convolution: bool, rows: int, inputs: int) -> None:
+def test_either_way_gives_the_products(onednn: bool, rows: int, inputs: int) -> None:
     torch.manual_seed(0)
     x, weight, bias, grad = (torch.randn(shape) for shape in ((rows, inputs), (96, inputs), (96,), (rows, 96)))
-    found = products.affine(x, weight, bias, torch.empty(rows, 96))
-    torch.testing.assert_close(found, torch.addmm(bias, x, weight.t()), rtol=1e-4, atol=1e-4)
-    found = products.input_gradient(grad, weight, torch.empty(rows, inputs))
-    torch.testing.assert_close(found, grad @ weight, rtol=1e-4, atol=1e-4)
-    found = products.weight_gradient(grad, x)
-    torch.testing.assert_close(found, grad.t() @ x, rtol=1e-4, atol=1e-4)
+    ours, scratch = Products(), Scratch(x.device)
+    expected = torch.addmm(bias, x, weight.t())
+    for _ in range(2):  # the second time with what was laid out the first time
+        torch.testing.assert_close(ours.affine(x, weight, bias, scratch, "y"), expected, rtol=1e-4, atol=1e-4)
+        found = ours.relu_affine(x, weight, bias, scratch, "y")
+        torch.testing.assert_close(found, expected.relu(), rtol=1e-4, atol=1e-4)
+        found = ours.input_gradient(grad, weight, scratch, "dx")
+        torch.testing.assert_close(found, grad @ weight, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(products.weight_gradient(grad, x), grad.t() @ x, rtol=1e-4, atol=1e-4)
 
 
-def test_only_large_float32_products_are_convolutions(convolution: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    conv2d, rows = F.conv2d, []
+def test_weights_of_equal_address_are_told_apart(onednn: bool) -> None:
+    ours, scratch, x = Products(), Scratch(torch.device("cpu")), torch.ones(64, 64)
+    for value in range(8):  # each weight's memory is free for the next one, were it not kept
+        found = ours.affine(x, torch.full((64, 64), float(value)), torch.zeros(64), scratch, "y")
+        assert torch.equal(found, torch.full((64, 64), 64.0 * value))
 
-    def counted(pixels: Tensor, *rest: Tensor) -> Tensor:
-        rows.append(pixels.shape[2])
-        return conv2d(pixels, *rest)
 
-    monkeypatch.setattr(F, "conv2d", counted)
-    for x in (torch.ones(1000, 64), torch.ones(4, 64), torch.ones(1000, 64).double()):
-        weight, bias = x.new_zeros(8, 64), x.new_zeros(8)
-        products.affine(x, weight, bias, x.new_empty(len(x), 8))
-    assert rows == ([1000] if convolution else [])
+@pytest.mark.parametrize(("dtype", "fits"), [(torch.float32, True), (torch.bfloat16, True), (torch.float64, False)])
+def test_a_weight_is_laid_out_once_for_types_that_onednn_takes(
+    onednn: bool, dtype: torch.dtype, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay_out: Callable[..., Tensor] = torch.ops.mkldnn._reorder_linear_weight
+    count = []
+
+    def counted(weight: Tensor, rows: int) -> Tensor:
+        count.append(rows)
+        return lay_out(weight, rows)
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", counted)
+    x, weight = torch.ones(100, 64, dtype=dtype), torch.ones(8, 64, dtype=dtype)
+    ours, scratch = Products(), Scratch(x.device)
+    for _ in range(3):
+        ours.affine(x, weight, weight[:, 0].contiguous(), scratch, "y")
+    assert count == ([100] if onednn and fits else [])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from arasfsr.coords import Corners, fourier_encoding, fourier_encoding_backward, local_ensemble_backward
 from arasfsr.decoder import DecoderWeights
-from arasfsr.query.products import affine, input_gradient, weight_gradient
+from arasfsr.query.products import Products, weight_gradient
 from arasfsr.query.scratch import Scratch
 
 BIAS_SUM = torch.float64
@@ -40,6 +40,8 @@ class Tile(NamedTuple):
     """(n, 2), with `cell`."""
     weights: DecoderWeights
     """The layers after the first (`content` starts at I_1), in the dtype of the products."""
+    products: Products
+    """With these weights."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -62,42 +64,40 @@ class Activations(NamedTuple):
     """sum over corners of weight * f_L: (b, T, n)."""
 
 
-def modulate(coord: Tensor, weights: DecoderWeights, scratch: Scratch) -> tuple[list[Tensor], list[Tensor]]:
+def modulate(tile: Tile, scratch: Scratch) -> tuple[list[Tensor], list[Tensor]]:
     """The coordinate branch: s_1 .. s_L (T, n) and the sines' arguments."""
     modulation: list[Tensor] = []
     angles: list[Tensor] = []
-    for i, (weight, bias) in enumerate(weights.modulator):
-        s = modulation[-1] if i else fourier_encoding(coord).to(weight.dtype)
-        shape = (coord.shape[0], weight.shape[0])
-        angles.append(affine(s, weight, bias, scratch.take(f"angle {i}", shape, weight.dtype)))
-        modulation.append(torch.sin(angles[-1], out=scratch.take(f"s {i}", shape, weight.dtype)))
+    for i, (weight, bias) in enumerate(tile.weights.modulator):
+        s = modulation[-1] if i else fourier_encoding(tile.coord).to(weight.dtype)
+        angles.append(tile.products.affine(s, weight, bias, scratch, f"angle {i}"))
+        modulation.append(torch.sin(angles[-1], out=scratch.take(f"s {i}", angles[-1].shape, weight.dtype)))
     return modulation, angles
 
 
-def layer_input(z: Tensor, s: Tensor | None, x: Tensor) -> None:
-    """To x: relu(z), or with s [f, f * s], f = relu(z), side by side, so that a layer is one matrix product."""
-    f = x[..., : z.shape[-1]]
-    if z.dtype == x.dtype:
-        torch.clamp_min(z, 0, out=f)
-    else:
-        f.copy_(z).clamp_min_(0)
+def layer_input(f: Tensor, s: Tensor | None, x: Tensor) -> None:
+    """To x: f, or with s [f, f * s] side by side, so that a layer is one matrix product."""
+    left = x[..., : f.shape[-1]].copy_(f)
     if s is not None:
-        torch.mul(f, s, out=x[..., z.shape[-1] :])
+        torch.mul(left, s, out=x[..., f.shape[-1] :])
 
 
 def first_layer(tile: Tile, s: Tensor | None, x: Tensor, scratch: Scratch) -> None:
-    """z = G[corner] + I0_rel rel [+ I0_cell cell] as `layer_input` to x, a corner at a time: what is in the geometry's
-    dtype then stays in the cache."""
+    """relu of G[corner] + I0_rel rel [+ I0_cell cell], as `layer_input` to x; a corner at a time: what is in the
+    geometry's dtype then stays in the cache."""
     n = tile.latent.shape[1]
-    cell = None
+    local, weight = tile.corners.rel, tile.rel_weight
     if tile.cell is not None and tile.cell_weight is not None:
-        cell = tile.cell @ tile.cell_weight.t()
-    for rows, rel, corner in zip(tile.rows, tile.corners.rel, x, strict=True):
+        local = torch.cat([local, tile.cell.expand_as(local)], dim=-1)
+        weight = torch.cat([weight, tile.cell_weight], dim=-1)
+    for rows, place, corner in zip(tile.rows, local, x, strict=True):
         z = scratch.take("first", (*rows.shape, n), tile.latent.dtype)
         torch.index_select(tile.latent, 0, rows.reshape(-1), out=z.view(-1, n))
-        local = scratch.take("local", (rows.shape[1], n), tile.latent.dtype)
-        torch.mm(rel, tile.rel_weight.t(), out=local)
-        layer_input(z.add_(local if cell is None else local.add_(cell)), s, corner)
+        if len(z) == 1:
+            z[0].addmm_(place, weight.t())
+        else:
+            z.add_(place @ weight.t())
+        layer_input(z.relu_(), s, corner)
 
 
 def forward(tile: Tile, scratch: Scratch, keep: bool) -> tuple[Tensor, Activations]:
@@ -106,22 +106,29 @@ def forward(tile: Tile, scratch: Scratch, keep: bool) -> tuple[Tensor, Activatio
     What is kept lies in `scratch`, until the next tile.
     """
     weights, dtype, n = tile.weights, tile.dtype, tile.latent.shape[1]
-    modulation, angles = modulate(tile.coord, weights, scratch)
+    modulation, angles = modulate(tile, scratch)
     factors = [*modulation[:-1], None] if weights.modulated else [None] * (len(weights.content) + 1)
+
+    lasting = keep or not weights.modulated  # without a factor, what a layer gives is what the next one reads
+
+    def name(kind: str, i: int) -> str:
+        return f"{kind} {i}" if lasting else kind
 
     def room(i: int) -> Tensor:
         """For f_{i + 1}, or with a factor for [f, f * s]."""
         width = n if factors[i] is None else 2 * n
-        return scratch.take(f"x {i}" if keep else "x", (*tile.rows.shape, width), dtype)
+        return scratch.take(name("x", i), (*tile.rows.shape, width), dtype)
 
     x = room(0)
     first_layer(tile, factors[0], x, scratch)
     inputs: list[Tensor] = []
     for i, (weight, bias) in enumerate(weights.content, start=1):
         inputs.append(x)
-        z = affine(x.view(-1, weight.shape[1]), weight, bias, scratch.take("z", (tile.rows.numel(), n), dtype))
-        x = room(i)
-        layer_input(z.view(*tile.rows.shape, n), factors[i], x)
+        f = tile.products.relu_affine(x.view(-1, weight.shape[1]), weight, bias, scratch, name("f", i))
+        x = f.view(*tile.rows.shape, n)
+        if factors[i] is not None:
+            layer_input(x, factors[i], room(i))
+            x = room(i)
     ensemble = _ensemble(x, tile.corners.weight)
     product = ensemble * modulation[-1] if weights.modulated else ensemble
     weight, bias = weights.output
@@ -190,7 +197,7 @@ def backward(
         rows = grad_z.view(-1, n)
         flat = x.view(-1, x.shape[-1])
         content_grads[:0] = [weight_gradient(rows, flat), grad_z.sum(0).sum(dim=(0, 1), dtype=BIAS_SUM)]
-        grad_x = input_gradient(rows, weight, scratch.take("grad x", flat.shape, dtype)).view(x.shape)
+        grad_x = tile.products.input_gradient(rows, weight, scratch, "grad x").view(x.shape)
         f, grad_f = x[..., :n], grad_x[..., :n]
         if modulated:
             grad_product = grad_x[..., n:]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from arasfsr.coords import Corners, local_ensemble
 from arasfsr.query.problem import Problem
+from arasfsr.query.products import Products
 from arasfsr.query.tile_math import Tile
 
 TILE = 512
@@ -37,6 +38,7 @@ def arithmetic_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
 def tiles(problem: Problem) -> Iterator[tuple[int, int, Tile]]:
     """The tiles, each with its first query and the one after its last. Geometry is made for many of them at once."""
     per_number = problem.weights.output[0].element_size()
+    products = Products()
     step = max(1, TILE * 4 // per_number // max(1, problem.images))
     for start in range(0, problem.queries, step * GEOMETRY_TILES):
         stop = min(start + step * GEOMETRY_TILES, problem.queries)
@@ -53,6 +55,7 @@ def tiles(problem: Problem) -> Iterator[tuple[int, int, Tile]]:
                 rel_weight=problem.rel_weight,
                 cell_weight=problem.cell_weight,
                 weights=problem.weights,
+                products=products,
             )
             yield first, last, tile
 
