@@ -222,10 +222,12 @@ def backward(
         grad_angle = (grad_s[i] * saved.angles[i].cos()).to(dtype)
         below = saved.modulation[i - 1] if i else fourier_encoding(tile.coord).to(dtype)
         modulator_grads[:0] = [weight_gradient(grad_angle, below), grad_angle.sum(0, dtype=BIAS_SUM)]
-        if i:
-            grad_s[i - 1] += grad_angle @ weights.modulator[i][0]
-        elif need_coord:
-            grad_encoding = (grad_angle @ weights.modulator[0][0]).to(tile.coord.dtype)
+        if i or need_coord:
+            grad_below = tile.products.input_gradient(grad_angle, weights.modulator[i][0], scratch, "grad below")
+            if i:
+                grad_s[i - 1] += grad_below
+            else:
+                grad_encoding = grad_below.to(tile.coord.dtype)
 
     grad_coord = None
     if grad_weight is not None:
