@@ -23,7 +23,7 @@ from benchmarks import versions as tried
 from benchmarks.contestants import known
 from benchmarks.report import draw_plots, refresh_readme, write_excerpts, write_machines, write_versions
 from benchmarks.results import RESULTS, SUITES_FILE, device_name, write_results
-from benchmarks.run import run_cases
+from benchmarks.run import CASE_SECONDS, run_cases
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
@@ -77,6 +77,9 @@ def run(
     excerpt: Annotated[
         int | None, typer.Option(min=1, help="Time at most so many queries of each case, of all images together.")
     ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0, help="What a case's repetitions may take, beyond three of each contestant.")
+    ] = CASE_SECONDS,
     json: Annotated[Path | None, typer.Option(help="The file to write; else in benchmarks/results.")] = None,
     missing: Annotated[bool, typer.Option("--missing", help="Only the cases that the file does not hold yet.")] = False,
     listing: Annotated[bool, typer.Option("--list", help="Only name the cases, most important first.")] = False,
@@ -100,7 +103,7 @@ def run(
         return
     where = _device(device)
     path = json or RESULTS / device_name(where) / SUITES_FILE
-    run_cases(cases, where, path, minutes, only, typer.echo, missing=missing)
+    run_cases(cases, where, path, minutes, only, typer.echo, missing=missing, seconds=seconds)
 
 
 def _require_cuda(command: str) -> None:

@@ -178,9 +178,10 @@ def run_cases(
     say: Announce = print,
     ceilings: dict[str, Any] | None = None,
     missing: bool = False,
+    seconds: float = CASE_SECONDS,
 ) -> dict[str, list[str]]:
     """Measure the cases that fit into `minutes`, in order, into the JSON file `path`; with `missing` only those that it
-    does not hold yet, with every contestant.
+    does not hold yet, with every contestant. A case's repetitions beyond the least take at most `seconds`.
 
     Returns the names of the cases that were measured and of those left out, both of which it also says.
     """
@@ -209,7 +210,7 @@ def run_cases(
             left.append((case.name, f"about {needed:.0f} s, {max(0.0, deadline - time.monotonic()):.0f} s were left"))
             continue
         began = time.monotonic()
-        _one_case(case, found, device, path, ceilings["flops"], costs, deadline, say)
+        _one_case(case, found, device, path, ceilings["flops"], costs, deadline, seconds, say)
         costs.learn(case, time.monotonic() - began)
         done.append(case.name)
     for name, reason in reasons.items():
@@ -228,6 +229,7 @@ def _one_case(
     flops: Mapping[str, float],
     costs: Costs,
     deadline: float,
+    seconds: float,
     say: Announce,
 ) -> None:
     by_name = {each.name: each for each in found}
@@ -243,7 +245,7 @@ def _one_case(
         write_results(path, f"{case.name} {name}", full, device)
 
     openers = {each.name: functools.partial(opened, each) for each in found}
-    rows = measure_case(case, openers, store, deadline=deadline)
+    rows = measure_case(case, openers, store, seconds, deadline)
     for name, row in rows.items():
         say(f"{case.name} {name}: {_told(row)}")
 
