@@ -117,5 +117,6 @@ def test_a_profile_says_how_part_and_rate_make_the_share() -> None:
 def test_a_profile_sees_the_products_of_tiled() -> None:
     case = Case("query", "tiny", (8, 8), (20, 20), 1, "float32")
     _, entries = profiling.measure("tiled", case, torch.device("cpu"))
-    assert any(entry.name == "aten::addmm" and entry.seconds > 0 for entry in entries)
+    of_layers = [entry for entry in entries if profiling.is_product(entry.name) and "conv" not in entry.name]
+    assert sum(entry.seconds for entry in of_layers) > 0  # oneDNN's or MKL's; the LR map is the convolution
     assert entries == sorted(entries, key=lambda entry: -entry.seconds)

@@ -27,6 +27,6 @@ def latent_map(features: Tensor, cell: Tensor, first: FirstLayer) -> Tensor:
     if cell.shape[1] == 1:
         scaled = times(cell, (h, w)).to(dtype)
         constant = constant + F.linear(scaled, first.cell.to(dtype)).unsqueeze(1)
-    channels_last = features.contiguous(memory_format=torch.channels_last)  # as G is: twice as fast, and no transposition
+    channels_last = features.contiguous(memory_format=torch.channels_last)  # as G: faster, and untransposed
     unfolded = F.conv2d(channels_last, first.unfold.to(dtype), padding=1)
     return (unfolded.permute(0, 2, 3, 1) + constant).contiguous()
