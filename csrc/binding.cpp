@@ -176,6 +176,7 @@ PYBIND11_MODULE(ARASFSR_MODULE, module) {
     module.attr("ENCODING") = ARASFSR_ENCODING;
     module.attr("BFLOAT16") = static_cast<int>(ARASFSR_BFLOAT16);
     module.attr("FLOAT16") = static_cast<int>(ARASFSR_FLOAT16);
+    module.attr("TF32") = static_cast<int>(ARASFSR_TF32);
     py::register_exception<CoreError>(module, "CoreError", PyExc_RuntimeError);
     bind_problem(module);
     bind_chunk(module);

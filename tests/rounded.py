@@ -1,6 +1,6 @@
-"""What the fused kernels compute in half precision, rounded where they round, in plain torch.
+"""What the fused kernels compute in half precision and TF32, rounded where they round, in plain torch.
 
-Against float64, half precision's own error hides a kernel's: a few queries' gradients are off by a tenth where a ReLU
+Against float64, such a format's own error hides a kernel's: a few queries' gradients are off by a tenth where a ReLU
 flips. This differs from the kernels in the order of sums alone, so a small problem of any shape tells right from wrong.
 """
 
@@ -12,7 +12,8 @@ from torch import Tensor
 from arasfsr.coords import fourier_encoding, local_ensemble
 from arasfsr.query import fused_operator
 from arasfsr.query.fused import ContentGradients, Kept, Launcher
-from arasfsr.query.packed import ENCODING_ROWS
+from arasfsr.query.operator import Arguments
+from arasfsr.query.packed import ENCODING_ROWS, rounded_to_tf32
 from arasfsr.query.skip import add_skip
 
 
@@ -21,12 +22,18 @@ class RoundedLauncher(Launcher):
 
     narrowest = 64
 
+    def __init__(self, given: Arguments) -> None:
+        super().__init__(given)
+        if given.dtype == torch.float32:
+            self.packed = self.packed.in_tf32()
+
     @property
     def tile(self) -> int:
         return 64
 
     def _rounded(self, x: Tensor) -> Tensor:
-        return x.to(self.given.dtype).double()
+        rounded = x.to(self.given.dtype)
+        return (rounded_to_tf32(rounded) if rounded.dtype == torch.float32 else rounded).double()
 
     def _coords(self, kept: Kept) -> Tensor:
         """(Q, 2): those of the chunk, and its first one's where the last tile is not full."""
@@ -53,7 +60,7 @@ class RoundedLauncher(Launcher):
         weight = packed.encoding_weight
         for layer in range(self.layers):
             angle = self._rounded(below) @ weight.double().t() + packed.modulator_bias[layer]
-            kept.s[layer], kept.cosines[layer] = angle.sin(), angle.cos()
+            kept.s[layer], kept.cosines[layer] = self._rounded(angle.sin()), self._rounded(angle.cos())
             below = kept.s[layer]
             weight = packed.modulator_weight[layer] if layer + 1 < self.layers else weight
 
@@ -75,7 +82,7 @@ class RoundedLauncher(Launcher):
             cell = self._fill(problem.cell[kept.first : kept.first + kept.size], kept)
             term = cell.double() @ problem.cell_weight.double().t()
             z += term.unsqueeze(1).expand(-1, 4, -1).expand(*shape).reshape(z.shape)
-        kept.f[0] = torch.nn.functional.pad(z.clamp_min(0), (0, self.width - self.n))
+        kept.f[0] = torch.nn.functional.pad(self._rounded(z.clamp_min(0)), (0, self.width - self.n))
         if self.given.modulated:
             self._coordinate_branch(coord, kept)
         for layer in range(self.layers - 1):
@@ -83,7 +90,7 @@ class RoundedLauncher(Launcher):
             above = f.double() @ halves[0].t() + self.packed.content_bias[layer]
             if self.given.modulated:
                 above += self._rounded(f.double() * self._of_rows(kept.s[layer])) @ halves[1].t()
-            kept.f[layer + 1] = above.clamp_min(0)
+            kept.f[layer + 1] = self._rounded(above.clamp_min(0))
 
     def _of_rows(self, s: Tensor) -> Tensor:
         """(Q, NP) for every row: (images Q 4, NP)."""
@@ -115,7 +122,7 @@ class RoundedLauncher(Launcher):
             of_f = of_f * self._of_rows(kept.s[-1])
         if found.share is not None:
             found.share[:] = (of_f * last).sum(1)
-        found.z[-1] = of_f * share * (last > 0)
+        found.z[-1] = self._rounded(of_f * share * (last > 0))
         for layer in reversed(range(self.layers - 1)):
             f, halves = kept.f[layer].double(), self._halves(layer)
             above = found.z[layer + 1].double()
@@ -124,7 +131,7 @@ class RoundedLauncher(Launcher):
                 of_product = above @ halves[1]
                 found.s[layer] = self._over_rows(of_product * f)
                 of_f += of_product * self._of_rows(kept.s[layer])
-            found.z[layer] = of_f * (f > 0)
+            found.z[layer] = self._rounded(of_f * (f > 0))
 
     def _over_rows(self, x: Tensor) -> Tensor:
         """Sums over images and corners: (Q, NP)."""

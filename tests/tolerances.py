@@ -21,6 +21,6 @@ it: 0.992 in bfloat16 for the worst parameter of asfsr-full; there SAME_DTYPE_FA
 FLOAT64 = 1e-12
 """Relative RMS between two ways to compute the same thing in float64."""
 
-SAME_ROUNDINGS = {torch.bfloat16: 2**-8, torch.float16: 2**-11}
+SAME_ROUNDINGS = {torch.bfloat16: 2**-8, torch.float16: 2**-11, torch.float32: 2**-11}
 """Relative error between two computations that round activations in the same places and differ in the order of sums: a
-few activations of a hundred come out a unit in the last place apart, which is half of this."""
+few activations of a hundred come out a unit in the last place apart, which is half of this. float32 stands for TF32."""

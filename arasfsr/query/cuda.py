@@ -17,6 +17,9 @@ from arasfsr.query.call import QueryCall
 REMEDY = 'use backend="auto" or backend="tiled"'
 
 DTYPES = (torch.bfloat16, torch.float16)
+"""What it always takes; and float32 where torch allows TF32 to it."""
+
+TF32 = ", and torch.float32 where torch allows TF32: torch.set_float32_matmul_precision('high')"
 
 
 def emulated() -> bool:
@@ -73,6 +76,19 @@ def covers(architectures: str, capability: tuple[int, int]) -> bool:
     return False
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _takes_float32() -> bool:
+    return limits.tf32_allowed()
+
+
+def _dtype_and_size_reason(call: QueryCall) -> str | None:
+    if call.dtype != torch.float32:
+        return limits.call_reason(call, DTYPES)
+    if not _takes_float32():
+        return f"{limits.call_reason(call, DTYPES)}{TF32}"
+    return limits.call_reason(call, (*DTYPES, torch.float32))
+
+
 def reason(call: QueryCall | None) -> str | None:
     """Why the kernels cannot serve a call, or, given None, any on this machine."""
     machine: str | None = _machine_reason()
@@ -88,7 +104,7 @@ def reason(call: QueryCall | None) -> str | None:
         old: str | None = _device_reason(device.index or 0)
         if old is not None:
             return old
-    unfit = limits.call_reason(call, DTYPES)
+    unfit = _dtype_and_size_reason(call)
     if unfit is not None or torch.compiler.is_compiling():  # what the core then refuses, it refuses at the call
         return unfit
     from arasfsr.query import cuda_launch

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-ABI = 2
+ABI = 3
 """Of csrc/include/arasfsr/core.h: what this package calls."""
 
 EXTENSION = "arasfsr._C"
@@ -26,6 +26,7 @@ class Core(Protocol):
     TILE: int
     BFLOAT16: int
     FLOAT16: int
+    TF32: int
 
     def abi(self) -> int: ...
     def architectures(self) -> str: ...

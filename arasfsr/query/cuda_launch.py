@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from arasfsr.errors import BackendUnavailable
 from arasfsr.query import cuda_core, fused_operator
 from arasfsr.query.call import QueryCall
 from arasfsr.query.fused import ContentGradients, Kept, Launcher
+from arasfsr.query.limits import tf32_allowed
 from arasfsr.query.operator import Arguments
 from arasfsr.query.packed import padded_width
 
@@ -28,8 +30,8 @@ def _dense(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b of half-precision matrices, summed and given in float32."""
-    if a.device.type == "cuda":
+    """a @ b summed and given in float32; of float32 matrices as torch's own products are."""
+    if a.device.type == "cuda" and a.dtype != torch.float32:
         return torch.mm(a, b, out_dtype=torch.float32)
     return a.float() @ b.float()
 
@@ -40,7 +42,7 @@ def _on(device: torch.device) -> torch.cuda.device:
 
 
 def _code(core: cuda_core.Core, dtype: torch.dtype) -> int:
-    return {torch.bfloat16: core.BFLOAT16, torch.float16: core.FLOAT16}[dtype]
+    return {torch.bfloat16: core.BFLOAT16, torch.float16: core.FLOAT16, torch.float32: core.TF32}[dtype]
 
 
 def refusal(call: QueryCall) -> str | None:
@@ -73,6 +75,10 @@ class CudaLauncher(Launcher):
 
     def __init__(self, given: Arguments) -> None:
         super().__init__(given)
+        if given.dtype == torch.float32:
+            if not tf32_allowed():  # what was compiled may have been allowed it then
+                raise BackendUnavailable("backend='cuda': torch does not allow TF32 to float32 products any more")
+            self.packed = self.packed.in_tf32()
         self.core = cuda_core.load()
         self._tensors = self._inputs()
         """What the core's problem points to; they live as long as it does."""

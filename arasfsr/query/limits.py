@@ -24,6 +24,11 @@ def device_reason(index: int) -> str | None:
     return None
 
 
+def tf32_allowed() -> bool:
+    """Whether torch allows TF32 to float32 matrix products on CUDA devices."""
+    return bool(torch.backends.cuda.matmul.fp32_precision == "tf32")
+
+
 def call_reason(call: QueryCall, dtypes: tuple[torch.dtype, ...]) -> str | None:
     """Why a call's dtype, width or size is none that kernels for `dtypes` take, if it is not."""
     if call.dtype not in dtypes:

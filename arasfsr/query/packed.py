@@ -22,6 +22,12 @@ def padded_width(width: int, narrowest: int = NARROWEST) -> int:
     return max(narrowest, 1 << (width - 1).bit_length())
 
 
+def rounded_to_tf32(x: Tensor) -> Tensor:
+    """float32 to the nearest of ten bits after the leading one, ties away from zero, as GPUs round."""
+    bits = (x.contiguous().view(torch.int32) + 0x1000) & ~0x1FFF
+    return torch.where(x.isnan(), x, bits.view(torch.float32))
+
+
 class Packed(NamedTuple):
     """The layers after the first, as the kernels read them: padded to NP, halves apart."""
 
@@ -69,6 +75,15 @@ class Packed(NamedTuple):
             output_weight=F.pad(weights.output[0].float(), (0, pad)).contiguous(),
             output_bias=weights.output[1].float(),
         )
+
+    def in_tf32(self) -> Packed:
+        """With what products read rounded to TF32."""
+        encoding, modulator = (
+            None if weight is None else rounded_to_tf32(weight)
+            for weight in (self.encoding_weight, self.modulator_weight)
+        )
+        content = rounded_to_tf32(self.content_weight)
+        return self._replace(content_weight=content, encoding_weight=encoding, modulator_weight=modulator)
 
 
 def unpacked(content: Tensor, modulator: list[Tensor], output: Tensor, n: int) -> list[Tensor]:

@@ -15,6 +15,7 @@ from arasfsr.kernels.forward import forward as forward_kernel
 from arasfsr.kernels.weight_gradient import weight_gradient as weight_gradient_kernel
 from arasfsr.query import fused_operator
 from arasfsr.query.fused import WEIGHT_SPLITS, ContentGradients, Kept, Launcher
+from arasfsr.query.limits import tf32_allowed
 from arasfsr.query.operator import Arguments
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -23,8 +24,7 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 def precision_of(dtype: torch.dtype) -> str:
     """How float32 is multiplied: "tf32" only where torch allows that to matrix products."""
-    allowed = dtype != torch.float32 or torch.backends.cuda.matmul.fp32_precision == "tf32"
-    return "tf32" if allowed else "ieee"
+    return "tf32" if dtype != torch.float32 or tf32_allowed() else "ieee"
 
 
 class TritonLauncher(Launcher):

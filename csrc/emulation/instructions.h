@@ -59,6 +59,11 @@ inline uint16_t to_float16(float x) {
     return static_cast<uint16_t>(sign | (places + ((exponent + 14) << 10)));
 }
 
+// Rounded to nearest, ties away from zero; the bits of a float32 whose last 13 are zero.
+inline uint32_t to_tf32(float x) {
+    return std::isnan(x) ? 0x7FFFE000u : (bits_of(x) + 0x1000u) & 0xFFFFE000u;
+}
+
 struct Ldmatrix {
     uint32_t* result;  // four registers
     const void* row;   // lane l's is row l % 8 of matrix l / 8: eight numbers
@@ -108,6 +113,28 @@ void mma(void* const lanes[WARP]) {
             const int row = g + 8 * (j / 2), column = 2 * t + j % 2;
             double sum = mine.total[j];
             for (int k = 0; k < 16; ++k) sum += static_cast<double>(a[row][k]) * b[k][column];
+            mine.total[j] = static_cast<float>(sum);
+        }
+    }
+}
+
+// Of TF32: a is 16 x 8, (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4); b is 8 x 8, (t, g), (t + 4, g). What lies
+// beyond TF32 in a register is not read.
+inline void mma_tf32(void* const lanes[WARP]) {
+    float a[16][8], b[8][8];
+    for (int lane = 0; lane < WARP; ++lane) {
+        const Mma& mine = *static_cast<const Mma*>(lanes[lane]);
+        const int g = lane / 4, t = lane % 4;
+        for (int j = 0; j < 4; ++j) a[g + 8 * (j % 2)][t + 4 * (j / 2)] = float_of(mine.a[j] & 0xFFFFE000u);
+        for (int j = 0; j < 2; ++j) b[t + 4 * j][g] = float_of(mine.b[j] & 0xFFFFE000u);
+    }
+    for (int lane = 0; lane < WARP; ++lane) {
+        const Mma& mine = *static_cast<const Mma*>(lanes[lane]);
+        const int g = lane / 4, t = lane % 4;
+        for (int j = 0; j < 4; ++j) {
+            const int row = g + 8 * (j / 2), column = 2 * t + j % 2;
+            double sum = mine.total[j];
+            for (int k = 0; k < 8; ++k) sum += static_cast<double>(a[row][k]) * b[k][column];
             mine.total[j] = static_cast<float>(sum);
         }
     }

@@ -7,19 +7,21 @@ namespace arasfsr {
 namespace {
 
 Kernel<ForwardArguments> portable_forward_for(const arasfsr_problem& problem, const Device& device) {
-    return problem.dtype == ARASFSR_BFLOAT16 ? forward_kernel(Bfloat16{}, problem.padded, device.shared_limit)
-                                             : forward_kernel(Float16{}, problem.padded, device.shared_limit);
+    const auto of = [&](auto format) { return forward_kernel(format, problem.padded, device.shared_limit); };
+    if (problem.dtype == ARASFSR_TF32) return of(Tf32{});
+    return problem.dtype == ARASFSR_BFLOAT16 ? of(Bfloat16{}) : of(Float16{});
 }
 
 Kernel<BackwardArguments> portable_backward_for(const arasfsr_problem& problem, const Device& device) {
-    return problem.dtype == ARASFSR_BFLOAT16 ? backward_kernel(Bfloat16{}, problem.padded, device.shared_limit)
-                                             : backward_kernel(Float16{}, problem.padded, device.shared_limit);
+    const auto of = [&](auto format) { return backward_kernel(format, problem.padded, device.shared_limit); };
+    if (problem.dtype == ARASFSR_TF32) return of(Tf32{});
+    return problem.dtype == ARASFSR_BFLOAT16 ? of(Bfloat16{}) : of(Float16{});
 }
 
 #ifdef ARASFSR_WITH_90A
 
 bool streams(const arasfsr_problem& problem, const Device& device) {
-    return device.capability == 90 && problem.padded == Stream::OUTPUTS;
+    return device.capability == 90 && problem.padded == Stream::OUTPUTS && problem.dtype != ARASFSR_TF32;
 }
 
 Kernel<ForwardArguments> forward_for(const arasfsr_problem& problem, const Device& device) {
@@ -94,7 +96,8 @@ arasfsr_status plan_forward(const arasfsr_problem& problem, const Device& device
     const arasfsr_status status = take_turns(*plan, device, tiles);
     if (plan->kernel.streams) plan->stream_bytes = Stream::of(problem).bytes();
     const int64_t at_a_time = plan->blocks / plan->kernel.cluster * plan->kernel.units;
-    if (render && problem.modulated) plan->s_bytes = at_a_time * problem.layers * ARASFSR_TILE * problem.padded * 2;
+    const int64_t s_bytes = ARASFSR_TILE * problem.padded * (problem.dtype == ARASFSR_TF32 ? 4 : 2);
+    if (render && problem.modulated) plan->s_bytes = at_a_time * problem.layers * s_bytes;
     return status;
 }
 

@@ -10,13 +10,15 @@ namespace arasfsr {
 template <class S>
 class Backward {
     using T = typename S::Type;
-    using WeightRing = Ring<S::NP, S::STAGES, Inner::OUTPUT>;
+    using Number = typename hw::Format<T>::Number;
     static constexpr int NP = S::NP;
-    using Layers = DecoderBackward<T, NP, S::ROWS, Block, Tile<NP>>;
+    using Gradients = Tile<NP, Number>;
+    using WeightRing = Ring<Number, NP, S::STAGES, Inner::OUTPUT>;
+    using Layers = DecoderBackward<T, NP, S::ROWS, Block, Gradients>;
 
     struct Layout {  // of shared memory
         static constexpr int z = 0;
-        static constexpr int ring = z + Tile<NP>::bytes(S::ROWS);
+        static constexpr int ring = z + Gradients::bytes(S::ROWS);
         static constexpr int end = ring + WeightRing::BYTES;
     };
 
@@ -47,9 +49,9 @@ class Backward {
   private:
     ARASFSR_DEVICE int last_half() const { return problem.modulated ? 1 : 0; }
 
-    ARASFSR_DEVICE Weights weights(int layer, int half) const {
+    ARASFSR_DEVICE Weights<Number> weights(int layer, int half) const {
         const int halves = problem.modulated ? 2 : 1;
-        return {static_cast<const uint16_t*>(problem.content_weight) + (layer * halves + half) * (NP * NP), NP,
+        return {static_cast<const Number*>(problem.content_weight) + (layer * halves + half) * (NP * NP), NP,
                 WeightRing::STEPS};
     }
 

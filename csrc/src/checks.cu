@@ -66,7 +66,7 @@ arasfsr_status check_sizes(const arasfsr_problem* given) {
     const bool own = problem.per_image > 0;
     const arasfsr_status status = check_ranges({
         {"abi", problem.abi, ARASFSR_ABI, ARASFSR_ABI},
-        {"dtype", problem.dtype, ARASFSR_BFLOAT16, ARASFSR_FLOAT16},
+        {"dtype", problem.dtype, ARASFSR_BFLOAT16, ARASFSR_TF32},
         {"layers", problem.layers, 1, MANY},
         {"width", problem.width, 1, MANY},
         {"padded", problem.padded, problem.width, MANY},

@@ -31,6 +31,7 @@ struct alignas(16) Four {
 template <class T, int NP, int ROWS, class Crew, class F>
 class Decoder {
   public:
+    using Number = typename hw::Format<T>::Number;
     static constexpr int QUERIES = ROWS / CORNERS;
     static constexpr int ROWS_BYTES = ROWS * static_cast<int>(sizeof(Row));
     static constexpr int SUMS_BYTES = QUERIES * 3 * static_cast<int>(sizeof(float));
@@ -48,14 +49,14 @@ class Decoder {
     ARASFSR_DEVICE bool keeps() const { return kept.f != nullptr; }
 
     // Where s of a layer, from 0 on, lies for a tile: kept, or in the scratch of the crew that has it in hand.
-    ARASFSR_DEVICE uint16_t* s_of(int64_t crew, int64_t tile, int layer) const {
+    ARASFSR_DEVICE Number* s_of(int64_t crew, int64_t tile, int layer) const {
         const int64_t number = keeps() ? layer * kept.tiles + tile : crew * problem.layers + layer;
-        return static_cast<uint16_t*>(kept.s) + place(number);
+        return static_cast<Number*>(kept.s) + place(number);
     }
 
     // Where its derivatives are kept, if they are.
-    ARASFSR_DEVICE uint16_t* cosines_of(int64_t tile, int layer) const {
-        return keeps() ? static_cast<uint16_t*>(kept.cosines) + place(layer * kept.tiles + tile) : nullptr;
+    ARASFSR_DEVICE Number* cosines_of(int64_t tile, int layer) const {
+        return keeps() ? static_cast<Number*>(kept.cosines) + place(layer * kept.tiles + tile) : nullptr;
     }
 
     // The Fourier encoding of a tile's queries, to the first columns of f.
@@ -70,14 +71,14 @@ class Decoder {
 
     // s = sin(angle + bias), to f; the cosines to (ARASFSR_TILE, NP) numbers, where there is a place for them.
     template <class Sum>
-    ARASFSR_DEVICE void modulation(Sum& angles, int layer, uint16_t* cosines) const {
+    ARASFSR_DEVICE void modulation(Sum& angles, int layer, Number* cosines) const {
         const float* bias = problem.modulator_bias + layer * NP;
         angles.each_pair([&](int row, int column, float& x, float& y) {
             const hw::Two add = hw::load_constant(bias + column);
             const float angle_x = x + add.x, angle_y = y + add.y;
             f.pair(row, column) = hw::pack<T>(sine(angle_x, 0.0f), sine(angle_y, 0.0f));
             if (cosines == nullptr) return;
-            *reinterpret_cast<uint32_t*>(cosines + row * NP + column) =
+            *reinterpret_cast<hw::Pair<T>*>(cosines + row * NP + column) =
                 hw::pack<T>(sine(angle_x, 1.0f), sine(angle_y, 1.0f));
         });
     }
@@ -112,7 +113,7 @@ class Decoder {
     ARASFSR_DEVICE void keep_f(int64_t start, int which, int layer) const {
         const int64_t all_rows = problem.images * kept.tiles * (ARASFSR_TILE * CORNERS);
         const int64_t to = (layer - 1) * all_rows + kept_row(start, which);
-        store_tile<ROWS, Crew>(static_cast<uint16_t*>(kept.f) + to * NP, f);
+        store_tile<ROWS, Crew>(static_cast<Number*>(kept.f) + to * NP, f);
     }
 
     // f_1 = relu(G[cell] + I0_rel rel [+ I0_cell cell]).
@@ -173,12 +174,12 @@ class Decoder {
                 float x = 0.0f, y = 0.0f;
 #pragma unroll
                 for (int v = 0; v < CORNERS; ++v) {
-                    const uint32_t pair = f.pair(query * CORNERS + v, column + i * (2 * hw::WARP));
+                    const hw::Pair<T> pair = f.pair(query * CORNERS + v, column + i * (2 * hw::WARP));
                     x += rows[query * CORNERS + v].share * hw::lower<T>(pair);
                     y += rows[query * CORNERS + v].share * hw::upper<T>(pair);
                 }
                 if (problem.modulated) {
-                    const uint32_t pair = s.pair(query, column + i * (2 * hw::WARP));
+                    const hw::Pair<T> pair = s.pair(query, column + i * (2 * hw::WARP));
                     x *= hw::lower<T>(pair);
                     y *= hw::upper<T>(pair);
                 }
@@ -206,7 +207,7 @@ class Decoder {
     }
 
     const F f;
-    const Tile<NP> s;
+    const Tile<NP, Number> s;
     Row* const rows;
 
   private:

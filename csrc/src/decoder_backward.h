@@ -21,6 +21,8 @@ struct BackwardArguments {
 template <class T, int NP, int ROWS, class Crew, class Z>
 class DecoderBackward {
   public:
+    using Number = typename hw::Format<T>::Number;
+    using Pair = hw::Pair<T>;
     static constexpr int QUERIES = ROWS / CORNERS;
 
     ARASFSR_DEVICE DecoderBackward(const BackwardArguments& arguments, unsigned char* z)
@@ -54,7 +56,7 @@ class DecoderBackward {
                 float f_x[CORNERS], f_y[CORNERS], ensemble_x = 0.0f, ensemble_y = 0.0f;
 #pragma unroll
                 for (int v = 0; v < CORNERS; ++v) {
-                    const uint32_t f = pair(kept.f, at(last, start, which) + (query * CORNERS + v) * NP + column);
+                    const Pair f = pair(kept.f, at(last, start, which) + (query * CORNERS + v) * NP + column);
                     f_x[v] = hw::lower<T>(f);
                     f_y[v] = hw::upper<T>(f);
                     ensemble_x += f_x[v] * share[v];
@@ -63,7 +65,7 @@ class DecoderBackward {
                 if (problem.modulated) {
                     const int64_t at_query = at_s(last, start) + query * NP + column;
                     accumulate(gradients.s + at_query, ensemble_x * x, ensemble_y * y, which);
-                    const uint32_t s = pair(kept.s, at_query);
+                    const Pair s = pair(kept.s, at_query);
                     ensemble_x *= hw::lower<T>(s);
                     ensemble_y *= hw::upper<T>(s);
                     x *= hw::lower<T>(s);
@@ -92,7 +94,7 @@ class DecoderBackward {
     ARASFSR_DEVICE void through_product(Sum& total, int64_t start, int which, int layer) const {
         const int64_t first = at(layer, start, which), first_s = at_s(layer, start);
         total.each_pair([&](int row, int column, float& x, float& y) {
-            const uint32_t f = pair(kept.f, first + row * NP + column);
+            const Pair f = pair(kept.f, first + row * NP + column);
             float of_s_x = x * hw::lower<T>(f), of_s_y = y * hw::upper<T>(f);
             for (int mask = 4; mask <= 8; mask *= 2) {  // four rows apart by one are four lanes apart by four
                 of_s_x += hw::shuffle_xor(of_s_x, mask);
@@ -100,7 +102,7 @@ class DecoderBackward {
             }
             const int64_t at_query = first_s + row / CORNERS * NP + column;
             if (row % CORNERS == 0) accumulate(gradients.s + at_query, of_s_x, of_s_y, which);
-            const uint32_t s = pair(kept.s, at_query);
+            const Pair s = pair(kept.s, at_query);
             x *= hw::lower<T>(s);
             y *= hw::upper<T>(s);
         });
@@ -111,7 +113,7 @@ class DecoderBackward {
     ARASFSR_DEVICE void hidden_layer(Sum& total, int64_t start, int which, int layer) const {
         const int64_t first = at(layer, start, which);
         total.each_pair([&](int row, int column, float& x, float& y) {
-            const uint32_t f = pair(kept.f, first + row * NP + column);
+            const Pair f = pair(kept.f, first + row * NP + column);
             z.pair(row, column) =
                 hw::pack<T>(hw::lower<T>(f) > 0.0f ? x : 0.0f, hw::upper<T>(f) > 0.0f ? y : 0.0f);
         });
@@ -119,7 +121,7 @@ class DecoderBackward {
 
     // z, which is that of f[layer].
     ARASFSR_DEVICE void store(int64_t start, int which, int layer) const {
-        store_tile<ROWS, Crew>(static_cast<uint16_t*>(gradients.z) + at(layer, start, which), z);
+        store_tile<ROWS, Crew>(static_cast<Number*>(gradients.z) + at(layer, start, which), z);
     }
 
     const Z z;
@@ -134,17 +136,14 @@ class DecoderBackward {
     }
     ARASFSR_DEVICE int64_t at_s(int layer, int64_t start) const { return (layer * padded() + start) * NP; }
 
-    static ARASFSR_DEVICE uint32_t pair(const void* numbers, int64_t at) {
-        return *reinterpret_cast<const uint32_t*>(static_cast<const uint16_t*>(numbers) + at);
+    static ARASFSR_DEVICE Pair pair(const void* numbers, int64_t at) {
+        return *reinterpret_cast<const Pair*>(static_cast<const Number*>(numbers) + at);
     }
 
     // Stores two numbers for the first image, adds them for those after it, in order.
     static ARASFSR_DEVICE void accumulate(float* to, float x, float y, int which) {
-        struct alignas(8) Two {
-            float x, y;
-        };
-        Two& sum = *reinterpret_cast<Two*>(to);
-        sum = which > 0 ? Two{sum.x + x, sum.y + y} : Two{x, y};
+        hw::Two& sum = *reinterpret_cast<hw::Two*>(to);
+        sum = which > 0 ? hw::Two{sum.x + x, sum.y + y} : hw::Two{x, y};
     }
 
     const arasfsr_problem& problem;

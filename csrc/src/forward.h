@@ -15,14 +15,17 @@ namespace arasfsr {
 template <class S>
 class Forward {
     using T = typename S::Type;
+    using Number = typename hw::Format<T>::Number;
     static constexpr int NP = S::NP;
-    using Layers = Decoder<T, NP, S::ROWS, Block, Tile<NP>>;
+    using Activations = Tile<NP, Number>;
+    using WeightRing = Ring<Number, NP, S::STAGES, Inner::INPUT>;
+    using Layers = Decoder<T, NP, S::ROWS, Block, Activations>;
 
     struct Layout {  // of shared memory
         static constexpr int f = 0;
-        static constexpr int s = f + Tile<NP>::bytes(S::ROWS);
-        static constexpr int ring = s + Tile<NP>::bytes(S::QUERIES);
-        static constexpr int rows = ring + Ring<NP, S::STAGES, Inner::INPUT>::BYTES;
+        static constexpr int s = f + Activations::bytes(S::ROWS);
+        static constexpr int ring = s + Activations::bytes(S::QUERIES);
+        static constexpr int rows = ring + WeightRing::BYTES;
         static constexpr int sums = rows + Layers::ROWS_BYTES;
         static constexpr int end = sums + Layers::SUMS_BYTES;
     };
@@ -48,9 +51,8 @@ class Forward {
 
   private:
     ARASFSR_DEVICE void coordinate_branch(int64_t tile) {
-        constexpr int SQUARE = Ring<NP, S::STAGES, Inner::INPUT>::STEPS;
-        Weights weights{static_cast<const uint16_t*>(problem.encoding_weight), ARASFSR_ENCODING,
-                        ARASFSR_ENCODING / DEPTH};
+        Weights<Number> weights{static_cast<const Number*>(problem.encoding_weight), ARASFSR_ENCODING,
+                                ARASFSR_ENCODING / WeightRing::DEPTH};
         hw::barrier();  // the tile before is done with f and the ring
         ring.open(weights);
         layers.encode(tile);
@@ -60,7 +62,8 @@ class Forward {
             multiply<T>(total, layers.f, ring, weights, layers.s);
             hw::barrier();
             if (layer + 1 < problem.layers) {
-                weights = {static_cast<const uint16_t*>(problem.modulator_weight) + layer * (NP * NP), NP, SQUARE};
+                weights = {static_cast<const Number*>(problem.modulator_weight) + layer * (NP * NP), NP,
+                           WeightRing::STEPS};
                 ring.open(weights);
             }
             layers.modulation(total, layer, layers.cosines_of(tile, layer));
@@ -95,7 +98,7 @@ class Forward {
     ARASFSR_DEVICE void prefetch(int64_t tile, int part, int layer) {
         const bool hidden = layer < problem.layers;
         if (problem.modulated && (hidden || !layers.keeps())) {
-            const uint16_t* from = layers.s_of(hw::block(), tile, layer - 1) + part * (S::QUERIES * NP);
+            const Number* from = layers.s_of(hw::block(), tile, layer - 1) + part * (S::QUERIES * NP);
             fetch_tile<S::QUERIES, Block>(layers.s, from);
         }
         if (hidden) {
@@ -105,10 +108,10 @@ class Forward {
         }
     }
 
-    ARASFSR_DEVICE Weights content_weights(int layer) const {
+    ARASFSR_DEVICE Weights<Number> content_weights(int layer) const {
         const int halves = problem.modulated ? 2 : 1;
-        return {static_cast<const uint16_t*>(problem.content_weight) + (layer - 1) * halves * (NP * NP), NP,
-                halves * Ring<NP, S::STAGES, Inner::INPUT>::STEPS};
+        return {static_cast<const Number*>(problem.content_weight) + (layer - 1) * halves * (NP * NP), NP,
+                halves * WeightRing::STEPS};
     }
 
     // f_{layer + 1} = relu(W_f f + W_p (f * s) + bias), in place of f = f_layer.
@@ -126,7 +129,7 @@ class Forward {
     const arasfsr_problem& problem;
     const arasfsr_kept& kept;
     const Layers layers;
-    const Ring<NP, S::STAGES, Inner::INPUT> ring;
+    const WeightRing ring;
 };
 
 template <class S>

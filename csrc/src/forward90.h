@@ -159,7 +159,7 @@ class Forward90 {
                 hw::load_matrices(modulated[k], layers.f.chunk(row, number));
                 hw::load_matrices(factor, layers.s.chunk(row / CORNERS, number));
 #pragma unroll
-                for (int i = 0; i < 4; ++i) modulated[k][i] = hw::multiply_pairs<T>(modulated[k][i], factor[i]);
+                for (int i = 0; i < 4; ++i) modulated[k][i] = hw::multiply_registers<T>(modulated[k][i], factor[i]);
             }
             product.start(total, modulated);
         }

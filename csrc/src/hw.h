@@ -20,9 +20,11 @@
 
 namespace arasfsr {
 
-// The two formats of activations and weights; both are 16 bits wide and handled in pairs, the lower half first.
+// The formats of activations and weights: 16 bits wide, or float32 of which products read TF32's ten bits after the
+// leading one. They are handled in pairs; of a register's two halves the lower comes first.
 struct Bfloat16 {};
 struct Float16 {};
+struct Tf32 {};
 
 namespace hw {
 
@@ -45,6 +47,19 @@ ARASFSR_HOST_DEVICE float divide(float x, float y) { return x / y; }
 struct alignas(8) Two {
     float x, y;
 };
+
+template <class T>
+struct Format {
+    using Number = uint16_t;
+    using Pair = uint32_t;
+};
+template <>
+struct Format<Tf32> {
+    using Number = float;
+    using Pair = Two;
+};
+template <class T>
+using Pair = typename Format<T>::Pair;
 
 #ifdef ARASFSR_EMULATE
 
@@ -78,21 +93,24 @@ inline uint16_t to_16(Bfloat16, float x) { return emulation::to_bfloat16(x); }
 inline uint16_t to_16(Float16, float x) { return emulation::to_float16(x); }
 
 template <class T>
-uint32_t pack(float lower, float upper) {
+uint32_t pack_as(T, float lower, float upper) {
     return to_16(T{}, lower) | static_cast<uint32_t>(to_16(T{}, upper)) << 16;
 }
 template <class T>
-float lower(uint32_t pair) {
+float lower_as(T, uint32_t pair) {
     return from_16(T{}, static_cast<uint16_t>(pair));
 }
 template <class T>
-float upper(uint32_t pair) {
+float upper_as(T, uint32_t pair) {
     return from_16(T{}, static_cast<uint16_t>(pair >> 16));
 }
 template <class T>
-uint32_t multiply_pairs(uint32_t x, uint32_t y) {  // exact in float32, so rounded once
-    return pack<T>(lower<T>(x) * lower<T>(y), upper<T>(x) * upper<T>(y));
+uint32_t multiply_as(T, uint32_t x, uint32_t y) {  // exact in float32, so rounded once
+    return pack_as(T{}, lower_as(T{}, x) * lower_as(T{}, y), upper_as(T{}, x) * upper_as(T{}, y));
 }
+inline uint32_t to_tf32(float x) { return emulation::to_tf32(x); }
+inline uint32_t bits(float x) { return emulation::bits_of(x); }
+inline float number(uint32_t bits) { return emulation::float_of(bits); }
 
 inline void mma(Bfloat16, float (&total)[4], const uint32_t (&a)[4], const uint32_t* b) {
     emulation::Mma operands{total, a, b};
@@ -101,6 +119,10 @@ inline void mma(Bfloat16, float (&total)[4], const uint32_t (&a)[4], const uint3
 inline void mma(Float16, float (&total)[4], const uint32_t (&a)[4], const uint32_t* b) {
     emulation::Mma operands{total, a, b};
     emulation::collective("mma.f16", &operands, emulation::mma<emulation::from_float16>);
+}
+inline void mma(Tf32, float (&total)[4], const uint32_t (&a)[4], const uint32_t* b) {
+    emulation::Mma operands{total, a, b};
+    emulation::collective("mma.tf32", &operands, emulation::mma_tf32);
 }
 
 inline float shuffle_xor(float value, int mask) {
@@ -184,35 +206,28 @@ ARASFSR_DEVICE float from_float16(uint16_t x) {
 ARASFSR_DEVICE float lower_as(Float16, uint32_t pair) { return from_float16(static_cast<uint16_t>(pair)); }
 ARASFSR_DEVICE float upper_as(Float16, uint32_t pair) { return from_float16(static_cast<uint16_t>(pair >> 16)); }
 
-template <class T>
-ARASFSR_DEVICE uint32_t pack(float lower, float upper) {
-    return pack_as(T{}, lower, upper);
-}
-template <class T>
-ARASFSR_DEVICE float lower(uint32_t pair) {
-    return lower_as(T{}, pair);
-}
-template <class T>
-ARASFSR_DEVICE float upper(uint32_t pair) {
-    return upper_as(T{}, pair);
+ARASFSR_DEVICE uint32_t bits(float x) { return __float_as_uint(x); }
+ARASFSR_DEVICE float number(uint32_t bits) { return __uint_as_float(bits); }
+
+// Rounded to nearest, ties away from zero.
+ARASFSR_DEVICE uint32_t to_tf32(float x) {
+    uint32_t result;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(result) : "f"(x));
+    return result;
 }
 
-ARASFSR_DEVICE uint32_t multiply_pairs_as(Bfloat16, uint32_t x, uint32_t y) {
+ARASFSR_DEVICE uint32_t multiply_as(Bfloat16, uint32_t x, uint32_t y) {
     uint32_t product;  // sm_80 has no product of its own; adding -0 leaves it as it is
     asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(product) : "r"(x), "r"(y), "r"(0x80008000u));
     return product;
 }
-ARASFSR_DEVICE uint32_t multiply_pairs_as(Float16, uint32_t x, uint32_t y) {
+ARASFSR_DEVICE uint32_t multiply_as(Float16, uint32_t x, uint32_t y) {
     uint32_t product;
     asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(product) : "r"(x), "r"(y));
     return product;
 }
-template <class T>
-ARASFSR_DEVICE uint32_t multiply_pairs(uint32_t x, uint32_t y) {
-    return multiply_pairs_as(T{}, x, y);
-}
 
-// total (16 x 8) += a (16 x 16) b (16 x 8), b given by columns.
+// total (16 x 8) += a (16 x 16) b (16 x 8), b given by columns; in TF32 a is 16 x 8 and b 8 x 8.
 ARASFSR_DEVICE void mma(Bfloat16, float (&total)[4], const uint32_t (&a)[4], const uint32_t* b) {
     asm(
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
@@ -228,9 +243,42 @@ ARASFSR_DEVICE void mma(Float16, float (&total)[4], const uint32_t (&a)[4], cons
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+ARASFSR_DEVICE void mma(Tf32, float (&total)[4], const uint32_t (&a)[4], const uint32_t* b) {
+    asm(
+        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(total[0]), "+f"(total[1]), "+f"(total[2]), "+f"(total[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
 ARASFSR_DEVICE float shuffle_xor(float value, int mask) { return __shfl_xor_sync(0xFFFFFFFFu, value, mask); }
 
 #endif
+
+ARASFSR_DEVICE Two pack_as(Tf32, float x, float y) { return {number(to_tf32(x)), number(to_tf32(y))}; }
+ARASFSR_DEVICE float lower_as(Tf32, Two pair) { return pair.x; }
+ARASFSR_DEVICE float upper_as(Tf32, Two pair) { return pair.y; }
+ARASFSR_DEVICE uint32_t multiply_as(Tf32, uint32_t x, uint32_t y) { return to_tf32(number(x) * number(y)); }
+
+// Two numbers as a pair, and back.
+template <class T>
+ARASFSR_DEVICE Pair<T> pack(float lower, float upper) {
+    return pack_as(T{}, lower, upper);
+}
+template <class T>
+ARASFSR_DEVICE float lower(Pair<T> pair) {
+    return lower_as(T{}, pair);
+}
+template <class T>
+ARASFSR_DEVICE float upper(Pair<T> pair) {
+    return upper_as(T{}, pair);
+}
+
+// The product of what two registers hold: two numbers, or one of TF32.
+template <class T>
+ARASFSR_DEVICE uint32_t multiply_registers(uint32_t x, uint32_t y) {
+    return multiply_as(T{}, x, y);
+}
 
 // The sum over all lanes, the same in each.
 ARASFSR_DEVICE float warp_sum(float value) {

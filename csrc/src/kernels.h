@@ -8,11 +8,13 @@
 
 namespace arasfsr {
 
-// The kernel for rows `padded` long that fits in the shared memory of a block, if there is one.
+// The kernel for rows `padded` long, of two the one that fits in the shared memory of a block.
 Kernel<ForwardArguments> forward_kernel(Bfloat16, int padded, int shared_limit);
 Kernel<ForwardArguments> forward_kernel(Float16, int padded, int shared_limit);
+Kernel<ForwardArguments> forward_kernel(Tf32, int padded, int shared_limit);
 Kernel<BackwardArguments> backward_kernel(Bfloat16, int padded, int shared_limit);
 Kernel<BackwardArguments> backward_kernel(Float16, int padded, int shared_limit);
+Kernel<BackwardArguments> backward_kernel(Tf32, int padded, int shared_limit);
 
 // The kernels for rows 256 long on compute capability 9.0, where the build has code for 90a.
 Kernel<ForwardArguments> forward90_kernel(Bfloat16);
@@ -22,10 +24,11 @@ Kernel<BackwardArguments> backward90_kernel(Float16);
 
 template <template <class> class KERNEL, class T, class Arguments, class Of>
 Kernel<Arguments> choose(int padded, int shared_limit, const Of& of) {
-    if (padded == 64) return of(Narrow<T>{});
-    if (padded == 128) return of(Middle<T>{});
-    if (padded == 256 && shared_limit >= KERNEL<Wide<T>>::SHARED_BYTES) return of(Wide<T>{});
-    if (padded == 256) return of(WideInLess<T>{});
+    using S = Shapes<T>;
+    if (padded == 64) return of(typename S::Narrow{});
+    if (padded == 128) return of(typename S::Middle{});
+    if (padded == 256 && shared_limit >= KERNEL<typename S::Wide>::SHARED_BYTES) return of(typename S::Wide{});
+    if (padded == 256) return of(typename S::WideInLess{});
     return {nullptr, 0, 0};
 }
 

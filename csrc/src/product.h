@@ -10,7 +10,7 @@ namespace arasfsr {
 
 constexpr int WARPS_DOWN = 2, WARPS_ACROSS = 4;
 constexpr int THREADS = WARPS_DOWN * WARPS_ACROSS * hw::WARP;
-constexpr int DEPTH = 32;  // of a stage of weights along the inner dimension
+constexpr int DEPTH_BYTES = 64;  // of a stage of weights along the inner dimension
 
 // The threads that share a tile: a whole block.
 struct Block {
@@ -26,17 +26,19 @@ enum class Inner {
 };
 
 // A matrix to stream, `steps` stages of it.
+template <class NUMBER>
 struct Weights {
-    const uint16_t* matrix;
+    const NUMBER* matrix;
     int row_length;
     int steps;
 };
 
 // Stages of DEPTH x NP weights, filled asynchronously and in turn.
-template <int NP, int STAGES, Inner INNER>
+template <class NUMBER, int NP, int STAGES, Inner INNER>
 struct Ring {
-    using Stage = Tile<INNER == Inner::INPUT ? DEPTH : NP>;
-    static constexpr int STAGE_BYTES = NP * DEPTH * 2;
+    static constexpr int DEPTH = DEPTH_BYTES / static_cast<int>(sizeof(NUMBER));
+    using Stage = Tile<INNER == Inner::INPUT ? DEPTH : NP, NUMBER>;
+    static constexpr int STAGE_BYTES = NP * DEPTH_BYTES;
     static constexpr int BYTES = STAGES * STAGE_BYTES;
     static constexpr int STEPS = NP / DEPTH;  // that a square matrix takes
 
@@ -45,22 +47,22 @@ struct Ring {
     ARASFSR_DEVICE Stage stage(int number) const { return {base + number * STAGE_BYTES}; }
 
     // Where a step's weights start: matrices of several halves follow each other.
-    static ARASFSR_DEVICE const uint16_t* at(const Weights& weights, int step) {
+    static ARASFSR_DEVICE const NUMBER* at(const Weights<NUMBER>& weights, int step) {
         if (INNER == Inner::OUTPUT) return weights.matrix + step * (DEPTH * NP);
         return weights.matrix + step / STEPS * (NP * NP) + step % STEPS * DEPTH;
     }
 
-    ARASFSR_DEVICE void load(int thread, int number, const Weights& weights, int step) const {
-        const uint16_t* from = at(weights, step);
+    ARASFSR_DEVICE void load(int thread, int number, const Weights<NUMBER>& weights, int step) const {
+        const NUMBER* from = at(weights, step);
 #pragma unroll
-        for (int i = 0; i < NP * DEPTH / CHUNK / THREADS; ++i) {
+        for (int i = 0; i < STAGE_BYTES / CHUNK_BYTES / THREADS; ++i) {
             const int row = (thread + i * THREADS) / Stage::CHUNKS, chunk = (thread + i * THREADS) % Stage::CHUNKS;
-            hw::copy16(stage(number).chunk(row, chunk), from + row * weights.row_length + chunk * CHUNK);
+            hw::copy16(stage(number).chunk(row, chunk), from + row * weights.row_length + chunk * Stage::NUMBERS);
         }
     }
 
     // Starts the first stages. Nobody may be reading the ring any more.
-    ARASFSR_DEVICE void open(const Weights& weights) const {
+    ARASFSR_DEVICE void open(const Weights<NUMBER>& weights) const {
         const int thread = hw::thread();
         for (int step = 0; step < STAGES - 1; ++step) {
             if (step < weights.steps) load(thread, step, weights, step);
@@ -68,14 +70,20 @@ struct Ring {
         }
     }
 
-    // The operand of mma for 16 inner numbers and 16 columns: two registers for the first eight columns, two for the
-    // others.
+    // The operand of mma for two chunks of inner numbers and 16 columns: two registers for the first eight columns, two
+    // for the others. What ldmatrix does not transpose, float, is read one by one.
     ARASFSR_DEVICE void fragment(uint32_t (&result)[4], int lane, int number, int inner, int column) const {
-        if (INNER == Inner::OUTPUT) {
-            hw::load_matrices_transposed(result, stage(number).chunk(inner + lane % 16, column / CHUNK + lane / 16));
-        } else {
+        const Stage from = stage(number);
+        if constexpr (INNER == Inner::INPUT) {
             const int row = column + lane / 16 * 8 + lane % 8;
-            hw::load_matrices(result, stage(number).chunk(row, inner / CHUNK + lane / 8 % 2));
+            hw::load_matrices(result, from.chunk(row, inner / Stage::NUMBERS + lane / 8 % 2));
+        } else if constexpr (sizeof(NUMBER) == 2) {
+            hw::load_matrices_transposed(result, from.chunk(inner + lane % 16, column / Stage::NUMBERS + lane / 16));
+        } else {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                result[i] = hw::bits(from.number(inner + i % 2 * 4 + lane % 4, column + i / 2 * 8 + lane / 4));
+            }
         }
     }
 };
@@ -124,10 +132,13 @@ struct Total {
 // the second half multiplies activations * s, formed in registers: row r of the activations has row r / 4 of s.
 //
 // Ends with the ring empty but other warps perhaps still reading it and the activations.
-template <class T, int ROWS, int NP, int STAGES, Inner INNER>
-ARASFSR_DEVICE void multiply(Total<ROWS, NP>& total, const Tile<NP>& activations, const Ring<NP, STAGES, INNER>& ring,
-                             const Weights& weights, const Tile<NP>& s) {
+template <class T, int ROWS, int NP, class NUMBER, int STAGES, Inner INNER>
+ARASFSR_DEVICE void multiply(Total<ROWS, NP>& total, const Tile<NP, NUMBER>& activations,
+                             const Ring<NUMBER, NP, STAGES, INNER>& ring, const Weights<NUMBER>& weights,
+                             const Tile<NP, NUMBER>& s) {
     using Sum = Total<ROWS, NP>;
+    using Stages = Ring<NUMBER, NP, STAGES, INNER>;
+    constexpr int NUMBERS = Tile<NP, NUMBER>::NUMBERS;
     const int thread = hw::thread(), lane = thread % hw::WARP;
     const int row = Sum::row_of(thread) + lane % 16, chunk = lane / 16, column = Sum::column_of(thread);
     int reading = 0, filling = STAGES - 1;
@@ -136,22 +147,22 @@ ARASFSR_DEVICE void multiply(Total<ROWS, NP>& total, const Tile<NP>& activations
         hw::barrier();  // the step's stage is there for all, and all have left the one before
         if (step + STAGES - 1 < weights.steps) ring.load(thread, filling, weights, step + STAGES - 1);
         hw::copy_commit();
-        const int first = step % Ring<NP, STAGES, INNER>::STEPS * (DEPTH / CHUNK) + chunk;
-        const bool modulated = step >= Ring<NP, STAGES, INNER>::STEPS;
+        const int first = step % Stages::STEPS * (Stages::DEPTH / NUMBERS) + chunk;
+        const bool modulated = step >= Stages::STEPS;
 #pragma unroll
-        for (int inner = 0; inner < DEPTH; inner += 16) {
+        for (int inner = 0; inner < Stages::DEPTH; inner += 2 * NUMBERS) {
             uint32_t left[Sum::DOWN][4];
 #pragma unroll
             for (int m = 0; m < Sum::DOWN; ++m) {
-                hw::load_matrices(left[m], activations.chunk(row + m * 16, first + inner / CHUNK));
+                hw::load_matrices(left[m], activations.chunk(row + m * 16, first + inner / NUMBERS));
             }
             if (modulated) {
 #pragma unroll
                 for (int m = 0; m < Sum::DOWN; ++m) {
                     uint32_t factor[4];
-                    hw::load_matrices(factor, s.chunk((row + m * 16) / 4, first + inner / CHUNK));
+                    hw::load_matrices(factor, s.chunk((row + m * 16) / 4, first + inner / NUMBERS));
 #pragma unroll
-                    for (int i = 0; i < 4; ++i) left[m][i] = hw::multiply_pairs<T>(left[m][i], factor[i]);
+                    for (int i = 0; i < 4; ++i) left[m][i] = hw::multiply_registers<T>(left[m][i], factor[i]);
                 }
             }
 #pragma unroll

@@ -1,33 +1,43 @@
-// Matrices of 16-bit numbers in shared memory, laid out so that no two rows that are read together share banks.
+// Matrices in shared memory, laid out so that no two rows that are read together share banks.
 #ifndef ARASFSR_TILE_H
 #define ARASFSR_TILE_H
+
+#include <type_traits>
 
 #include "hw.h"
 
 namespace arasfsr {
 
-constexpr int CHUNK = 8;  // 16-bit numbers in the 16 bytes that are copied and read at once
+constexpr int CHUNK_BYTES = 16;  // that are copied and read at once
+constexpr int CHUNK = 8;         // 16-bit numbers in them
 
-// Rows of COLUMNS numbers. The chunks of a row are permuted, by the row's number, among the eight of 128 bytes: the
-// same chunk of eight consecutive rows is then spread over all banks.
-template <int COLUMNS>
+// Rows of COLUMNS numbers of 16 bits, or of float. The chunks of a row are permuted, by the row's number, among the eight
+// of 128 bytes: the same chunk of eight consecutive rows is then spread over all banks.
+template <int COLUMNS, class NUMBER = uint16_t>
 struct Tile {
-    static constexpr int CHUNKS = COLUMNS / CHUNK;
+    using Pair = std::conditional_t<sizeof(NUMBER) == 2, uint32_t, hw::Two>;
+    static constexpr int NUMBERS = CHUNK_BYTES / static_cast<int>(sizeof(NUMBER));  // of a chunk
+    static constexpr int CHUNKS = COLUMNS / NUMBERS;
     static constexpr int PERMUTED = CHUNKS < 8 ? CHUNKS : 8;
     static_assert(8 % PERMUTED == 0 && CHUNKS % PERMUTED == 0, "rows of a power of two of chunks, or of many eights");
 
-    static constexpr int bytes(int rows) { return rows * COLUMNS * 2; }
+    static constexpr int bytes(int rows) { return rows * CHUNKS * CHUNK_BYTES; }
 
     unsigned char* base;
 
     ARASFSR_DEVICE unsigned char* chunk(int row, int number) const {
         const int place = number ^ (row / (8 / PERMUTED) % PERMUTED);
-        return base + (row * CHUNKS + place) * 16;
+        return base + (row * CHUNKS + place) * CHUNK_BYTES;
+    }
+
+    ARASFSR_DEVICE NUMBER& number(int row, int column) const {
+        return reinterpret_cast<NUMBER*>(chunk(row, column / NUMBERS))[column % NUMBERS];
     }
 
     // Two numbers side by side, the first at an even column.
-    ARASFSR_DEVICE uint32_t& pair(int row, int column) const {
-        return *reinterpret_cast<uint32_t*>(chunk(row, column / CHUNK) + column % CHUNK * 2);
+    ARASFSR_DEVICE Pair& pair(int row, int column) const {
+        constexpr int SIZE = sizeof(NUMBER);
+        return *reinterpret_cast<Pair*>(chunk(row, column / NUMBERS) + column % NUMBERS * SIZE);
     }
 };
 

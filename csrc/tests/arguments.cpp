@@ -39,7 +39,7 @@ void sizes_are_checked(const Model& model) {
     using P = arasfsr_problem;
     CHECK(is(arasfsr_supports(nullptr), ARASFSR_BAD_ARGUMENT, "problem", 0));
     CHECK(is(with(model, &P::abi, 99), ARASFSR_BAD_ARGUMENT, "abi", 99));
-    CHECK(is(with(model, &P::dtype, 2), ARASFSR_BAD_ARGUMENT, "dtype", 2));
+    CHECK(is(with(model, &P::dtype, 3), ARASFSR_BAD_ARGUMENT, "dtype", 3));
     CHECK(is(with(model, &P::layers, 0), ARASFSR_BAD_ARGUMENT, "layers", 0));
     CHECK(is(with(model, &P::layers, 9), ARASFSR_UNSUPPORTED, "layers", 9));
     CHECK(is(with(model, &P::width, 0), ARASFSR_BAD_ARGUMENT, "width", 0));

@@ -14,7 +14,7 @@ Gradients found(const Model& model, const Kept& kept, bool share) {
 }
 
 bool same(const Gradients& a, const Gradients& b) {
-    return a.z.values() == b.z.values() && a.s.values() == b.s.values() && a.combined.values() == b.combined.values();
+    return a.z.bytes() == b.z.bytes() && a.s.values() == b.s.values() && a.combined.values() == b.combined.values();
 }
 
 void gradients_are_those_of_the_plain_backward(
@@ -25,7 +25,7 @@ void gradients_are_those_of_the_plain_backward(
     const Gradients given = found(model, kept, true);
     const PlainGradients right(model, kept, given);
 
-    const double z = check::relative_error(decoded(model, given.z), right.z);
+    const double z = check::relative_error(given.z.values(), right.z);
     const double s = check::relative_error(given.s.values(), right.s);
     const double share = check::relative_error(given.share.values(), right.share);
     const double combined = check::relative_error(given.combined.values(), right.combined);
@@ -41,7 +41,8 @@ void gradients_are_those_of_the_plain_backward(
     unsetenv("ARASFSR_EMULATION_SEED");
 }
 
-// Compute capability 9.0 has a kernel of its own for rows of 256, whatever of them is used. One cluster takes turns here.
+// Compute capability 9.0 has a kernel of its own for rows of 256, whatever of them is used, but not for TF32. One
+// cluster takes turns here.
 void newer_kernel_gives_the_same(Case given) {
     given.name += ", 9.0";
     given.padded = 256;
@@ -50,7 +51,7 @@ void newer_kernel_gives_the_same(Case given) {
     setenv("ARASFSR_EMULATION_PROCESSORS", "2", 1);
     size_t bytes = 0;
     CHECK_CASE(arasfsr_backward_scratch(&model.problem, &bytes).code == ARASFSR_OK, given.name);
-    CHECK_CASE((bytes > 0) == (given.layers > 1), given.name);
+    CHECK_CASE((bytes > 0) == (given.layers > 1 && given.dtype != ARASFSR_TF32), given.name);
     gradients_are_those_of_the_plain_backward(model, {"1"});
     unsetenv("ARASFSR_EMULATION_PROCESSORS");
     unsetenv("ARASFSR_EMULATION_CAPABILITY");
@@ -63,7 +64,7 @@ int main() {
         const Model model(each);
         gradients_are_those_of_the_plain_backward(model);
         newer_kernel_gives_the_same(each);
-        if (each.padded == 256) {
+        if (each.padded == 256 && each.dtype != ARASFSR_TF32) {
             setenv("ARASFSR_EMULATION_SHARED", "101376", 1);
             gradients_are_those_of_the_plain_backward(model);
             unsetenv("ARASFSR_EMULATION_SHARED");

@@ -9,12 +9,17 @@ using namespace tests;
 namespace {
 
 // Rounding where the kernels round, the plain decoder differs by the order of float32 sums, and where a sum lies
-// between two 16-bit numbers by one of their steps; without, by all roundings.
+// between two numbers of the format by one of their steps; without, by all roundings.
 struct Bounds {
     double rounded, exact;
 };
 
-Bounds bounds(int dtype) { return dtype == ARASFSR_BFLOAT16 ? Bounds{2e-4, 6e-3} : Bounds{2e-4, 8e-4}; }
+Bounds bounds(const Case& given) {
+    if (given.dtype == ARASFSR_BFLOAT16) return {2e-4, 6e-3};
+    // a step in the first of eight layers moves all that follow, as far as roundings do; in TF32 this case has one
+    const bool spreads = given.dtype == ARASFSR_TF32 && given.layers == 8;
+    return {spreads ? 8e-4 : 2e-4, 8e-4};
+}
 
 std::vector<float> render(const Model& model) {
     size_t bytes = 0;
@@ -31,7 +36,7 @@ std::vector<float> picture_is_that_of_the_plain_decoder(const Model& model) {
     const std::vector<float> given = render(model);
     const double rounded = check::relative_error(given, model.render(true));
     const double exact = check::relative_error(given, model.render(false));
-    const Bounds most = bounds(model.given.dtype);
+    const Bounds most = bounds(model.given);
     std::printf("%-45s %.1e of rounded, %.1e of exact arithmetic\n", model.given.name.c_str(), rounded, exact);
     CHECK_CASE(rounded < most.rounded, model.given.name);
     CHECK_CASE(exact < most.exact, model.given.name);
@@ -47,8 +52,8 @@ void schedule_changes_nothing(const Model& model, std::initializer_list<const ch
         const std::vector<float> again = render(model);
         CHECK_CASE(std::memcmp(once.data(), again.data(), once.size() * sizeof(float)) == 0, model.given.name);
         CHECK_CASE(kept_again.fill(model).code == ARASFSR_OK, model.given.name);
-        CHECK_CASE(kept.f.values() == kept_again.f.values(), model.given.name);
-        CHECK_CASE(kept.s.values() == kept_again.s.values(), model.given.name);
+        CHECK_CASE(kept.f.bytes() == kept_again.f.bytes(), model.given.name);
+        CHECK_CASE(kept.s.bytes() == kept_again.s.bytes(), model.given.name);
     }
     unsetenv("ARASFSR_EMULATION_SEED");
 }
@@ -70,8 +75,8 @@ void kept_activations_are_those_of_the_plain_decoder(const Model& model) {
     CHECK_CASE(status.code == ARASFSR_OK, model.given.name + ", " + status.what);
 
     std::vector<double> f, f_right, s, s_right, geometry, geometry_right;
-    const std::vector<double> all_f = decoded(model, kept.f), all_s = decoded(model, kept.s);
-    const std::vector<double> all_cosines = decoded(model, kept.cosines);
+    const std::vector<double> all_f = kept.f.values(), all_s = kept.s.values();
+    const std::vector<double> all_cosines = kept.cosines.values();
     for (int which = 0; which < problem.images; ++which) {
         for (int64_t query = 0; query < count; ++query) {
             const int64_t number = first + query;
@@ -99,14 +104,22 @@ void kept_activations_are_those_of_the_plain_decoder(const Model& model) {
             }
         }
     }
-    const Bounds most = bounds(model.given.dtype);
+    const Bounds most = bounds(model.given);
     CHECK_CASE(check::relative_error(f, f_right) < most.rounded, model.given.name);
     CHECK_CASE(check::relative_error(s, s_right) < most.rounded, model.given.name);
     CHECK_CASE(check::relative_error(geometry, geometry_right) < 1e-5, model.given.name);
     for (double value : all_f) CHECK_CASE(std::isfinite(value), model.given.name);
 }
 
-// Compute capability 9.0 has a kernel of its own for rows of 256, whatever of them is used.
+// In 100 KB of shared memory there is no kernel for rows of 256 in TF32.
+void less_memory_is_too_little(const Model& model) {
+    size_t bytes = 0;
+    const arasfsr_status status = arasfsr_render_scratch(&model.problem, &bytes);
+    CHECK_CASE(status.code == ARASFSR_UNSUPPORTED && status.value == 101376, model.given.name);
+    CHECK_CASE(std::strcmp(status.what, "shared memory") == 0, model.given.name);
+}
+
+// Compute capability 9.0 has a kernel of its own for rows of 256, whatever of them is used, but not for TF32.
 void newer_kernel_gives_the_same(const Case& of) {
     Case given = of;
     given.name += ", 9.0";
@@ -117,7 +130,8 @@ void newer_kernel_gives_the_same(const Case& of) {
     setenv("ARASFSR_EMULATION_CAPABILITY", "90", 1);
     CHECK_CASE(arasfsr_render_scratch(&model.problem, &streaming).code == ARASFSR_OK, given.name);
     CHECK_CASE((portable > 0) == given.modulated, given.name);
-    CHECK_CASE(streaming > portable || (given.layers == 1 && !given.modulated), given.name);
+    const bool streams = given.dtype != ARASFSR_TF32 && (given.layers > 1 || given.modulated);
+    CHECK_CASE(streams ? streaming > portable : streaming == portable, given.name);
     picture_is_that_of_the_plain_decoder(model);
     kept_activations_are_those_of_the_plain_decoder(model);
     schedule_changes_nothing(model, {"1"});
@@ -154,9 +168,13 @@ int main() {
         newer_kernel_gives_the_same(each);
         if (each.padded == 256) {  // a device with less shared memory gets another kernel
             setenv("ARASFSR_EMULATION_SHARED", "101376", 1);
-            picture_is_that_of_the_plain_decoder(model);
-            kept_activations_are_those_of_the_plain_decoder(model);
-            schedule_changes_nothing(model);
+            if (each.dtype == ARASFSR_TF32) {
+                less_memory_is_too_little(model);
+            } else {
+                picture_is_that_of_the_plain_decoder(model);
+                kept_activations_are_those_of_the_plain_decoder(model);
+                schedule_changes_nothing(model);
+            }
             unsetenv("ARASFSR_EMULATION_SHARED");
         }
     }

@@ -83,6 +83,54 @@ void fragments_multiply(bool transposed) {
     CHECK(check::relative_error(given, right) < 1e-6);
 }
 
+void tf32_is_rounded_away_from_zero() {
+    const float step = 1.0f / 1024;
+    CHECK(hw::number(hw::to_tf32(1.0f + step / 2)) == 1.0f + step);
+    CHECK(hw::number(hw::to_tf32(-1.0f - step / 2)) == -1.0f - step);
+    CHECK(hw::number(hw::to_tf32(1.0f + 0.499f * step)) == 1.0f);
+    CHECK(std::isinf(hw::number(hw::to_tf32(INFINITY))));
+    CHECK(std::isnan(hw::number(hw::to_tf32(NAN))));
+}
+
+// The same in TF32: 8 inner numbers at a time, the right fragment by ldmatrix from columns, or from rows one by one.
+void tf32_fragments_multiply(bool transposed) {
+    struct {
+        alignas(16) float a[16][8], b_by_columns[16][8], b_by_rows[8][16];
+    } given{};
+    std::mt19937 random(7);
+    std::normal_distribution<float> normal;
+    std::vector<double> found(256), right(256);
+    for (int i = 0; i < 16; ++i) {
+        for (int k = 0; k < 8; ++k) {
+            given.a[i][k] = hw::number(hw::to_tf32(normal(random)));
+            given.b_by_rows[k][i] = given.b_by_columns[i][k] = hw::number(hw::to_tf32(normal(random)));
+        }
+    }
+    for (int i = 0; i < 256; ++i) {
+        for (int k = 0; k < 8; ++k) {
+            right[i] += static_cast<double>(given.a[i / 16][k]) * given.b_by_rows[k][i % 16];
+        }
+    }
+    emulation::run(1, 32, 0, [&] {
+        const int lane = hw::thread();
+        uint32_t a[4], b[4];
+        hw::load_matrices(a, &given.a[lane % 16][lane / 16 * 4]);
+        if (transposed) {
+            for (int i = 0; i < 4; ++i) b[i] = hw::bits(given.b_by_rows[i % 2 * 4 + lane % 4][i / 2 * 8 + lane / 4]);
+        } else {
+            hw::load_matrices(b, &given.b_by_columns[lane / 16 * 8 + lane % 8][lane / 8 % 2 * 4]);
+        }
+        for (int half = 0; half < 2; ++half) {
+            float total[4] = {};
+            hw::mma(Tf32{}, total, a, b + 2 * half);
+            for (int i = 0; i < 4; ++i) {
+                found[(lane / 4 + i / 2 * 8) * 16 + half * 8 + lane % 4 * 2 + i % 2] = total[i];
+            }
+        }
+    });
+    CHECK(check::relative_error(found, right) < 1e-6);
+}
+
 void tiles_hold_what_is_put_in() {
     std::vector<uint32_t> numbers(64 * 128 / 2);
     for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<uint32_t>(i);
@@ -101,10 +149,10 @@ void tiles_hold_what_is_put_in() {
 }
 
 // A warp's eight addresses of one matrix fall on all 32 banks, whatever the row's length.
-template <int COLUMNS>
+template <int COLUMNS, class Number = uint16_t>
 void tiles_have_no_conflicts() {
-    const Tile<COLUMNS> tile{nullptr};
-    for (int number = 0; number < Tile<COLUMNS>::CHUNKS; ++number) {
+    const Tile<COLUMNS, Number> tile{nullptr};
+    for (int number = 0; number < Tile<COLUMNS, Number>::CHUNKS; ++number) {
         bool taken[8] = {};
         for (int row = 8; row < 16; ++row) taken[reinterpret_cast<uintptr_t>(tile.chunk(row, number)) / 16 % 8] = true;
         for (bool bank : taken) CHECK(bank);
@@ -148,11 +196,15 @@ int main() {
     for (bool transposed : {false, true}) {
         fragments_multiply<Bfloat16>(transposed);
         fragments_multiply<Float16>(transposed);
+        tf32_fragments_multiply(transposed);
     }
+    tf32_is_rounded_away_from_zero();
     tiles_hold_what_is_put_in();
     tiles_have_no_conflicts<32>();
     tiles_have_no_conflicts<64>();
     tiles_have_no_conflicts<256>();
+    tiles_have_no_conflicts<16, float>();
+    tiles_have_no_conflicts<256, float>();
     copies_land_when_waited_for();
     aborts([] {
         if (hw::thread() != 5) hw::barrier();  // a thread that never comes

@@ -10,9 +10,9 @@ Kept::Kept(const Model& model, int64_t first, int64_t count) {
     const int64_t tiles = (count + ARASFSR_TILE - 1) / ARASFSR_TILE, padded = tiles * ARASFSR_TILE;
     const size_t layers = problem.layers, width = problem.padded;
     rows = problem.images * padded * 4;
-    f = Buffer<uint16_t>(layers * rows * width);
-    s = Buffer<uint16_t>(problem.modulated ? layers * padded * width : 0);
-    cosines = Buffer<uint16_t>(s.size());
+    f = Numbers(problem.dtype, layers * rows * width);
+    s = Numbers(problem.dtype, problem.modulated ? layers * padded * width : 0);
+    cosines = Numbers(problem.dtype, s.size());
     cells = Buffer<int64_t>(rows);
     rel = Buffer<float>(2 * rows);
     share = Buffer<float>(rows);
@@ -35,7 +35,7 @@ Gradients::Gradients(const Model& model, const Kept& kept, bool with_share) {
     std::mt19937 random(11);
     std::normal_distribution<float> normal;
     for (size_t i = 0; i < grad.size(); ++i) grad[i] = normal(random);
-    z = Buffer<uint16_t>(kept.f.size());
+    z = Numbers(problem.dtype, kept.f.size());
     s = Buffer<float>(kept.s.size());
     share = Buffer<float>(with_share ? kept.rows : 0);
     combined = Buffer<float>(problem.images * padded * problem.padded);
@@ -52,18 +52,14 @@ arasfsr_status Gradients::fill(const Model& model, const Kept& kept) const {
 
 PlainGradients::PlainGradients(const Model& model, const Kept& kept, const Gradients& given) {
     const arasfsr_problem& problem = model.problem;
-    const int np = problem.padded, layers = problem.layers, halves = problem.modulated ? 2 : 1, dtype = problem.dtype;
+    const int np = problem.padded, layers = problem.layers, halves = problem.modulated ? 2 : 1;
     const int64_t padded = kept.kept.tiles * ARASFSR_TILE;
-    const std::vector<double> f = decoded(model, kept.f), s_kept = decoded(model, kept.s);
-    std::vector<double> weights((layers - 1) * size_t(halves) * np * np);
-    for (size_t i = 0; i < weights.size(); ++i) {
-        weights[i] = from_16(dtype, static_cast<const uint16_t*>(problem.content_weight)[i]);
-    }
+    const std::vector<double> f = kept.f.values(), s_kept = kept.s.values(), weights = model.content_weight.values();
     z.assign(f.size(), 0);
     s.assign(s_kept.size(), 0);
     share.assign(kept.rows, 0);
     combined.assign(problem.images * padded * np, 0);
-    const auto rounded = [&](double x) { return from_16(dtype, to_16(dtype, static_cast<float>(x))); };
+    const auto rounded = [&](double x) { return rounded_to(problem.dtype, x); };
 
     for (int64_t row = 0; row < kept.rows; ++row) {
         const int64_t query = row / 4 % padded, image = row / 4 / padded;

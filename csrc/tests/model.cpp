@@ -11,6 +11,8 @@ namespace tests {
 using arasfsr::Bfloat16;
 using arasfsr::Float16;
 
+namespace {
+
 float from_16(int dtype, uint16_t x) {
     return dtype == ARASFSR_BFLOAT16 ? arasfsr::hw::from_16(Bfloat16{}, x) : arasfsr::hw::from_16(Float16{}, x);
 }
@@ -19,12 +21,40 @@ uint16_t to_16(int dtype, float x) {
     return dtype == ARASFSR_BFLOAT16 ? arasfsr::hw::to_16(Bfloat16{}, x) : arasfsr::hw::to_16(Float16{}, x);
 }
 
+}  // namespace
+
+double rounded_to(int dtype, double x) {
+    const float number = static_cast<float>(x);
+    if (dtype == ARASFSR_TF32) return arasfsr::hw::number(arasfsr::hw::to_tf32(number));
+    return from_16(dtype, to_16(dtype, number));
+}
+
+double Numbers::operator[](size_t i) const {
+    if (dtype == ARASFSR_TF32) return static_cast<const float*>(data())[i];
+    return from_16(dtype, static_cast<const uint16_t*>(data())[i]);
+}
+
+void Numbers::set(size_t i, float x) const {
+    if (dtype == ARASFSR_TF32) {
+        static_cast<float*>(data())[i] = static_cast<float>(rounded_to(dtype, x));
+    } else {
+        static_cast<uint16_t*>(data())[i] = to_16(dtype, x);
+    }
+}
+
+std::vector<double> Numbers::values() const {
+    std::vector<double> result(size());
+    for (size_t i = 0; i < size(); ++i) result[i] = (*this)[i];
+    return result;
+}
+
 std::vector<Case> cases() {
     std::vector<Case> result;
-    for (int dtype : {ARASFSR_BFLOAT16, ARASFSR_FLOAT16}) {
+    const char* const types[] = {"bfloat16", "float16", "tf32"};
+    for (int dtype : {ARASFSR_BFLOAT16, ARASFSR_FLOAT16, ARASFSR_TF32}) {
         Case base;
         base.dtype = dtype;
-        const std::string type = dtype == ARASFSR_BFLOAT16 ? "bfloat16" : "float16";
+        const std::string type = types[dtype];
         const auto add = [&](const std::string& name, const auto& change) {
             Case each = base;
             each.name = type + " " + name;
@@ -68,15 +98,15 @@ std::vector<Case> cases() {
     return result;
 }
 
-Buffer<uint16_t> Model::weights(int matrices, int outputs, int inputs, int row, double scale) {
+Numbers Model::weights(int matrices, int outputs, int inputs, int row, double scale) {
     std::uniform_real_distribution<double> uniform(-scale, scale);
-    Buffer<uint16_t> result(static_cast<size_t>(matrices) * given.padded * row);
-    std::fill(result.data(), result.data() + result.size(), uint16_t{0});
+    Numbers result(given.dtype, static_cast<size_t>(matrices) * given.padded * row);
+    for (size_t i = 0; i < result.size(); ++i) result.set(i, 0.0f);
     for (int m = 0; m < matrices; ++m) {
         for (int i = 0; i < outputs; ++i) {
             for (int j = 0; j < inputs; ++j) {
                 const float weight = static_cast<float>(uniform(random));
-                result[(static_cast<size_t>(m) * given.padded + i) * row + j] = to_16(given.dtype, weight);
+                result.set((static_cast<size_t>(m) * given.padded + i) * row + j, weight);
             }
         }
     }
@@ -144,13 +174,7 @@ Model::Model(const Case& from, unsigned seed) : given(from), random(seed) {
     problem.output_bias = output_bias.data();
 }
 
-double Model::number(const void* numbers, size_t i) const {
-    return from_16(given.dtype, static_cast<const uint16_t*>(numbers)[i]);
-}
-
-double Model::round(double x, bool rounded) const {
-    return rounded ? from_16(given.dtype, to_16(given.dtype, static_cast<float>(x))) : x;
-}
+double Model::round(double x, bool rounded) const { return rounded ? rounded_to(given.dtype, x) : x; }
 
 namespace {
 
@@ -213,12 +237,12 @@ void Model::coordinate_branch(Trace& result, bool rounded) const {
     for (double& value : below) value = round(value, rounded);
     for (int layer = 0; layer < given.layers; ++layer) {
         const size_t row = layer ? np : ARASFSR_ENCODING;
-        const uint16_t* matrix = encoding_weight.data();
-        if (layer) matrix = modulator_weight.data() + size_t(layer - 1) * np * np;
+        const Numbers& matrix = layer ? modulator_weight : encoding_weight;
+        const size_t first = layer ? size_t(layer - 1) * np * np : 0;
         Vector s(n), cosines(n);
         for (int i = 0; i < n; ++i) {
             double angle = modulator_bias[layer * np + i];
-            for (size_t j = 0; j < below.size(); ++j) angle += number(matrix, i * row + j) * below[j];
+            for (size_t j = 0; j < below.size(); ++j) angle += matrix[first + i * row + j] * below[j];
             s[i] = round(std::sin(angle), rounded);
             cosines[i] = round(std::cos(angle), rounded);
         }
@@ -241,15 +265,14 @@ void Model::content_branch(Trace& result, int v, bool rounded) const {
     }
     result.f[v].push_back(f);
     for (int layer = 1; layer < given.layers; ++layer) {
-        const uint16_t* of_f = content_weight.data() + size_t(layer - 1) * halves * np * np;
-        const uint16_t* of_product = of_f + size_t(np) * np;
+        const size_t of_f = size_t(layer - 1) * halves * np * np, of_product = of_f + size_t(np) * np;
         for (int j = 0; j < n && given.modulated; ++j) product[j] = round(f[j] * result.s[layer - 1][j], rounded);
         Vector next(n);
         for (int i = 0; i < n; ++i) {
             double z = content_bias[(layer - 1) * np + i];
             for (int j = 0; j < n; ++j) {
-                z += number(of_f, size_t(i) * np + j) * f[j];
-                if (given.modulated) z += number(of_product, size_t(i) * np + j) * product[j];
+                z += content_weight[of_f + size_t(i) * np + j] * f[j];
+                if (given.modulated) z += content_weight[of_product + size_t(i) * np + j] * product[j];
             }
             next[i] = round(std::max(z, 0.0), rounded);
         }
@@ -296,12 +319,6 @@ std::vector<double> Model::render(bool rounded) const {
             result.insert(result.end(), found.out, found.out + 3);
         }
     }
-    return result;
-}
-
-std::vector<double> decoded(const Model& model, const Buffer<uint16_t>& buffer) {
-    std::vector<double> result(buffer.size());
-    for (size_t i = 0; i < buffer.size(); ++i) result[i] = from_16(model.given.dtype, buffer[i]);
     return result;
 }
 

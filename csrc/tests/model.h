@@ -3,6 +3,8 @@
 #define ARASFSR_TESTS_MODEL_H
 
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <random>
 #include <string>
@@ -12,12 +14,24 @@
 
 namespace tests {
 
-// Memory aligned as the C API wants it, filled with NaN until written: what nobody writes shows.
+// Memory aligned as the C API wants it, filled with NaN until written: what nobody writes shows. Whoever writes beyond
+// its end is found when it goes.
 template <class Number>
 class Buffer {
   public:
-    explicit Buffer(size_t size = 0) : size_(size), memory_(new unsigned char[size * sizeof(Number) + 16]) {
-        for (size_t i = 0; i < size * sizeof(Number) + 16; ++i) memory_[i] = 0xFF;
+    explicit Buffer(size_t size = 0) : size_(size), memory_(new unsigned char[bytes() + 16 + GUARD]) {
+        for (size_t i = 0; i < bytes() + 16 + GUARD; ++i) memory_[i] = 0xFF;
+    }
+    Buffer(Buffer&&) = default;
+    Buffer& operator=(Buffer&&) = default;
+    ~Buffer() {
+        if (memory_ == nullptr) return;
+        const unsigned char* end = reinterpret_cast<const unsigned char*>(data() + size_);
+        for (size_t i = 0; i < GUARD; ++i) {
+            if (end[i] == 0xFF) continue;
+            std::printf("%zu bytes, written %zu beyond\n", bytes(), i);
+            std::abort();
+        }
     }
     Number* data() const {
         unsigned char* start = memory_.get();
@@ -29,8 +43,34 @@ class Buffer {
     std::vector<Number> values() const { return {data(), data() + size_}; }
 
   private:
+    static constexpr size_t GUARD = 4096;
+
+    size_t bytes() const { return size_ * sizeof(Number); }
+
     size_t size_;
     std::unique_ptr<unsigned char[]> memory_;
+};
+
+// A number as a dtype of the C API holds it.
+double rounded_to(int dtype, double x);
+
+// Numbers of a dtype, NaN until set.
+class Numbers {
+  public:
+    explicit Numbers(int dtype = ARASFSR_BFLOAT16, size_t size = 0)
+        : dtype(dtype), size_(size), bytes_(size * (dtype == ARASFSR_TF32 ? 4 : 2)) {}
+    size_t size() const { return size_; }
+    void* data() const { return bytes_.data(); }
+    void* or_null() const { return bytes_.or_null(); }
+    double operator[](size_t i) const;
+    void set(size_t i, float x) const;
+    std::vector<double> values() const;
+    std::vector<unsigned char> bytes() const { return bytes_.values(); }
+
+  private:
+    int dtype;
+    size_t size_;
+    Buffer<unsigned char> bytes_;
 };
 
 struct Case {
@@ -42,9 +82,6 @@ struct Case {
     int64_t queries = 100;  // of an image
     int lr_height = 5, lr_width = 7;
 };
-
-float from_16(int dtype, uint16_t x);
-uint16_t to_16(int dtype, float x);
 
 // What one query of one image gives; vectors are `width` long.
 struct Trace {
@@ -70,6 +107,7 @@ class Model {
 
     Case given;
     arasfsr_problem problem{};
+    Numbers content_weight, encoding_weight, modulator_weight;
 
   private:
     using Vector = Trace::Vector;
@@ -78,14 +116,12 @@ class Model {
     void coordinate_branch(Trace& result, bool rounded) const;
     void content_branch(Trace& result, int v, bool rounded) const;
     double skip(const Trace& found, int image_number, int channel) const;
-    double number(const void* numbers, size_t i) const;
     double round(double x, bool rounded) const;
-    Buffer<uint16_t> weights(int matrices, int outputs, int inputs, int row, double scale);
+    Numbers weights(int matrices, int outputs, int inputs, int row, double scale);
     Buffer<float> numbers(int rows, int used, int row, double scale);
 
     std::mt19937 random;
     Buffer<float> latent, image, coord, cell, rel_weight, cell_weight;
-    Buffer<uint16_t> content_weight, encoding_weight, modulator_weight;
     Buffer<float> content_bias, modulator_bias, output_weight, output_bias;
 };
 
@@ -98,7 +134,7 @@ struct Kept {
     arasfsr_status fill(const Model& model) const;
     arasfsr_kept kept;
     int64_t rows;
-    Buffer<uint16_t> f, s, cosines;
+    Numbers f, s, cosines;
     Buffer<int64_t> cells;
     Buffer<float> rel, share;
 };
@@ -108,7 +144,7 @@ struct Gradients {
     arasfsr_status fill(const Model& model, const Kept& kept) const;
     arasfsr_gradients gradients;
     Buffer<float> grad;
-    Buffer<uint16_t> z;
+    Numbers z;
     Buffer<float> s, share, combined;
 };
 
@@ -117,9 +153,6 @@ struct PlainGradients {
     PlainGradients(const Model& model, const Kept& kept, const Gradients& given);
     std::vector<double> z, s, share, combined;
 };
-
-// The numbers of a buffer of 16 bits.
-std::vector<double> decoded(const Model& model, const Buffer<uint16_t>& buffer);
 
 }  // namespace tests
 #endif

@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Changes with every change of this header. */
-#define ARASFSR_ABI 2
+#define ARASFSR_ABI 3
 
 /* Queries of a tile: what `tiles` counts. */
 #define ARASFSR_TILE 64
@@ -29,7 +29,9 @@ extern "C" {
 /* Length of the Fourier encoding, zero beyond its 42 numbers. */
 #define ARASFSR_ENCODING 64
 
-enum arasfsr_dtype { ARASFSR_BFLOAT16 = 0, ARASFSR_FLOAT16 = 1 };
+/* Of weights and activations. TF32 is float32 whose last 13 bits products do not read: weights are best rounded before,
+ * activations are rounded where they are stored. */
+enum arasfsr_dtype { ARASFSR_BFLOAT16 = 0, ARASFSR_FLOAT16 = 1, ARASFSR_TF32 = 2 };
 
 enum arasfsr_code {
     ARASFSR_OK = 0,

@@ -1,0 +1,100 @@
+"""Backend `cuda` computes float32 in TF32, where torch allows that and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+import torch
+from conftest import device_of, fused_arguments, fused_model, gradients, mean_error, relative_rms, without_skip
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from rounded import run as rounded
+from test_fused_shapes import CASES, WIDTHS, Case
+from tolerances import SAME_DTYPE_FACTOR, SAME_ROUNDINGS
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from arasfsr import BackendUnavailable
+from arasfsr.query import BACKENDS
+from arasfsr.query.dispatch import Backend
+from arasfsr.query.packed import rounded_to_tf32
+
+pytestmark = pytest.mark.gpu
+
+aten = torch.ops.aten
+
+
+class Tf32Products(TorchDispatchMode):
+    """Rounds what matrix products and convolutions read to TF32: plain torch where it is allowed it, on any device."""
+
+    PRODUCTS = (aten.mm, aten.addmm, aten.bmm, aten.convolution, aten.convolution_backward)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func.overloadpacket in self.PRODUCTS:
+            args = [
+                rounded_to_tf32(arg) if isinstance(arg, torch.Tensor) and arg.dtype == torch.float32 else arg
+                for arg in args
+            ]
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def allowed() -> Iterator[None]:
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    yield
+    torch.backends.cuda.matmul.fp32_precision = before
+
+
+def test_float32_is_refused_where_torch_does_not_allow_tf32() -> None:
+    model = fused_model().to(device_of("cuda"))
+    with pytest.raises(BackendUnavailable, match=r"and torch\.float32 where torch allows TF32"):
+        model(*fused_arguments("cuda"), backend="cuda")
+
+
+@pytest.mark.usefixtures("allowed")
+@pytest.mark.parametrize("modulated", [True, False])
+def test_it_errs_no_more_than_twice_plain_torch_in_tf32(modulated: bool) -> None:
+    model = fused_model(96, 4, modulated).to(device_of("cuda"))
+    inp, coord, cell = fused_arguments("cuda", queries=150)
+    encoding = without_skip(model.encode(inp))
+    truth = encoding.query(coord, cell, "reference", torch.float64)
+    with Tf32Products():
+        plain = relative_rms(encoding.query(coord, cell, "reference"), truth)
+    assert plain > 1e-5  # or nothing was rounded
+    assert relative_rms(encoding.query(coord, cell, "cuda"), truth) <= SAME_DTYPE_FACTOR * plain
+
+
+@pytest.mark.usefixtures("allowed")
+def test_gradients_err_no_more_than_twice_plain_torch_in_tf32() -> None:
+    model, arguments = fused_model(64, 4).to(device_of("cuda")), fused_arguments("cuda", 2, 400, (8, 8))
+    truth = gradients(model, *arguments, backend="reference", dtype=torch.float64)[3:]
+    found = gradients(model, *arguments, backend="cuda")[3:]
+    with Tf32Products():
+        plain = gradients(model, *arguments, backend="reference")[3:]
+    assert mean_error(plain, truth) > 1e-5
+    assert mean_error(found, truth) <= SAME_DTYPE_FACTOR * mean_error(plain, truth)
+
+
+@pytest.mark.usefixtures("allowed")
+@settings(
+    max_examples=10,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate],  # small as they come
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # what is allowed is so for all examples
+)
+@given(case=CASES, width=st.sampled_from(WIDTHS))
+def test_any_shape(case: Case, width: int) -> None:
+    case = case._replace(width=width)
+    model, arguments = case.problem("cuda")
+    found = case.decode("cuda", model, arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKENDS, "rounded", Backend(rounded, lambda call: None, ""))
+        wanted = case.decode("rounded", model, arguments)
+    for ours, truth in zip(found, wanted, strict=True):
+        error = (ours.double() - truth.double()).norm() / truth.double().norm().clamp(min=1e-9)
+        assert error <= SAME_ROUNDINGS[torch.float32]
