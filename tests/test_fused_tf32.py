@@ -12,10 +12,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rounded import run as rounded
 from test_fused_shapes import CASES, WIDTHS, Case
+from test_golden import MLP_NAMES, load_golden, on, own_output
 from tolerances import SAME_DTYPE_FACTOR, SAME_ROUNDINGS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from arasfsr import BackendUnavailable
+from arasfsr.public_format import rename_parameters
 from arasfsr.query import BACKENDS
 from arasfsr.query.dispatch import Backend
 from arasfsr.query.packed import rounded_to_tf32
@@ -77,6 +79,28 @@ def test_gradients_err_no_more_than_twice_plain_torch_in_tf32() -> None:
         plain = gradients(model, *arguments, backend="reference")[3:]
     assert mean_error(plain, truth) > 1e-5
     assert mean_error(found, truth) <= SAME_DTYPE_FACTOR * mean_error(plain, truth)
+
+
+@pytest.mark.usefixtures("allowed")
+@pytest.mark.parametrize("name", [name for name in MLP_NAMES if name.endswith("-tiny")])
+def test_golden_within_twice_plain_torch_in_tf32(name: str) -> None:
+    model, golden = on(device_of("cuda"), load_golden(name))
+    coord, parameters = golden["coord"], dict(model.named_parameters())
+    wanted = rename_parameters({k.removeprefix("grad/"): v for k, v in golden.items() if k.startswith("grad/")})
+    wanted = {key: truth for key, truth in wanted.items() if truth.any()}
+    truth = own_output(model, golden, golden["pred"], coord)
+
+    def errors(backend: str) -> tuple[float, float]:
+        model.zero_grad()
+        out = model(golden["inp"], coord, golden["cell"], backend=backend)
+        out.backward(golden["upstream"])
+        found = [parameters[key].grad for key in wanted]
+        of_output = relative_rms(own_output(model, golden, out.detach(), coord), truth)
+        return of_output, mean_error([grad for grad in found if grad is not None], list(wanted.values()))
+
+    with Tf32Products():
+        plain = errors("reference")
+    assert all(error <= SAME_DTYPE_FACTOR * other for error, other in zip(errors("cuda"), plain, strict=True))
 
 
 @pytest.mark.usefixtures("allowed")

@@ -36,10 +36,15 @@ every_backend = pytest.mark.parametrize(
 """Every golden case on every backend that serves it."""
 
 
+def load_golden(name: str) -> Case:
+    """The model of that name, and what the authors' implementation made of it."""
+    arrays: Any = np.load(GOLDEN / f"{name}.npz")
+    return load_model(GOLDEN / f"{name}.pth"), {key: torch.from_numpy(arrays[key]) for key in arrays}
+
+
 @pytest.fixture(params=GOLDEN_NAMES)
 def case(request: pytest.FixtureRequest) -> Case:
-    arrays: Any = np.load(GOLDEN / f"{request.param}.npz")
-    return load_model(GOLDEN / f"{request.param}.pth"), {key: torch.from_numpy(arrays[key]) for key in arrays}
+    return load_golden(request.param)
 
 
 def on(device: torch.device, case: Case) -> Case:
