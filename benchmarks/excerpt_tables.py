@@ -39,8 +39,9 @@ def summary(found: list[Compared], where: str) -> str:
     ratios: dict[str, list[float]] = {}
     for each in found:
         ratios.setdefault(each.row["contestant"], []).append(each.ratio)
+    dtypes = " and ".join(sorted({each.row["dtype"] for each in found}))
     return " ".join(
-        f"On excerpts of {len(mine)} cases of all sizes and batches ({where}) {title(name)} is {min(mine):.2f} to "
+        f"On excerpts of {len(mine)} cases in {dtypes} ({where}) {title(name)} is {min(mine):.2f} to "
         f"{max(mine):.2f} times as fast as the public way under torch.compile (in half precision with autocast), in "
         f"the median {statistics.median(mine):.2f} times."
         for name, mine in ratios.items()
