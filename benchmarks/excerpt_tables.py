@@ -39,7 +39,7 @@ def summary(found: list[Compared], where: str) -> str:
     ratios: dict[str, list[float]] = {}
     for each in found:
         ratios.setdefault(each.row["contestant"], []).append(each.ratio)
-    dtypes = " and ".join(sorted({each.row["dtype"] for each in found}))
+    dtypes = ", ".join(sorted({each.row["dtype"] for each in found}))
     return " ".join(
         f"On excerpts of {len(mine)} cases in {dtypes} ({where}) {title(name)} is {min(mine):.2f} to "
         f"{max(mine):.2f} times as fast as the public way under torch.compile (in half precision with autocast), in "
