@@ -107,6 +107,18 @@ def test_render_is_query_on_the_grid(model: ImplicitSR, backend: str) -> None:
     assert relative_rms(rendered, queried) <= FLOAT32_OUTPUT
 
 
+@pytest.mark.parametrize("backend", ["reference", "tiled"])
+@pytest.mark.parametrize("dtype", [torch.float32, *HALF_DTYPES])
+def test_a_number_that_is_none_is_not_hidden(backend: str, dtype: torch.dtype) -> None:
+    """Or a training that diverges would not be stopped."""
+    model = small_model("arasfsr")
+    with torch.no_grad():
+        for layer in model.decoder.weights().content[1:]:
+            layer[0][:] = torch.nan
+        out = model(torch.zeros(1, 3, 4, 4), *random_queries(1, 20), backend=backend, dtype=dtype)
+    assert out.isnan().all()
+
+
 def test_render_gives_gradients(model: ImplicitSR) -> None:
     found, truth = [], []
     for name, into in (("tiled", found), ("reference", truth)):

@@ -1,8 +1,8 @@
 """Matrix products of backend `tiled`, by the fastest of torch's ways.
 
 torch's float32 products on a CPU are MKL's, which keeps to AVX2 on other makers' processors; oneDNN uses what the
-processor has. Its products with a weight that was laid out for them once are those of compiled graphs; on Zen 5 they
-come to 98% of a large product's speed at a tile's size, where other ways come to 50% to 90%.
+processor has. Its products with a weight that was laid out for them once, as compiled graphs have them, are the fastest
+at a tile's size.
 """
 
 from __future__ import annotations
@@ -40,28 +40,23 @@ class Products:
     def affine(self, x: Tensor, weight: Tensor, bias: Tensor, scratch: Scratch, name: str) -> Tensor:
         """x weight^T + bias: (rows, k), (n, k) and (n,) to (rows, n), in `scratch` or in memory of its own."""
         if _by_onednn(x):
-            return self._linear(x, weight, False, bias, "none")
+            return self._linear(x, weight, False, bias)
         return torch.addmm(bias, x, weight.t(), out=scratch.take(name, (x.shape[0], weight.shape[0]), x.dtype))
-
-    def relu_affine(self, x: Tensor, weight: Tensor, bias: Tensor, scratch: Scratch, name: str) -> Tensor:
-        """relu of `affine`."""
-        if _by_onednn(x):
-            return self._linear(x, weight, False, bias, "relu")
-        return self.affine(x, weight, bias, scratch, name).relu_()
 
     def input_gradient(self, grad: Tensor, weight: Tensor, scratch: Scratch, name: str) -> Tensor:
         """grad weight: (rows, n) and (n, k) to (rows, k), in `scratch` or in memory of its own."""
         if _by_onednn(grad):
-            return self._linear(grad, weight, True, None, "none")
+            return self._linear(grad, weight, True, None)
         return torch.mm(grad, weight, out=scratch.take(name, (grad.shape[0], weight.shape[1]), grad.dtype))
 
-    def _linear(self, x: Tensor, weight: Tensor, transposed: bool, bias: Tensor | None, then: str) -> Tensor:
+    def _linear(self, x: Tensor, weight: Tensor, transposed: bool, bias: Tensor | None) -> Tensor:
         key = (id(weight), transposed)
         if key not in self._laid_out:
             matrix = weight.t().contiguous() if transposed else weight.contiguous()
             packed = torch.ops.mkldnn._reorder_linear_weight(matrix, x.shape[0])
             self._laid_out[key] = (packed, weight)  # with the weight kept, no other can have its id
-        found: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._laid_out[key][0], bias, then, [], "")
+        # a ReLU of its own, which it offers, would make NaN zero
+        found: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._laid_out[key][0], bias, "none", [], "")
         return found
 
 

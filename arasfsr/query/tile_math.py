@@ -75,16 +75,20 @@ def modulate(tile: Tile, scratch: Scratch) -> tuple[list[Tensor], list[Tensor]]:
     return modulation, angles
 
 
-def layer_input(f: Tensor, s: Tensor | None, x: Tensor) -> None:
-    """To x: f, or with s [f, f * s] side by side, so that a layer is one matrix product."""
-    left = x[..., : f.shape[-1]].copy_(f)
+def layer_input(z: Tensor, s: Tensor | None, x: Tensor) -> None:
+    """To x: f = relu(z), or with s [f, f * s] side by side, so that a layer is one matrix product. It may spoil z."""
+    f = x[..., : z.shape[-1]]
+    if z.dtype == x.dtype:
+        torch.clamp_min(z, 0, out=f)
+    else:
+        f.copy_(z.relu_())
     if s is not None:
-        torch.mul(left, s, out=x[..., f.shape[-1] :])
+        torch.mul(f, s, out=x[..., z.shape[-1] :])
 
 
 def first_layer(tile: Tile, s: Tensor | None, x: Tensor, scratch: Scratch) -> None:
-    """relu of G[corner] + I0_rel rel [+ I0_cell cell], as `layer_input` to x; a corner at a time: what is in the
-    geometry's dtype then stays in the cache."""
+    """z = G[corner] + I0_rel rel [+ I0_cell cell] as `layer_input` to x, a corner at a time: what is in the geometry's
+    dtype then stays in the cache."""
     n = tile.latent.shape[1]
     local, weight = tile.corners.rel, tile.rel_weight
     if tile.cell is not None and tile.cell_weight is not None:
@@ -97,7 +101,7 @@ def first_layer(tile: Tile, s: Tensor | None, x: Tensor, scratch: Scratch) -> No
             z[0].addmm_(place, weight.t())
         else:
             z.add_(place @ weight.t())
-        layer_input(z.relu_(), s, corner)
+        layer_input(z, s, corner)
 
 
 def forward(tile: Tile, scratch: Scratch, keep: bool) -> tuple[Tensor, Activations]:
@@ -109,26 +113,24 @@ def forward(tile: Tile, scratch: Scratch, keep: bool) -> tuple[Tensor, Activatio
     modulation, angles = modulate(tile, scratch)
     factors = [*modulation[:-1], None] if weights.modulated else [None] * (len(weights.content) + 1)
 
-    lasting = keep or not weights.modulated  # without a factor, what a layer gives is what the next one reads
-
-    def name(kind: str, i: int) -> str:
-        return f"{kind} {i}" if lasting else kind
-
     def room(i: int) -> Tensor:
         """For f_{i + 1}, or with a factor for [f, f * s]."""
         width = n if factors[i] is None else 2 * n
-        return scratch.take(name("x", i), (*tile.rows.shape, width), dtype)
+        return scratch.take(f"x {i}" if keep else "x", (*tile.rows.shape, width), dtype)
 
     x = room(0)
     first_layer(tile, factors[0], x, scratch)
     inputs: list[Tensor] = []
     for i, (weight, bias) in enumerate(weights.content, start=1):
         inputs.append(x)
-        f = tile.products.relu_affine(x.view(-1, weight.shape[1]), weight, bias, scratch, name("f", i))
-        x = f.view(*tile.rows.shape, n)
-        if factors[i] is not None:
-            layer_input(x, factors[i], room(i))
+        name = "z" if weights.modulated else f"z {i}"  # without a factor it is what the next layer reads
+        z = tile.products.affine(x.view(-1, weight.shape[1]), weight, bias, scratch, name)
+        z = z.view(*tile.rows.shape, n)
+        if factors[i] is None:
+            x = z.relu_()
+        else:
             x = room(i)
+            layer_input(z, factors[i], x)
     ensemble = _ensemble(x, tile.corners.weight)
     product = ensemble * modulation[-1] if weights.modulated else ensemble
     weight, bias = weights.output
