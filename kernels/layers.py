@@ -11,7 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 from arasfsr.kernels.geometry import fourier_encoding
-from arasfsr.kernels.numerics import modulate, narrow, product, sine
+from arasfsr.kernels.numerics import modulate, narrow, product, relu, sine
 
 
 @triton.jit
@@ -37,7 +37,7 @@ def first_layer(
         if CELLS:
             z += cell_y[:, None] * tl.load(cell_weight + column)[None, :]
             z += cell_x[:, None] * tl.load(cell_weight + NP + column)[None, :]
-        tl.store(target + rows[:, None] * NP + column[None, :], narrow(tl.maximum(z, 0.0), target, EMULATED))
+        tl.store(target + rows[:, None] * NP + column[None, :], narrow(relu(z), target, EMULATED))
 
 
 @triton.jit
@@ -58,7 +58,7 @@ def content_layer(
                 modulated = modulate(f, tl.load(s + (rows // 4)[:, None] * NP + k[None, :]), EMULATED)
                 weight_p = tl.load(weight + NP * NP + column[None, :] * NP + k[:, None])
                 z = product(modulated, weight_p, z, PRECISION, EMULATED)
-        z = tl.maximum(z + tl.load(bias + column)[None, :], 0.0)
+        z = relu(z + tl.load(bias + column)[None, :])
         tl.store(target + rows[:, None] * NP + column[None, :], narrow(z, target, EMULATED))
 
 

@@ -21,6 +21,12 @@ _SINE_9 = tl.constexpr(2.60005467e-6)
 
 
 @triton.jit
+def relu(x):
+    """The larger of x and 0, NaN of NaN: a number that is none is not to be hidden."""
+    return tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
 def round_half_even(x):
     """The nearest whole number, ties to even, of |x| < 2^22."""
     return (x + _ROUND) - _ROUND

@@ -107,6 +107,16 @@ def test_corners_and_borders(fused: str, dtype: torch.dtype) -> None:
     assert_within_the_contract(fused_model().to(device_of(fused)).encode(inp), fused, dtype, coord, cell)
 
 
+@each_dtype
+def test_a_number_that_is_none_is_not_hidden(fused: str, dtype: torch.dtype) -> None:
+    """Or a training that diverges would not be stopped."""
+    model = fused_model().to(device_of(fused))
+    with torch.no_grad():
+        model.decoder.weights().content[1][0][:] = torch.nan
+        out = model(*fused_arguments(fused), backend=fused, dtype=dtype)
+    assert out.isnan().all()
+
+
 @finest_dtype
 def test_the_skip_is_the_bilinear_image(fused: str, dtype: torch.dtype) -> None:
     inp, coord, cell = fused_arguments(fused)

@@ -136,7 +136,7 @@ class Decoder {
             for (int j = 0; j < 4; ++j) {
                 z.of[j] += at.rel.y * rel_y.of[j] + at.rel.x * rel_x.of[j];
                 if (cells) z.of[j] += at.cell.y * cell_y.of[j] + at.cell.x * cell_x.of[j];
-                z.of[j] = fmaxf(z.of[j], 0.0f);
+                z.of[j] = hw::relu(z.of[j]);
             }
             f.pair(row, column) = hw::pack<T>(z.of[0], z.of[1]);
             f.pair(row, column + 2) = hw::pack<T>(z.of[2], z.of[3]);
@@ -149,7 +149,7 @@ class Decoder {
         const float* bias = problem.content_bias + (layer - 1) * NP;
         product.each_pair([&](int row, int column, float& x, float& y) {
             const hw::Two add = hw::load_constant(bias + column);
-            f.pair(row, column) = hw::pack<T>(fmaxf(x + add.x, 0.0f), fmaxf(y + add.y, 0.0f));
+            f.pair(row, column) = hw::pack<T>(hw::relu(x + add.x), hw::relu(y + add.y));
         });
     }
 

@@ -69,6 +69,8 @@ inline int64_t blocks() { return emulation::blocks(); }
 inline unsigned char* shared() { return emulation::shared(); }
 inline void barrier() { emulation::barrier(); }
 
+inline float relu(float x) { return x < 0.0f ? 0.0f : x; }
+
 inline Two load_constant(const float* from) { return {from[0], from[1]}; }
 
 inline void copy16(void* to, const void* from) { emulation::copy_async(to, from, 16); }
@@ -151,6 +153,13 @@ ARASFSR_DEVICE void barrier() { __syncthreads(); }
 
 ARASFSR_DEVICE uint32_t shared_address(const void* pointer) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+// The larger of x and 0, NaN of NaN: a number that is none is not to be hidden.
+ARASFSR_DEVICE float relu(float x) {
+    float result;
+    asm("max.NaN.f32 %0, %1, 0f00000000;" : "=f"(result) : "f"(x));
+    return result;
 }
 
 // Two numbers that no thread writes while the kernel runs, aligned to 8 bytes: the compiler may read them ahead of
