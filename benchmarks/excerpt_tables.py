@@ -35,17 +35,23 @@ def compared(rows: Iterable[Row]) -> list[Compared]:
 
 
 def summary(found: list[Compared], where: str) -> str:
-    """A sentence for each of our backends: on how many cases it is how much faster; `where` all of them stand."""
-    ratios: dict[str, list[float]] = {}
+    """Of each of our backends: on how many cases it is how much faster in each dtype; `where` all of them stand."""
+    ratios: dict[str, dict[str, list[float]]] = {}
     for each in found:
-        ratios.setdefault(each.row["contestant"], []).append(each.ratio)
-    dtypes = ", ".join(sorted({each.row["dtype"] for each in found}))
-    return " ".join(
-        f"On excerpts of {len(mine)} cases in {dtypes} ({where}) {title(name)} is {min(mine):.2f} to "
-        f"{max(mine):.2f} times as fast as the public way under torch.compile (in half precision with autocast), in "
-        f"the median {statistics.median(mine):.2f} times."
-        for name, mine in ratios.items()
-    )
+        ratios.setdefault(each.row["contestant"], {}).setdefault(each.row["dtype"], []).append(each.ratio)
+    sentences = []
+    for name, by_dtype in ratios.items():
+        ranges = [
+            f"{min(mine):.2f} to {max(mine):.2f} times in {dtype} (median {statistics.median(mine):.2f})"
+            for dtype, mine in sorted(by_dtype.items())
+        ]
+        count = sum(map(len, by_dtype.values()))
+        sentences.append(
+            f"On excerpts of {count} cases ({where}) {title(name)} has the speed of the public way under torch.compile "
+            f"(in half precision with autocast) {', '.join(ranges)}. The LR map, made once for all queries of an image,"
+            " weighs more in an excerpt than in the whole."
+        )
+    return " ".join(sentences)
 
 
 def excerpt_table(found: list[Compared]) -> list[str]:

@@ -180,7 +180,7 @@ def _suites_line() -> str:
         for pair in json.loads(path.read_text())["pairs"]:
             found.append(pair["mean"]["edsr"]["psnr"] - pair["mean"]["tiny"]["psnr"])
     where = f"In the {len(found)} pairs of the suites {', '.join(names)} (protocol `y-float`)"
-    return f"{where} `edsr` is {min(found):+.2f} to {max(found):+.2f} dB from `tiny`."
+    return f"{where} `edsr` is {min(found):+.2f} to {max(found):+.2f} dB above `tiny`."
 
 
 def _model_line(model: str) -> str:

@@ -127,7 +127,7 @@ def test_excerpts_have_a_page_of_their_own_and_a_sentence(results: Path, monkeyp
     assert "| query | full | 64 x 64 | 8 | float32 | `tiled` | 3.00 x (2 s) | 1.50 x (2 s) |" in page
     told = excerpt_tables.summary(excerpt_tables.compared(rows), "[each](docs/box-excerpts.md)")
     assert told.startswith("On excerpts of 2 cases")
-    assert "1.50 to 3.00 times as fast" in told
+    assert "1.50 to 3.00 times in float32 (median 2.25)" in told
     after = report.suites_tables()
     assert "2 cases" in after
     assert [line for line in after.splitlines() if line.startswith("|")] == [
