@@ -98,7 +98,7 @@ def first_layer(tile: Tile, s: Tensor | None, x: Tensor, scratch: Scratch) -> No
         z = scratch.take("first", (*rows.shape, n), tile.latent.dtype)
         torch.index_select(tile.latent, 0, rows.reshape(-1), out=z.view(-1, n))
         if len(z) == 1:
-            z[0].addmm_(place, weight.t())
+            torch.addmm(z[0], place, weight.t(), out=z[0])
         else:
             z.add_(place @ weight.t())
         layer_input(z, s, corner)
