@@ -10,16 +10,13 @@ import torch
 from conftest import device_of, fused_arguments, fused_model, gradients, mean_error, relative_rms, without_skip
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from rounded import run as rounded
-from test_fused_shapes import CASES, WIDTHS, Case
+from test_fused_shapes import CASES, WIDTHS, Case, assert_rounded_alike
 from test_golden import MLP_NAMES, load_golden, on, own_output
-from tolerances import SAME_DTYPE_FACTOR, SAME_ROUNDINGS
+from tolerances import SAME_DTYPE_FACTOR
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from arasfsr import BackendUnavailable
 from arasfsr.public_format import rename_parameters
-from arasfsr.query import BACKENDS
-from arasfsr.query.dispatch import Backend
 from arasfsr.query.packed import rounded_to_tf32
 
 pytestmark = pytest.mark.gpu
@@ -113,12 +110,4 @@ def test_golden_within_twice_plain_torch_in_tf32(name: str) -> None:
 )
 @given(case=CASES, width=st.sampled_from(WIDTHS))
 def test_any_shape(case: Case, width: int) -> None:
-    case = case._replace(width=width)
-    model, arguments = case.problem("cuda")
-    found = case.decode("cuda", model, arguments)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(BACKENDS, "rounded", Backend(rounded, lambda call: None, ""))
-        wanted = case.decode("rounded", model, arguments)
-    for ours, truth in zip(found, wanted, strict=True):
-        error = (ours.double() - truth.double()).norm() / truth.double().norm().clamp(min=1e-9)
-        assert error <= SAME_ROUNDINGS[torch.float32]
+    assert_rounded_alike("cuda", torch.float32, case._replace(width=width))

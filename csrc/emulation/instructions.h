@@ -93,6 +93,21 @@ struct Mma {
     const uint32_t* b;  // 16 x 8, pairs along the column: (2t, g), (2t + 8, g)
 };
 
+// Adds to each lane's part of the total its part of a b.
+template <int DEPTH>
+void add_product(void* const lanes[WARP], const float (&a)[16][DEPTH], const float (&b)[DEPTH][8]) {
+    for (int lane = 0; lane < WARP; ++lane) {
+        const Mma& mine = *static_cast<const Mma*>(lanes[lane]);
+        const int g = lane / 4, t = lane % 4;
+        for (int j = 0; j < 4; ++j) {
+            const int row = g + 8 * (j / 2), column = 2 * t + j % 2;
+            double sum = mine.total[j];
+            for (int k = 0; k < DEPTH; ++k) sum += static_cast<double>(a[row][k]) * b[k][column];
+            mine.total[j] = static_cast<float>(sum);
+        }
+    }
+}
+
 template <float (*FROM)(uint16_t)>
 void mma(void* const lanes[WARP]) {
     float a[16][16], b[16][8];
@@ -106,16 +121,7 @@ void mma(void* const lanes[WARP]) {
             for (int j = 0; j < 2; ++j) b[2 * t + 8 * j + i][g] = FROM(static_cast<uint16_t>(mine.b[j] >> (16 * i)));
         }
     }
-    for (int lane = 0; lane < WARP; ++lane) {
-        const Mma& mine = *static_cast<const Mma*>(lanes[lane]);
-        const int g = lane / 4, t = lane % 4;
-        for (int j = 0; j < 4; ++j) {
-            const int row = g + 8 * (j / 2), column = 2 * t + j % 2;
-            double sum = mine.total[j];
-            for (int k = 0; k < 16; ++k) sum += static_cast<double>(a[row][k]) * b[k][column];
-            mine.total[j] = static_cast<float>(sum);
-        }
-    }
+    add_product(lanes, a, b);
 }
 
 // Of TF32: a is 16 x 8, (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4); b is 8 x 8, (t, g), (t + 4, g). What lies
@@ -128,16 +134,7 @@ inline void mma_tf32(void* const lanes[WARP]) {
         for (int j = 0; j < 4; ++j) a[g + 8 * (j % 2)][t + 4 * (j / 2)] = float_of(mine.a[j] & 0xFFFFE000u);
         for (int j = 0; j < 2; ++j) b[t + 4 * j][g] = float_of(mine.b[j] & 0xFFFFE000u);
     }
-    for (int lane = 0; lane < WARP; ++lane) {
-        const Mma& mine = *static_cast<const Mma*>(lanes[lane]);
-        const int g = lane / 4, t = lane % 4;
-        for (int j = 0; j < 4; ++j) {
-            const int row = g + 8 * (j / 2), column = 2 * t + j % 2;
-            double sum = mine.total[j];
-            for (int k = 0; k < 8; ++k) sum += static_cast<double>(a[row][k]) * b[k][column];
-            mine.total[j] = static_cast<float>(sum);
-        }
-    }
+    add_product(lanes, a, b);
 }
 
 struct Shuffle {

@@ -6,16 +6,23 @@
 namespace arasfsr {
 namespace {
 
+// Calls with the format of a dtype.
+template <class Of>
+auto by_format(int32_t dtype, const Of& of) {
+    if (dtype == ARASFSR_TF32) return of(Tf32{});
+    return dtype == ARASFSR_BFLOAT16 ? of(Bfloat16{}) : of(Float16{});
+}
+
 Kernel<ForwardArguments> portable_forward_for(const arasfsr_problem& problem, const Device& device) {
-    const auto of = [&](auto format) { return forward_kernel(format, problem.padded, device.shared_limit); };
-    if (problem.dtype == ARASFSR_TF32) return of(Tf32{});
-    return problem.dtype == ARASFSR_BFLOAT16 ? of(Bfloat16{}) : of(Float16{});
+    return by_format(problem.dtype, [&](auto format) {
+        return forward_kernel(format, problem.padded, device.shared_limit);
+    });
 }
 
 Kernel<BackwardArguments> portable_backward_for(const arasfsr_problem& problem, const Device& device) {
-    const auto of = [&](auto format) { return backward_kernel(format, problem.padded, device.shared_limit); };
-    if (problem.dtype == ARASFSR_TF32) return of(Tf32{});
-    return problem.dtype == ARASFSR_BFLOAT16 ? of(Bfloat16{}) : of(Float16{});
+    return by_format(problem.dtype, [&](auto format) {
+        return backward_kernel(format, problem.padded, device.shared_limit);
+    });
 }
 
 #ifdef ARASFSR_WITH_90A

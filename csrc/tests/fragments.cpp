@@ -58,7 +58,20 @@ Matrices random_matrices() {
     return result;
 }
 
-// Fragments by ldmatrix, the right one from either layout, their product by mma, stored where the ISA says it is.
+// A lane's part of a product of 16 x 16, stored where the ISA says it is.
+template <class T>
+void store_product(std::vector<double>& to, const uint32_t (&a)[4], const uint32_t (&b)[4]) {
+    const int lane = hw::thread();
+    for (int half = 0; half < 2; ++half) {
+        float total[4] = {};
+        hw::mma(T{}, total, a, b + 2 * half);
+        for (int i = 0; i < 4; ++i) {
+            to[(lane / 4 + i / 2 * 8) * 16 + half * 8 + lane % 4 * 2 + i % 2] = total[i];
+        }
+    }
+}
+
+// Fragments by ldmatrix, the right one from either layout, and their product by mma.
 template <class T>
 void fragments_multiply(bool transposed) {
     const Matrices matrices = random_matrices<T>();
@@ -72,13 +85,7 @@ void fragments_multiply(bool transposed) {
         } else {
             hw::load_matrices(b, &matrices.b_by_columns[lane / 16 * 8 + lane % 8][lane / 8 % 2 * 8]);
         }
-        for (int half = 0; half < 2; ++half) {
-            float total[4] = {};
-            hw::mma(T{}, total, a, b + 2 * half);
-            for (int i = 0; i < 4; ++i) {
-                given[(lane / 4 + i / 2 * 8) * 16 + half * 8 + lane % 4 * 2 + i % 2] = total[i];
-            }
-        }
+        store_product<T>(given, a, b);
     });
     CHECK(check::relative_error(given, right) < 1e-6);
 }
@@ -120,13 +127,7 @@ void tf32_fragments_multiply(bool transposed) {
         } else {
             hw::load_matrices(b, &given.b_by_columns[lane / 16 * 8 + lane % 8][lane / 8 % 2 * 4]);
         }
-        for (int half = 0; half < 2; ++half) {
-            float total[4] = {};
-            hw::mma(Tf32{}, total, a, b + 2 * half);
-            for (int i = 0; i < 4; ++i) {
-                found[(lane / 4 + i / 2 * 8) * 16 + half * 8 + lane % 4 * 2 + i % 2] = total[i];
-            }
-        }
+        store_product<Tf32>(found, a, b);
     });
     CHECK(check::relative_error(found, right) < 1e-6);
 }
