@@ -16,7 +16,6 @@ from benchmarks import bars as measurements
 from benchmarks import cases as registered
 from benchmarks import compare as comparison
 from benchmarks import data as samples
-from benchmarks import gpu as machine_run
 from benchmarks import methods as comparing
 from benchmarks import profiling
 from benchmarks import versions as tried
@@ -107,19 +106,10 @@ def run(
 
 
 def _require_cuda(command: str) -> None:
-    problem = machine_run.problem(command)
-    if problem:
-        typer.echo(problem, err=True)
+    if not torch.cuda.is_available():
+        told = f"torch {torch.__version__} finds none here"
+        typer.echo(f"python -m benchmarks {command} takes a machine with a CUDA device; {told}", err=True)
         raise typer.Exit(2)
-
-
-@app.command()
-def gpu(
-    minutes: Annotated[float, typer.Option(min=0.1, help="For everything together.")] = 9.0,
-) -> None:
-    """Everything that a CUDA machine can tell: build, GPU tests, sanitizer, suites. Output goes to $OUT if set."""
-    _require_cuda("gpu")
-    raise typer.Exit(machine_run.run(minutes, typer.echo))
 
 
 @app.command()

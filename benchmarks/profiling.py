@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -36,23 +36,31 @@ def is_product(name: str) -> bool:
     return any(part in name.lower() for part in PRODUCTS)
 
 
-def measure(backend: str, case: Case, device: torch.device) -> tuple[Workload, list[Entry]]:
-    """Own time of every operator (CPU) or kernel (GPU) in one run, largest first, the mean of a few."""
-    work = Workload.of(case, device)
-    decode = decoder(Contestant(backend, case.dtype, backend), device, training=False)
+def kernels(run: Callable[[int], object], device: torch.device) -> list[Entry]:
+    """Own time of every operator (CPU) or kernel (GPU) in one run, largest first, the mean of a few.
+
+    `run` gets the number of the turn, so that it can rotate among inputs.
+    """
     activities = [ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU]
-    with torch.no_grad(), ceilings.precision(case.dtype):
-        decode(work.sets[0], work.weights)
-        with torch.profiler.profile(activities=activities) as profiler:
-            for turn in range(RUNS):
-                decode(work.sets[turn % len(work.sets)], work.weights)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+    run(0)
+    with torch.profiler.profile(activities=activities) as profiler:
+        for turn in range(RUNS):
+            run(turn)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
     own = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
     entries = [
         Entry(event.key, getattr(event, own) / 1e6 / RUNS, event.count // RUNS) for event in profiler.key_averages()
     ]
-    return work, sorted(entries, key=lambda entry: -entry.seconds)
+    return sorted(entries, key=lambda entry: -entry.seconds)
+
+
+def measure(backend: str, case: Case, device: torch.device) -> tuple[Workload, list[Entry]]:
+    """The operators or kernels of one run of a case by a backend of ours."""
+    work = Workload.of(case, device)
+    decode = decoder(Contestant(backend, case.dtype, backend), device, training=False)
+    with torch.no_grad(), ceilings.precision(case.dtype):
+        return work, kernels(lambda turn: decode(work.sets[turn % len(work.sets)], work.weights), device)
 
 
 def table(entries: Iterable[Entry], macs: float, flops: float) -> list[str]:

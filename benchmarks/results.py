@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import os
 import platform
 import re
 import shutil
@@ -58,7 +59,9 @@ def machine(device: torch.device = CPU) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "arasfsr": __version__,
-        "commit": _output("git", "describe", "--always", "--dirty", "--abbrev=12") or "unknown",
+        "commit": os.environ.get("ARASFSR_COMMIT")
+        or _output("git", "describe", "--always", "--dirty", "--abbrev=12")
+        or "unknown",
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     return facts | (_gpu(device) if device.type == "cuda" else {})

@@ -1,0 +1,156 @@
+"""Is a kernel right? The smallest problems that show it, against float64, every buffer full of NaN beforehand."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arasfsr import ImplicitSR
+from arasfsr.config import DecoderConfig, EncoderConfig, FrequencyConfig, ModelConfig
+from arasfsr.coords import make_cell, make_coord
+from arasfsr.selfcheck import keep_signal
+from benchmarks.ceilings import precision
+from benchmarks.contestants import Contestant, Decode, decoder, gradients
+from benchmarks.gate import Verdict, judge_gradients, judge_output, sampled_upstream
+from benchmarks.workload import Inputs
+
+REPEATS = 20
+"""Runs that have to give the same bits."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One small problem."""
+
+    queries: int
+    """An image; 0 is all of GRID's, rendered."""
+    images: int = 1
+    own: bool = False
+    """Every image has coordinates of its own, and every query a cell."""
+    modulated: bool = True
+    lr: tuple[int, int] = (5, 3)
+
+    @property
+    def name(self) -> str:
+        queries = f"{self.queries} queries" if self.queries else "grid"
+        parts = [queries, f"{self.images} images", "own" if self.own else "shared"]
+        return ", ".join(parts if self.modulated else [*parts, "plain"])
+
+
+GRID = (12, 8)
+"""Even sides over odd ones put no query within 1e-6 of a boundary between LR cells, where backends may differ."""
+
+PROBES = (
+    Probe(0),
+    *(Probe(queries) for queries in (1, 64, 65, 257)),
+    *(Probe(queries, images=2, own=True) for queries in (1, 65, 257)),
+    Probe(257, images=3),
+    Probe(257, modulated=False),
+    Probe(0, modulated=False),
+    Probe(20_000, images=2, lr=(32, 24)),
+)
+"""The smallest first; the last fills the machine more than once."""
+
+FEWEST_IN_TF32 = 257
+"""Queries below which torch's own float32 products, the measure of what TF32 may err, are no TF32 products."""
+
+
+def probes(dtype: str) -> Iterator[Probe]:
+    """Those that can be judged in that dtype."""
+    for probe in PROBES:
+        if dtype != "tf32" or probe.queries * probe.images >= FEWEST_IN_TF32:
+            yield probe
+
+
+def _model(width: int, probe: Probe, device: torch.device) -> ImplicitSR:
+    torch.manual_seed(probe.queries)
+    config = ModelConfig(
+        encoder=EncoderConfig(blocks=1),
+        frequency=FrequencyConfig(width=16, blocks=1),
+        decoder=DecoderConfig(width=width, modulated=probe.modulated),
+    )
+    model = ImplicitSR(config).eval()
+    keep_signal(model.decoder)
+    return model.to(device)
+
+
+def _inputs(probe: Probe, channels: int, device: torch.device, draw: int) -> Inputs:
+    """Drawn for the probe, the same at every call."""
+    generator = torch.Generator().manual_seed(1000 * draw + probe.queries + 1)
+
+    def uniform(*shape: int) -> Tensor:
+        return (torch.rand(shape, generator=generator) * 2 - 1).to(device)
+
+    h, w = probe.lr
+    features = torch.randn(probe.images, channels, h, w, generator=generator).to(device).requires_grad_()
+    queries = probe.queries or GRID[0] * GRID[1]
+    coord = uniform(probe.images if probe.own else 1, queries, 2)
+    cell = uniform(probe.images, queries, 2).abs() * 0.1 if probe.own else make_cell(GRID, device).view(1, 1, 2)
+    if not probe.queries:
+        coord = make_coord(GRID, device).unsqueeze(0)
+    upstream = torch.randn(probe.images, queries, 3, generator=generator).to(device)
+    return Inputs(features, uniform(probe.images, 3, h, w), coord, cell, upstream, None if probe.queries else GRID)
+
+
+@contextlib.contextmanager
+def poisoned() -> Iterator[None]:
+    """Every torch.empty is full of NaN, so that an element that nobody wrote shows."""
+    torch.use_deterministic_algorithms(True)  # which fills what is uninitialised, too
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+FEW = 64
+"""Queries below which one draw's error is chance: errors and limits are then means over DRAWS draws."""
+
+DRAWS = 8
+
+
+def judge(probe: Probe, backend: str, width: int, dtype: str, device: torch.device) -> dict[str, Any]:
+    """What a backend makes of a probe: verdicts of output and gradients, and whether runs repeat bitwise."""
+    model = _model(width, probe, device)
+    found = [
+        _judge_draw(model, probe, backend, dtype, device, draw)
+        for draw in range(DRAWS if 0 < probe.queries * probe.images < FEW else 1)
+    ]
+    verdicts = [_mean([verdicts[which] for verdicts, _, _ in found]) for which in range(2)]
+    same, same_gradients = (all(draw[which] for draw in found) for which in (1, 2))
+    return {
+        "verdicts": [asdict(verdict) | {"ok": verdict.ok} for verdict in verdicts],
+        "bitwise": same,
+        "bitwise_gradients": same_gradients,
+        "ok": all(verdict.ok for verdict in verdicts) and same and same_gradients,
+    }
+
+
+def _mean(verdicts: list[Verdict]) -> Verdict:
+    cosines = [verdict.cosine for verdict in verdicts if verdict.cosine is not None]
+    error, limit = (
+        sum(numbers) / len(verdicts) for numbers in zip(*((v.error, v.limit) for v in verdicts), strict=True)
+    )
+    return Verdict(verdicts[0].quantity, error, limit, min(cosines) if cosines else None)
+
+
+def _judge_draw(
+    model: ImplicitSR, probe: Probe, backend: str, dtype: str, device: torch.device, draw: int
+) -> tuple[list[Verdict], bool, bool]:
+    """Verdicts of output and gradients, and whether each repeats bitwise."""
+    weights, inputs = model.decoder.weights(), _inputs(probe, model.config.feature_channels, device, draw)
+    decode: Decode = decoder(Contestant(backend, dtype, backend), device, training=False)
+    upstream = sampled_upstream(inputs)
+    with precision(dtype):
+        with poisoned():
+            out = decode(inputs, weights)
+            found = gradients(out, inputs, weights, upstream)
+            outputs = [decode(inputs, weights) for _ in range(REPEATS)]
+            again = [gradients(each, inputs, weights, upstream) for each in outputs[:3]]
+        verdicts = [judge_output(out, inputs, weights, dtype), judge_gradients(found, inputs, weights, dtype)]
+    same = all(torch.equal(out, each) for each in outputs)
+    return verdicts, same, all(torch.equal(a, b) for each in again for a, b in zip(each, found, strict=True))

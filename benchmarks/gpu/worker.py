@@ -1,0 +1,254 @@
+"""The process that touches the GPU: `serve CONTESTANT` answers the supervisor, `once NAME` is for profilers."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks import ceilings, profiling
+from benchmarks.cases import Case
+from benchmarks.contestants import Contestant
+from benchmarks.gpu import plan, probes
+from benchmarks.results import SUITES_FILE, machine
+from benchmarks.run import complete
+from benchmarks.session import LocalSession, Sample, one_line
+from benchmarks.timing import timed
+
+Row = tuple[str, str, dict[str, Any]]
+"""File of the results, key and content."""
+
+RUNS = 15
+MOST_SECONDS = 4.0
+"""For the runs of a case, and as much for replays of its graph."""
+
+FLOPS = 800e12
+"""Stands for the ceiling in rows; the measured one is in the results' own row, and the summary takes that."""
+
+
+def device() -> torch.device:
+    """Where everything runs: the GPU, or in tests the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def case_of(given: dict[str, Any]) -> Case:
+    """A case as the plan has it."""
+    arguments: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
+    return Case(**arguments)
+
+
+def repetitions(seconds: float) -> int:
+    """How many runs of that length."""
+    return max(3, min(RUNS, int(MOST_SECONDS / max(seconds, 1e-9))))
+
+
+class Server:
+    """What a worker keeps from one request to the next."""
+
+    def __init__(self, name: str) -> None:
+        self._backend = None if name.startswith("public") else name
+        self._name = name
+        self._prepared: dict[Case, tuple[LocalSession, list[dict[str, Any]]]] = {}
+        self._tuning: Any = None
+
+    def _contestant(self, dtype: str) -> Contestant:
+        name = self._name
+        return Contestant(name, dtype, self._backend, compiled=name.endswith("-compile"))
+
+    def answer(self, request: dict[str, Any]) -> Iterator[Row]:
+        """Rows of a request."""
+        what = request.pop("what")
+        handlers: dict[str, Callable[..., Iterator[Row]]] = {
+            "machine": self.machine,
+            "ceilings": self.ceilings,
+            "probe": self.probe,
+            "prepare": self.prepare,
+            "measure": self.measure,
+            "profile": self.profile,
+            "tune": self.tune,
+        }
+        yield from handlers[what](**request)
+
+    def machine(self) -> Iterator[Row]:
+        yield "run.json", "machine", machine(device())
+
+    def ceilings(self) -> Iterator[Row]:
+        yield SUITES_FILE, "ceilings", {**ceilings.measure(device()), "machine": machine(device())}
+
+    def probe(self, width: int, dtype: str) -> Iterator[Row]:
+        assert self._backend is not None
+        for probe in probes.probes(dtype):
+            key = f"{self._backend} {width} {dtype}: {probe.name}"
+            began = time.monotonic()
+            yield "probes.json", key, {"ok": False, "error": "begun"}
+            try:
+                row = {**probes.judge(probe, self._backend, width, dtype, device()), "error": None}
+            except Exception as error:
+                row = {"ok": False, "error": one_line(error)}
+            yield "probes.json", key, {**row, "seconds": round(time.monotonic() - began, 2)}
+            end_if_unusable(row)
+
+    def _session(self, case: Case) -> tuple[LocalSession, list[dict[str, Any]]]:
+        if case not in self._prepared:
+            session = LocalSession(case, self._contestant(case.dtype), device())
+            self._prepared[case] = session, session.judge()
+        return self._prepared[case]
+
+    def prepare(self, case: dict[str, Any]) -> Iterator[Row]:
+        """Compile and judge, so that measuring begins at once."""
+        began = time.monotonic()
+        found = case_of(case)
+        try:
+            self._session(found)
+            told = "ready"
+        except Exception as error:
+            told = one_line(error)
+        row = {"told": told, "seconds": round(time.monotonic() - began, 2)}
+        yield "run.json", f"prepared {self._name} {found.name}", row
+
+    def measure(self, case: dict[str, Any]) -> Iterator[Row]:
+        """Judge and time a case: rows as in the suites, with replays of a graph of ours beside the calls."""
+        found = case_of(case)
+        key = f"{found.name} {self._name}"
+        row: dict[str, Any] = {"gate": None, "error": "begun"}
+
+        def told() -> Row:
+            config = session._work.config
+            full = complete(row, found, self._contestant(found.dtype), config, self._flops(), device().type)
+            return SUITES_FILE, key, {**full, "machine": machine(device())}
+
+        try:
+            session, row["gate"] = self._session(found)
+            red = [verdict for verdict in row["gate"] if not verdict["ok"]]
+            row["error"] = f"red gate: {red}" if red else None
+            samples: list[Sample] = []
+            for turn in range(RUNS):
+                samples.append(session.time(turn))
+                if turn + 1 >= repetitions(samples[0].seconds):
+                    break
+            row |= {"samples_s": [s.seconds for s in samples], "peaks_bytes": [s.peak_bytes for s in samples]}
+            yield told()
+            if self._backend is not None and found.suite == "query" and device().type == "cuda":
+                with session._mode():
+                    row["replay_s"] = replays(session)
+                    row["bitwise"] = repeats(session)
+                yield told()
+        except Exception as error:
+            row["error"] = one_line(error)
+            yield "run.json", f"failed {key}", row
+            end_if_unusable(row)
+        finally:
+            self._forget(found)
+
+    def _flops(self) -> dict[str, float]:
+        return dict.fromkeys(ceilings.TORCH_DTYPES, FLOPS)
+
+    def _forget(self, case: Case) -> None:
+        if case in self._prepared:
+            self._prepared.pop(case)[0].close()
+        if device().type == "cuda":
+            torch.cuda.empty_cache()
+
+    def profile(self, case: dict[str, Any]) -> Iterator[Row]:
+        """Every kernel's own time in a run."""
+        found = case_of(case)
+        try:
+            session, _ = self._session(found)
+            entries = profiling.kernels(lambda turn: session.time(turn), device())
+            rows = [entry._asdict() for entry in entries[: profiling.ROWS]]
+            yield "kernels.json", f"{found.name} {self._name}", {"kernels": rows}
+        finally:
+            self._forget(found)
+
+    def tune(self, number: int) -> Iterator[Row]:
+        """One of the candidates of the Triton kernels' table."""
+        from benchmarks import tune
+
+        if self._tuning is None:
+            self._tuning = tune.Problem(torch.bfloat16, 128, device())
+        found = tune.try_candidate(self._tuning, number)
+        yield "kernels.json", found.pop("name"), found
+
+
+def end_if_unusable(row: dict[str, Any]) -> None:
+    """End the process after an error that leaves the CUDA context in ruins: whoever asks next gets a new one."""
+    error = row.get("error") or ""
+    if "CUDA error" in error or "AcceleratorError" in error:
+        os._exit(3)
+
+
+def replays(session: LocalSession) -> list[float]:
+    """Seconds of a graph's replays: the call without what the host does for it."""
+    inputs = session._work.sets[0]
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        session._run(inputs)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        session._run(inputs)
+    graph.replay()
+    first = timed(graph.replay, device())
+    return [first, *(timed(graph.replay, device()) for _ in range(repetitions(first)))]
+
+
+def repeats(session: LocalSession, runs: int = 20) -> bool:
+    """Whether runs give the same bits, half of them beside matrix products on another stream."""
+    inputs, weights = session._work.sets[0], session._work.weights
+
+    def run() -> Tensor:
+        return session._decode(inputs, weights)
+
+    wanted = run()
+    side, square = torch.cuda.Stream(), torch.randn(2048, 2048, device="cuda")
+    same = True
+    for number in range(runs):
+        if number % 2:
+            with torch.cuda.stream(side):
+                square @ square
+        same &= torch.equal(run(), wanted)
+    torch.cuda.synchronize()
+    return same
+
+
+def serve(name: str) -> None:
+    """Requests from standard input, rows to standard output, a line each."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever else prints must not come between the answers
+    server = Server(name)
+    for line in sys.stdin:
+        for file, key, row in server.answer(json.loads(line)):
+            print(json.dumps({"file": file, "key": key, "row": row}), file=answers, flush=True)
+        print(json.dumps({"done": True}), file=answers, flush=True)
+
+
+def once(name: str) -> int:
+    """One run of BACKEND-headline or BACKEND-train for a profiler, or probe-BACKEND for a sanitizer."""
+    first, second = name.split("-")
+    if first == "probe":
+        bad = 0
+        for width in (64, plan.WIDTH):
+            for probe in probes.PROBES[:9]:
+                verdict = probes.judge(probe, second, width, "bfloat16", device())
+                print(f"{second} {width} {probe.name}: {'right' if verdict['ok'] else verdict}", flush=True)
+                bad += not verdict["ok"]
+        return bad
+    case = case_of(plan.HEADLINE if second == "headline" else plan.TRAIN_LARGE)
+    session = LocalSession(case, Contestant(first, case.dtype, first), device())
+    print(f"{name}: {session.time(0).seconds:.4f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        serve(sys.argv[2])
+    else:
+        sys.exit(once(sys.argv[2]))
