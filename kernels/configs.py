@@ -94,7 +94,7 @@ def _largest(capability: tuple[int, int], width: int, dtype: torch.dtype, precis
             queries=64,
             gather=16,
             coordinate=(narrow, 16),
-            forward=Config(64, square, 16, 8, 3 if tf32 else 2),
+            forward=Config(64, square, 16, 8, 3 if tf32 and capability[0] > 8 else 2),
             backward=Config(64, square, 16, 8, 3 if tf32 else 2),
             weights=Config(square, square, 32, 4, 3) if tf32 else Config(square, square, 16, 8, 2),
             blocks=1,

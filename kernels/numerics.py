@@ -54,25 +54,44 @@ def _as_bfloat16(x):
 
 
 @triton.jit
-def narrow(x, pointer, EMULATED: tl.constexpr):
-    """float32 x in the dtype that is stored at `pointer`, rounded to nearest even. EMULATED: see `product`."""
-    return (_as_bfloat16(x) if EMULATED else x).to(pointer.dtype.element_ty)
+def _as_tf32(x):
+    """float32 x, rounded to nearest, ties away from zero, to what TF32 can hold; NaN stays NaN."""
+    bits = (x.to(tl.int32, bitcast=True) + 0x1000) & -8192
+    return tl.where(x == x, bits.to(tl.float32, bitcast=True), x)
 
 
 @triton.jit
-def product(a, b, total, PRECISION: tl.constexpr, EMULATED: tl.constexpr):
-    """total + a @ b, accumulated in float32.
+def _rounded(x, ROUNDING: tl.constexpr):
+    """float32 x as the products are to read it. ROUNDING names what a store or a product would not do by itself.
 
-    EMULATED: the interpreter truncates to bfloat16 instead of rounding, and its arithmetic in bfloat16 is wrong.
+    "tf32": matrix units that are given float32 leave its last bits out, which errs twice as much as rounding and all to
+    one side. "bfloat16": Triton's interpreter truncates, and its arithmetic in bfloat16 is wrong. "": nothing.
     """
-    if EMULATED:
+    if ROUNDING == "tf32":
+        x = _as_tf32(x)
+    elif ROUNDING == "bfloat16":
+        x = _as_bfloat16(x)
+    return x
+
+
+@triton.jit
+def narrow(x, pointer, ROUNDING: tl.constexpr):
+    """float32 x in the dtype that is stored at `pointer`, rounded to nearest."""
+    return _rounded(x, ROUNDING).to(pointer.dtype.element_ty)
+
+
+@triton.jit
+def product(a, b, total, PRECISION: tl.constexpr, ROUNDING: tl.constexpr):
+    """total + a @ b, accumulated in float32; a and b are `narrow` already."""
+    if ROUNDING == "bfloat16":
         return tl.dot(a.to(tl.float32), b.to(tl.float32), total, input_precision="ieee")
     return tl.dot(a, b, total, input_precision=PRECISION)
 
 
 @triton.jit
-def modulate(f, s, EMULATED: tl.constexpr):
+def modulate(f, s, ROUNDING: tl.constexpr):
     """f * s in their own dtype."""
-    if EMULATED:
+    if ROUNDING == "bfloat16":
         return _as_bfloat16(f.to(tl.float32) * s.to(tl.float32))
-    return f * s
+    else:  # noqa: RET505, what follows a return is compiled, too
+        return _rounded(f * s, ROUNDING)

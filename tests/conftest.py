@@ -41,11 +41,11 @@ if ROWS:
 ON_HOST = triton.interpreted() or cuda.emulated()
 """Whether this is such a process."""
 
-_FUSED_TESTS = ["test_fused.py", "test_fused_shapes.py"]
+_FUSED_TESTS = ["test_fused.py", "test_fused_shapes.py", "test_fused_tf32.py"]
 _OWN_PROCESS = {"triton": "test_interpreter.py", "cuda": "test_emulation.py"}
 collect_ignore = [file for name, file in _OWN_PROCESS.items() if ON_HOST or name in FUSED]
 collect_ignore += [] if FUSED else _FUSED_TESTS
-collect_ignore += [] if "cuda" in FUSED else ["test_fused_cuda.py", "test_fused_tf32.py"]
+collect_ignore += [] if "cuda" in FUSED else ["test_fused_cuda.py"]
 collect_ignore += [] if torch.cuda.is_available() else ["test_cuda_device.py"]
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-FUSED = ("test_golden.py", "test_fused.py", "test_fused_shapes.py")
+FUSED = ("test_golden.py", "test_fused.py", "test_fused_shapes.py", "test_fused_tf32.py")
 
 
 def run_fused_tests(environment: dict[str, str], files: tuple[str, ...] = FUSED) -> None:

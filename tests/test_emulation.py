@@ -24,14 +24,14 @@ def emulated() -> str:
 
 
 def test_the_cuda_kernels_in_the_emulation(emulated: str) -> None:
-    run_fused_tests({"ARASFSR_EMULATED": emulated}, (*FUSED, "test_fused_cuda.py", "test_fused_tf32.py"))
+    run_fused_tests({"ARASFSR_EMULATED": emulated}, (*FUSED, "test_fused_cuda.py"))
 
 
 def test_in_any_order_of_threads_and_with_little_shared_memory(emulated: str) -> None:
     """A missing barrier, or a stage that is filled again too early, shows as a wrong number."""
     small = {"ARASFSR_EMULATION_SEED": "1", "ARASFSR_EMULATION_SHARED": str(99 << 10)}
     files = tuple(file for file in FUSED if file != "test_golden.py")  # whose sizes would take minutes
-    run_fused_tests({"ARASFSR_EMULATED": emulated, **small}, (*files, "test_fused_tf32.py"))
+    run_fused_tests({"ARASFSR_EMULATED": emulated, **small}, files)
 
 
 def test_the_kernel_for_compute_capability_9_in_any_order_of_threads(emulated: str) -> None:

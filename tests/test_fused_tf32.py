@@ -1,4 +1,4 @@
-"""Backend `cuda` computes float32 in TF32, where torch allows that and nowhere else."""
+"""The fused backends compute float32 in TF32 where torch allows that, and cuda nowhere else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import device_of, fused_arguments, fused_model, gradients, mean_error, relative_rms, without_skip
+from conftest import (
+    DTYPES,
+    FUSED,
+    device_of,
+    fused_arguments,
+    fused_model,
+    gradients,
+    mean_error,
+    relative_rms,
+    without_skip,
+)
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from test_fused_shapes import CASES, WIDTHS, Case, assert_rounded_alike
@@ -17,11 +27,31 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from arasfsr import BackendUnavailable
 from arasfsr.public_format import rename_parameters
+from arasfsr.query.call import QueryCall
+from arasfsr.query.fused import Launcher
+from arasfsr.query.operator import arguments_of
 from arasfsr.query.packed import rounded_to_tf32
 
 pytestmark = pytest.mark.gpu
 
 aten = torch.ops.aten
+
+each_fused = pytest.mark.parametrize("fused", FUSED)
+
+
+def _cuda() -> type[Launcher]:
+    from arasfsr.query.cuda_launch import CudaLauncher
+
+    return CudaLauncher
+
+
+def _triton() -> type[Launcher]:
+    from arasfsr.query.triton_launch import TritonLauncher
+
+    return TritonLauncher
+
+
+LAUNCHERS = {"cuda": _cuda, "triton": _triton}
 
 
 class Tf32Products(TorchDispatchMode):
@@ -48,30 +78,51 @@ def allowed() -> Iterator[None]:
     torch.backends.cuda.matmul.fp32_precision = before
 
 
-def test_float32_is_refused_where_torch_does_not_allow_tf32() -> None:
-    model = fused_model().to(device_of("cuda"))
+@pytest.mark.parametrize("fused", [name for name in FUSED if torch.float32 not in DTYPES[name]])
+def test_float32_is_refused_where_torch_does_not_allow_tf32(fused: str) -> None:
+    model = fused_model().to(device_of(fused))
     with pytest.raises(BackendUnavailable, match=r"and torch\.float32 where torch allows TF32"):
-        model(*fused_arguments("cuda"), backend="cuda")
+        model(*fused_arguments(fused), backend=fused)
 
 
 @pytest.mark.usefixtures("allowed")
+@each_fused
 @pytest.mark.parametrize("modulated", [True, False])
-def test_it_errs_no_more_than_twice_plain_torch_in_tf32(modulated: bool) -> None:
-    model = fused_model(96, 4, modulated).to(device_of("cuda"))
-    inp, coord, cell = fused_arguments("cuda", queries=150)
+def test_it_errs_no_more_than_twice_plain_torch_in_tf32(modulated: bool, fused: str) -> None:
+    model = fused_model(96, 4, modulated).to(device_of(fused))
+    inp, coord, cell = fused_arguments(fused, queries=150)
     encoding = without_skip(model.encode(inp))
     truth = encoding.query(coord, cell, "reference", torch.float64)
     with Tf32Products():
         plain = relative_rms(encoding.query(coord, cell, "reference"), truth)
     assert plain > 1e-5  # or nothing was rounded
-    assert relative_rms(encoding.query(coord, cell, "cuda"), truth) <= SAME_DTYPE_FACTOR * plain
+    assert relative_rms(encoding.query(coord, cell, fused), truth) <= SAME_DTYPE_FACTOR * plain
 
 
 @pytest.mark.usefixtures("allowed")
-def test_gradients_err_no_more_than_twice_plain_torch_in_tf32() -> None:
-    model, arguments = fused_model(64, 4).to(device_of("cuda")), fused_arguments("cuda", 2, 400, (8, 8))
+@each_fused
+def test_what_products_read_is_rounded_to_tf32(fused: str) -> None:
+    """Matrix units would leave the last bits out: an error of one sign, twice as large."""
+    model = fused_model(96, 4).to(device_of(fused))
+    inp, coord, cell = fused_arguments(fused, batch=1)
+    encoding = model.encode(inp)
+    call = QueryCall(encoding.features, None, coord, cell, None, encoding.weights, torch.float32)
+    launcher = LAUNCHERS[fused]()(arguments_of(call))
+    kept = launcher.keep(0, coord.shape[1])
+    grad = torch.randn(1, coord.shape[1], 3, device=coord.device)
+    read = [kept.f, kept.s, launcher.content_gradients(kept, grad, need_share=False).z]
+    weights = [launcher.packed.content_weight, launcher.packed.encoding_weight, launcher.packed.modulator_weight]
+    for tensor in (*read, *weights):
+        assert tensor is not None
+        assert torch.equal(tensor, rounded_to_tf32(tensor))
+
+
+@pytest.mark.usefixtures("allowed")
+@each_fused
+def test_gradients_err_no_more_than_twice_plain_torch_in_tf32(fused: str) -> None:
+    model, arguments = fused_model(64, 4).to(device_of(fused)), fused_arguments(fused, 2, 400, (8, 8))
     truth = gradients(model, *arguments, backend="reference", dtype=torch.float64)[3:]
-    found = gradients(model, *arguments, backend="cuda")[3:]
+    found = gradients(model, *arguments, backend=fused)[3:]
     with Tf32Products():
         plain = gradients(model, *arguments, backend="reference")[3:]
     assert mean_error(plain, truth) > 1e-5
@@ -79,9 +130,10 @@ def test_gradients_err_no_more_than_twice_plain_torch_in_tf32() -> None:
 
 
 @pytest.mark.usefixtures("allowed")
+@each_fused
 @pytest.mark.parametrize("name", [name for name in MLP_NAMES if name.endswith("-tiny")])
-def test_golden_within_twice_plain_torch_in_tf32(name: str) -> None:
-    model, golden = on(device_of("cuda"), load_golden(name))
+def test_golden_within_twice_plain_torch_in_tf32(name: str, fused: str) -> None:
+    model, golden = on(device_of(fused), load_golden(name))
     coord, parameters = golden["coord"], dict(model.named_parameters())
     wanted = rename_parameters({k.removeprefix("grad/"): v for k, v in golden.items() if k.startswith("grad/")})
     wanted = {key: truth for key, truth in wanted.items() if truth.any()}
@@ -97,7 +149,7 @@ def test_golden_within_twice_plain_torch_in_tf32(name: str) -> None:
 
     with Tf32Products():
         plain = errors("reference")
-    assert all(error <= SAME_DTYPE_FACTOR * other for error, other in zip(errors("cuda"), plain, strict=True))
+    assert all(error <= SAME_DTYPE_FACTOR * other for error, other in zip(errors(fused), plain, strict=True))
 
 
 @pytest.mark.usefixtures("allowed")
@@ -109,5 +161,6 @@ def test_golden_within_twice_plain_torch_in_tf32(name: str) -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # what is allowed is so for all examples
 )
 @given(case=CASES, width=st.sampled_from(WIDTHS))
-def test_any_shape(case: Case, width: int) -> None:
-    assert_rounded_alike("cuda", torch.float32, case._replace(width=width))
+@each_fused
+def test_any_shape(case: Case, width: int, fused: str) -> None:
+    assert_rounded_alike(fused, torch.float32, case._replace(width=width))

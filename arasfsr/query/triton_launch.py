@@ -27,18 +27,27 @@ def precision_of(dtype: torch.dtype) -> str:
     return "tf32" if dtype != torch.float32 or tf32_allowed() else "ieee"
 
 
+def rounding(dtype: torch.dtype, precision: str, interpreted: bool) -> str:
+    """What the kernels round themselves, as kernels/numerics.py says."""
+    if dtype == torch.float32:
+        return "tf32" if precision == "tf32" else ""
+    return "bfloat16" if interpreted and dtype == torch.bfloat16 else ""
+
+
 class TritonLauncher(Launcher):
     """One call's arguments as the Triton kernels take them."""
 
     def __init__(self, given: Arguments) -> None:
         super().__init__(given)
         precision = precision_of(given.dtype)
+        if given.dtype == torch.float32 and precision == "tf32":
+            self.packed = self.packed.in_tf32()
         self.table = table(self._capability(), self.width, given.dtype, precision)
         self._common = {
             "LAYERS": self.layers,
             "NP": self.width,
             "PRECISION": precision,
-            "EMULATED": INTERPRETED and given.dtype == torch.bfloat16,
+            "ROUNDING": rounding(given.dtype, precision, INTERPRETED),
         }
 
     @property
