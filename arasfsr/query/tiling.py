@@ -16,6 +16,9 @@ TILE = 512
 """Queries of a tile in float32, all images together: 4 x TILE rows of the MLP stay in the cache between layers. In half
 precision they are twice as many, of the same memory."""
 
+GPU_TILE = 16_384
+"""Likewise on a GPU, which a smaller one would leave waiting for the next call: 64 MB for each of its tensors."""
+
 GEOMETRY_TILES = 16
 """Tiles whose coordinates, corners and rows are computed together: small tensors cost a call more than their work."""
 
@@ -39,7 +42,8 @@ def tiles(problem: Problem) -> Iterator[tuple[int, int, Tile]]:
     """The tiles, each with its first query and the one after its last. Geometry is made for many of them at once."""
     per_number = problem.weights.output[0].element_size()
     products = Products()
-    step = max(1, TILE * 4 // per_number // max(1, problem.images))
+    whole = TILE if problem.latent.device.type == "cpu" else GPU_TILE
+    step = max(1, whole * 4 // per_number // max(1, problem.images))
     for start in range(0, problem.queries, step * GEOMETRY_TILES):
         stop = min(start + step * GEOMETRY_TILES, problem.queries)
         coord, corners, rows = _geometry(problem, start, stop)
