@@ -112,19 +112,21 @@ def judge_output(out: Tensor, inputs: Inputs, weights: DecoderWeights, dtype: st
     return Verdict("output", relative_error(found, truth), limit(dtype, relative_error(plain, truth)))
 
 
-def sampled_upstream(inputs: Inputs) -> Tensor:
+def sampled_upstream(inputs: Inputs, count: int = SAMPLE) -> Tensor:
     """An incoming gradient that is zero but on the sample: a whole training step whose truth is cheap."""
     assert inputs.upstream is not None
-    index = sample(inputs)
+    index = sample(inputs, count)
     upstream = torch.zeros_like(inputs.upstream)
     upstream[:, index] = inputs.upstream[:, index]
     return upstream
 
 
-def judge_gradients(found: list[Tensor], inputs: Inputs, weights: DecoderWeights, dtype: str) -> Verdict:
+def judge_gradients(
+    found: list[Tensor], inputs: Inputs, weights: DecoderWeights, dtype: str, count: int = SAMPLE
+) -> Verdict:
     """Compare the gradients of a step with `sampled_upstream` with those of float64 `reference` on the sample."""
     assert inputs.upstream is not None
-    index = sample(inputs)
+    index = sample(inputs, count)
     few, upstream = _at(inputs, index), inputs.upstream[:, index]
 
     def plain(compute: torch.dtype, storage: torch.dtype) -> list[Tensor]:

@@ -14,7 +14,7 @@ from arasfsr.kernels.configs import MEASURED, Config, Table, key, table
 
 from arasfsr.atomic import replacing
 from arasfsr.coords import make_cell
-from arasfsr.query.call import QueryCall
+from arasfsr.query.call import Grid, QueryCall
 from arasfsr.query.fused import ContentGradients, Kept
 from arasfsr.query.operator import arguments_of
 from arasfsr.query.triton_launch import TritonLauncher, precision_of
@@ -96,16 +96,21 @@ class Problem:
     def __init__(self, dtype: torch.dtype, side: int, device: torch.device) -> None:
         model = model_of("full").to(device)
         features = torch.randn(1, model.config.feature_channels, side, side, device=device)
-        coord = torch.rand(1, 64 * side * side, 2, device=device) * 2 - 1
-        cell = make_cell((8 * side, 8 * side), device).view(1, 1, 2)
-        call = QueryCall(features, None, coord, cell, None, model.decoder.weights(), dtype)
+        size = (8 * side, 8 * side)
+        grid, cell = Grid(size, (0, 0, *size)), make_cell(size, device).view(1, 1, 2)
+        call = QueryCall(features, None, None, cell, grid, model.decoder.weights(), dtype)
         with torch.no_grad():
             self._given = arguments_of(call)
-            self._grad = torch.randn(1, coord.shape[1], 3, device=device)
+            self._grad = torch.randn(1, call.queries, 3, device=device)
             own = TritonLauncher(self._given)
-            self.cut, self.width, self.device = own.table, own.width, device
-            self._expected = {kernel: self._run(kernel, own.table)() for kernel in KERNELS}
+        self.cut, self.width, self.device = own.table, own.width, device
+        self._expected: dict[str, torch.Tensor] = {}
         self._agreement = AGREEMENT[dtype]
+
+    def _of_own_entry(self, kernel: str) -> torch.Tensor:
+        if kernel not in self._expected:
+            self._expected[kernel] = self._run(kernel, self.cut)()
+        return self._expected[kernel]
 
     def _run(self, kernel: str, cut: Table) -> Callable[[], torch.Tensor]:
         launcher = TritonLauncher(self._given)
@@ -131,58 +136,52 @@ class Problem:
         try:
             with torch.no_grad():
                 run = self._run(kernel, cut)
-                if not relative_error(run(), self._expected[kernel]) <= self._agreement:  # nor is a NaN right
+                if not relative_error(run(), self._of_own_entry(kernel)) <= self._agreement:  # nor is a NaN right
                     return None
                 return quartiles([timed(run, self.device) for _ in range(RUNS)]).median
         except TritonError:  # too many registers or too much shared memory: that cut is none for this GPU
             return None
 
 
-def _changed(field: str, **parts: Any) -> tuple[str, Callable[[Table], Table]]:
-    """A candidate: which kernel it concerns, and how it comes from the table's own entry."""
-    kernel = field if field in KERNELS else "forward"
+_DEEP = Config(rows=128, columns=256, depth=64, warps=8, stages=2)
+_PAIRS = Config(rows=64, columns=256, depth=32, warps=4, stages=2)
 
-    def change(cut: Table) -> Table:
-        return replace(cut, **{field: replace(getattr(cut, field), **parts)}) if parts else cut
-
-    return kernel, change
-
-
-def _of_entry(**fields: Any) -> tuple[str, Callable[[Table], Table]]:
-    return "forward", lambda cut: replace(cut, **fields)
-
-
-DEEP = {"depth": 64, "stages": 2}
-FEW_WARPS = Config(rows=64, columns=256, depth=32, warps=4, stages=2)
-
-LISTED: dict[str, tuple[str, Callable[[Table], Table]]] = {
-    "forward as it is": _changed("forward"),
-    "forward, depth 64, 2 stages": _changed("forward", **DEEP),
-    "forward, queries 128": _of_entry(queries=128),
-    "forward, gather 32": _of_entry(gather=32),
-    "forward, coordinate 256 x 32": _of_entry(coordinate=(256, 32)),
-    "forward, 64 x 256 x 32, 4 warps, 2 stages, 2 blocks": _of_entry(forward=FEW_WARPS, blocks=2),
-    "forward, depth 64, 2 stages, queries 128": (
-        "forward",
-        lambda cut: replace(cut, queries=128, forward=replace(cut.forward, **DEEP)),
-    ),
-    "backward as it is": _changed("backward"),
-    "backward, 64 x 64 x 64, 4 warps, 3 stages": _changed("backward", rows=64, columns=64, depth=64, warps=4, stages=3),
-    "weights as they are": _changed("weights"),
-    "weights, 128 x 128 x 128, 8 warps, 2 stages": _changed(
-        "weights", rows=128, columns=128, depth=128, warps=8, stages=2
-    ),
-}
-"""What compiles for compute capability 9.0 at width 256 without a spill: few enough for minutes."""
+LISTED: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("forward", {}),
+    ("forward", {"forward": _DEEP}),
+    ("forward", {"queries": 128}),
+    ("forward", {"gather": 32}),
+    ("forward", {"coordinate": (256, 32)}),
+    ("forward", {"forward": _DEEP, "queries": 128}),
+    ("forward", {"forward": _DEEP, "queries": 128, "gather": 32}),
+    ("forward", {"forward": _PAIRS, "blocks": 2}),
+    ("forward", {"forward": _PAIRS, "blocks": 2, "gather": 32}),
+    ("forward", {"forward": _PAIRS, "blocks": 2, "coordinate": (64, 64)}),
+    ("forward", {"forward": replace(_PAIRS, depth=64)}),
+    ("forward", {"forward": Config(rows=64, columns=128, depth=64, warps=4, stages=3), "blocks": 2}),
+    ("backward", {}),
+    ("backward", {"backward": Config(rows=64, columns=64, depth=64, warps=4, stages=3)}),
+    ("weights", {}),
+    ("weights", {"weights": Config(rows=128, columns=128, depth=128, warps=8, stages=2)}),
+)
+"""Kernels and what is other than in their own entry: what compiles for compute capability 9.0 in 16 bits at width 256
+without a spill, few enough for minutes."""
 
 
-def try_candidate(problem: Problem, number: int) -> dict[str, Any]:
-    """Time the candidate of that number in LISTED: its name, cut, and seconds or why there are none."""
-    name, (kernel, change) = list(LISTED.items())[number]
-    cut = change(problem.cut)
+def try_candidate(problem: Problem, number: int) -> tuple[str, dict[str, Any]]:
+    """Time the candidate of that number in LISTED: its name, and its cut with its seconds or why there are none."""
+    kernel, changes = LISTED[number]
+    cut = replace(problem.cut, **changes)
     seconds = problem.measure(kernel, cut)
-    problem_told = None if seconds is not None else "it does not compile, or computes something else"
-    return {"name": name, "kernel": kernel, "cut": asdict(cut), "seconds": seconds, "error": problem_told}
+    told = None if seconds is not None else "it does not compile, or computes something else"
+    name = ", ".join([kernel, *(f"{field} {_brief(value)}" for field, value in changes.items())])
+    return name, {"kernel": kernel, "cut": asdict(cut), "seconds": seconds, "error": told}
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, Config):
+        return f"{value.rows} x {value.columns} x {value.depth} of {value.warps} warps in {value.stages} stages"
+    return " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def tune(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 GROUPS = ("right", "headline", "train", "profile", "more", "tune", "sanitize", "tests")
@@ -81,7 +81,7 @@ PROBES = (
 """Backend, width and dtype of the kernels that are judged: width 256 in 16 bits is that of the sm_90a kernels."""
 
 
-CANDIDATES = 11
+CANDIDATES = 16
 """Of `benchmarks.tune.LISTED`, which is not imported here: it would load torch."""
 
 
@@ -153,7 +153,10 @@ def steps() -> Iterator[Step]:
     yield Step("batch 8", "more", 30, _cases("measure", {**HEADLINE, "batch": 8}, ("cuda", "triton", "tiled")))
     for side in (2048, 4096, 8192):
         yield Step(f"growth to {side}", "more", 40, _cases("measure", {**HEADLINE, "output": (side, side)}, ("cuda",)))
-    yield Step("tuning", "tune", 25, tuple(Request("triton#tune", "tune", {"number": i}) for i in range(CANDIDATES)))
+    tuned = tuple(Request(f"triton#tune-{i}", "tune", {"number": i}) for i in range(CANDIDATES))
+    ahead = tuple(replace(request, arguments={**request.arguments, "ahead": True}) for request in tuned)
+    yield Step("compiling to tune", "tune", 60, ahead, together=True)
+    yield Step("tuning", "tune", 10, tuned)
     yield _sanitizer("memcheck", "cuda")
     yield _sanitizer("memcheck", "triton")
     yield _sanitizer("racecheck", "cuda")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from benchmarks.gate import Verdict, judge_gradients, judge_output, sampled_upst
 from benchmarks.workload import Inputs
 
 REPEATS = 20
-"""Runs that have to give the same bits."""
+"""Runs that have to give the same bits, of the first draw."""
 
 
 @dataclass(frozen=True)
@@ -107,20 +108,19 @@ def poisoned() -> Iterator[None]:
         torch.use_deterministic_algorithms(False)
 
 
-FEW = 64
-"""Queries below which one draw's error is chance: errors and limits are then means over DRAWS draws."""
+DRAWS = 9
+"""Of inputs and queries; errors and limits are medians over them. A single draw's may be chance: of few queries any
+error is, and of many there is one whose ReLU has an input so near to 0 that float32 takes the other side."""
 
-DRAWS = 8
+SAMPLE = 64
+"""Queries of a draw whose gradients are judged."""
 
 
 def judge(probe: Probe, backend: str, width: int, dtype: str, device: torch.device) -> dict[str, Any]:
     """What a backend makes of a probe: verdicts of output and gradients, and whether runs repeat bitwise."""
     model = _model(width, probe, device)
-    found = [
-        _judge_draw(model, probe, backend, dtype, device, draw)
-        for draw in range(DRAWS if 0 < probe.queries * probe.images < FEW else 1)
-    ]
-    verdicts = [_mean([verdicts[which] for verdicts, _, _ in found]) for which in range(2)]
+    found = [_judge_draw(model, probe, backend, dtype, device, draw) for draw in range(DRAWS)]
+    verdicts = [_median([verdicts[which] for verdicts, _, _ in found]) for which in range(2)]
     same, same_gradients = (all(draw[which] for draw in found) for which in (1, 2))
     return {
         "verdicts": [asdict(verdict) | {"ok": verdict.ok} for verdict in verdicts],
@@ -130,11 +130,9 @@ def judge(probe: Probe, backend: str, width: int, dtype: str, device: torch.devi
     }
 
 
-def _mean(verdicts: list[Verdict]) -> Verdict:
+def _median(verdicts: list[Verdict]) -> Verdict:
     cosines = [verdict.cosine for verdict in verdicts if verdict.cosine is not None]
-    error, limit = (
-        sum(numbers) / len(verdicts) for numbers in zip(*((v.error, v.limit) for v in verdicts), strict=True)
-    )
+    error, limit = statistics.median(v.error for v in verdicts), statistics.median(v.limit for v in verdicts)
     return Verdict(verdicts[0].quantity, error, limit, min(cosines) if cosines else None)
 
 
@@ -144,13 +142,13 @@ def _judge_draw(
     """Verdicts of output and gradients, and whether each repeats bitwise."""
     weights, inputs = model.decoder.weights(), _inputs(probe, model.config.feature_channels, device, draw)
     decode: Decode = decoder(Contestant(backend, dtype, backend), device, training=False)
-    upstream = sampled_upstream(inputs)
+    upstream = sampled_upstream(inputs, SAMPLE)
     with precision(dtype):
         with poisoned():
             out = decode(inputs, weights)
             found = gradients(out, inputs, weights, upstream)
-            outputs = [decode(inputs, weights) for _ in range(REPEATS)]
+            outputs = [decode(inputs, weights) for _ in range(REPEATS if draw == 0 else 1)]
             again = [gradients(each, inputs, weights, upstream) for each in outputs[:3]]
-        verdicts = [judge_output(out, inputs, weights, dtype), judge_gradients(found, inputs, weights, dtype)]
+        verdicts = [judge_output(out, inputs, weights, dtype), judge_gradients(found, inputs, weights, dtype, SAMPLE)]
     same = all(torch.equal(out, each) for each in outputs)
     return verdicts, same, all(torch.equal(a, b) for each in again for a, b in zip(each, found, strict=True))

@@ -168,14 +168,15 @@ class Server:
         finally:
             self._forget(found)
 
-    def tune(self, number: int) -> Iterator[Row]:
-        """One of the candidates of the Triton kernels' table."""
+    def tune(self, number: int, ahead: bool = False) -> Iterator[Row]:
+        """One of the candidates of the Triton kernels' table; `ahead` compiles it and tells nothing."""
         from benchmarks import tune
 
         if self._tuning is None:
             self._tuning = tune.Problem(torch.bfloat16, 128, device())
-        found = tune.try_candidate(self._tuning, number)
-        yield "kernels.json", found.pop("name"), found
+        name, found = tune.try_candidate(self._tuning, number)
+        if not ahead:
+            yield "kernels.json", name, found
 
 
 def end_if_unusable(row: dict[str, Any]) -> None:

@@ -1,0 +1,195 @@
+"""The GPU run without a GPU: stand-ins that hang, die and raise; each is named, the others' rows are there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import tune
+from benchmarks.gpu import plan, probes, summary
+from benchmarks.gpu.plan import Program, Request, Step
+from benchmarks.gpu.supervisor import RESERVE, Results, Supervisor
+from benchmarks.gpu.worker import case_of
+
+STAND_IN = """
+import json, os, signal, subprocess, sys, time
+for line in sys.stdin:
+    what = json.loads(line)["what"]
+    if what == "hang":
+        subprocess.Popen(["sleep", "1000"])
+        time.sleep(1000)
+    if what == "die":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if what == "leave":
+        sys.exit(3)
+    print(json.dumps({"file": "rows.json", "key": f"{sys.argv[1]} {what}", "row": {"pid": os.getpid()}}), flush=True)
+    print(json.dumps({"done": True}), flush=True)
+"""
+"""A worker that does what it is asked."""
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Supervisor:
+    return Supervisor(Results(tmp_path), 30 + RESERVE, start=lambda name: [sys.executable, "-c", STAND_IN, name])
+
+
+def rows(supervisor: Supervisor) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = json.loads((supervisor.results.folder / "rows.json").read_text())
+    return found
+
+
+def test_what_hangs_or_dies_is_named_and_the_others_go_on(supervisor: Supervisor) -> None:
+    asked = ("fine", "hang", "die", "leave", "again")
+    supervisor.run([Step("step", "right", 0.8, tuple(Request("one", what) for what in asked))])
+    assert supervisor.failed == {"step one": "its process ended with status 3"}  # a name has its last failure
+    assert list(rows(supervisor)) == ["one fine", "one again"]
+    pids = [row["pid"] for row in rows(supervisor).values()]
+    assert pids[0] != pids[1]  # it was begun anew
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [("hang", "not done after 1 s"), ("die", "ended by signal SIGSEGV"), ("leave", "ended with status 3")],
+)
+def test_a_failure_says_how_it_failed(supervisor: Supervisor, what: str, told: str) -> None:
+    supervisor.run([Step("step", "right", 1, (Request("one", what),))])
+    assert told in supervisor.failed["step one"]
+
+
+def test_no_process_is_left_over(supervisor: Supervisor) -> None:
+    hanging = Program((sys.executable, "-c", "import subprocess; subprocess.run(['sleep', '1003'])"))
+    steps = [Step("worker", "right", 0.5, (Request("one", "hang"),)), Step("program", "right", 0.5, program=hanging)]
+    supervisor.run(steps)
+    assert set(supervisor.failed) == {"worker one", "program"}
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert "sleep 1003" not in running.splitlines()
+
+
+def test_the_time_is_kept_whatever_hangs(tmp_path: Path) -> None:
+    began = time.monotonic()
+    supervisor = Supervisor(Results(tmp_path), 2 + RESERVE, start=lambda name: [sys.executable, "-c", STAND_IN, name])
+    requests = tuple(Request(f"one#{i}", "hang") for i in range(3))
+    supervisor.run([Step("step", "right", 100, requests, together=True), Step("next", "right", 100, requests)])
+    assert time.monotonic() - began < 2 + RESERVE
+    assert supervisor.left_out == {"next": "no time was left"}
+
+
+def test_a_kernel_whose_probe_hangs_is_not_timed(supervisor: Supervisor) -> None:
+    def request(worker: str, dtype: str) -> Request:
+        return Request(worker, "fine", {"case": {**plan.HEADLINE, "dtype": dtype}})
+
+    probe = Request("one#256-bfloat16", "probe", {"width": plan.WIDTH, "dtype": "bfloat16"})
+    supervisor._start = lambda name: [sys.executable, "-c", STAND_IN.replace('"hang"', '"probe"'), name]
+    timed = tuple(request(*which) for which in (("one", "bfloat16"), ("one", "float16"), ("two", "bfloat16")))
+    supervisor.run([Step("right", "right", 0.5, (probe,), together=True), Step("time", "more", 5, timed)])
+    assert supervisor.left_out == {"time one": "a probe of that kernel hung or died"}
+    assert list(rows(supervisor)) == ["one fine", "two fine"]
+
+
+def test_a_request_waits_for_what_its_worker_does_in_the_background(supervisor: Supervisor) -> None:
+    first = Step("prepare", "right", 5, (Request("one", "prepare"),), together=True, background=True)
+    supervisor.run([first, Step("measure", "right", 5, (Request("one", "measure"),))])
+    assert list(rows(supervisor)) == ["one prepare", "one measure"]
+    assert len({row["pid"] for row in rows(supervisor).values()}) == 1
+
+
+def test_a_program_that_fails_or_is_not_there_is_named(supervisor: Supervisor) -> None:
+    programs = {"wrong": (sys.executable, "-c", "print('why'); raise SystemExit(4)"), "missing": ("no-such-program",)}
+    supervisor.run(Step(name, "tests", 5, program=Program(command)) for name, command in programs.items())
+    assert supervisor.failed["wrong"] == "ended with status 4, see all.log"
+    assert "no-such-program" in supervisor.failed["missing"]
+    assert "=== wrong\nwhy" in supervisor.results.log.read_text()
+
+
+def test_rows_are_on_disk_as_soon_as_they_come(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results("suites.json", "case", {"samples_s": [1.0]})
+    assert json.loads((tmp_path / "rows.jsonl").read_text()) == {
+        "file": "suites.json",
+        "key": "case",
+        "row": {"samples_s": [1.0]},
+    }
+
+
+def test_the_plan_is_in_order_and_prints(capfd: pytest.CaptureFixture[str]) -> None:
+    names = [step.name for step in plan.steps()]
+    assert names.index("right") < names.index("headline") < names.index("training") < names.index("tests")
+    assert len(names) == len(set(names))
+    assert len(plan.table()) == len(names) + 1
+    assert all(step.group in plan.GROUPS for step in plan.steps())
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "benchmarks.gpu", "--plan"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert "headline" in done.stdout
+    assert "torch" not in done.stderr  # the supervisor's process has nothing of CUDA's
+
+
+def test_the_plans_cases_are_cases_and_its_candidates_are_there() -> None:
+    requests = [request for step in plan.steps() for request in step.requests]
+    cases = {case_of(json.loads(json.dumps(r.arguments["case"]))).name for r in requests if "case" in r.arguments}
+    assert "query/full/128x128/1024x1024/b1/bfloat16" in cases
+    assert len(tune.LISTED) == plan.CANDIDATES
+
+
+def test_a_probe_judges_what_is_right_as_right() -> None:
+    found = probes.judge(probes.Probe(257), "tiled", 64, "bfloat16", torch.device("cpu"))
+    assert found["ok"]
+    assert [verdict["quantity"] for verdict in found["verdicts"]] == ["output", "gradient"]
+
+
+def test_a_probe_sees_a_wrong_element_nan_and_what_does_not_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = probes.decoder
+
+    def broken(number: float, every: int) -> None:
+        count = [0]
+
+        def make(*arguments: Any, **options: Any) -> object:
+            decode = right(*arguments, **options)
+
+            def wrong(*inputs: Any) -> torch.Tensor:
+                out = decode(*inputs)
+                count[0] += 1
+                return out + number * (torch.arange(out.shape[1]) == 7).view(1, -1, 1) if count[0] % every == 0 else out
+
+            return wrong
+
+        monkeypatch.setattr(probes, "decoder", make)
+
+    def judged() -> dict[str, object]:
+        return probes.judge(probes.Probe(257), "tiled", 64, "bfloat16", torch.device("cpu"))
+
+    for number in (3.0, float("nan")):
+        broken(number, every=1)
+        assert not judged()["ok"]
+    broken(1e-3, every=5)
+    found = judged()
+    assert (found["ok"], found["bitwise"]) == (False, False)
+
+
+def test_the_page_names_what_is_not_right() -> None:
+    verdict = {"quantity": "output", "error": 2.0, "limit": 1.0, "ok": False}
+    files = {
+        "probes.json": {
+            "cuda 256 bfloat16: grid": {"ok": True, "verdicts": [], "error": None},
+            "cuda 256 bfloat16: 65": {"ok": False, "verdicts": [verdict], "bitwise": False, "bitwise_gradients": True},
+            "triton 256 tf32: 257": {"ok": False, "error": "CUDA error: illegal address"},
+        },
+        "run.json": {"failed": {"headline cuda": "not done after 30 s"}},
+    }
+    page = "\n".join(summary.page(files))
+    assert "probe cuda 256 bfloat16: 1 of 2 right" in page
+    assert "output errs by 2.00e+00, limit 1.00e+00; not bitwise" in page
+    assert "illegal address" in page
+    assert "failed: headline cuda: not done after 30 s" in page
