@@ -19,7 +19,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from arasfsr.query.packed import padded_width
-from arasfsr.query.triton_launch import rounding
+from arasfsr.query.triton_launch import arithmetic
 
 GFX942 = 942
 """Stands for AMD's architecture of that name."""
@@ -71,7 +71,7 @@ def _common(case: Case, cut: Table, config: Config) -> dict[str, Any]:
         "LAYERS": case.layers,
         "NP": padded_width(case.width),
         "PRECISION": case.precision,
-        "ROUNDING": rounding(case.dtype, case.precision, interpreted=False),
+        "ARITHMETIC": arithmetic(case.dtype, case.precision, _capability(case.architecture)),
         "STAGES": config.stages,
     }
 

@@ -27,7 +27,7 @@ def _accumulate(total, at, part, which):
 def _through_output(
     z_gradient, s_gradient, share_gradient, combined, f, s, grad, pixel, valid, share, weight, which,
     NP: tl.constexpr, BM: tl.constexpr, BG: tl.constexpr, MODULATED: tl.constexpr, GEOMETRY: tl.constexpr,
-    ROUNDING: tl.constexpr,
+    ARITHMETIC: tl.constexpr,
 ):  # fmt: skip
     """Gradients of f_L before its ReLU, of s_L and of the shares; `combined` gets s_L * sum of share f_L."""
     PART: tl.constexpr = BM // 4
@@ -54,7 +54,7 @@ def _through_output(
         if GEOMETRY:
             of_shares += tl.sum(gradient * activation, axis=1)
         gradient = tl.where(activation > 0, gradient * share[:, None], 0.0)
-        tl.store(z_gradient + at, narrow(gradient, z_gradient, ROUNDING))
+        tl.store(z_gradient + at, narrow(gradient, z_gradient, ARITHMETIC))
     if GEOMETRY:
         tl.store(share_gradient + rows, of_shares)
 
@@ -63,7 +63,7 @@ def _through_output(
 def _through_layer(
     below, s_gradient, above, f, s, weight, which,
     NP: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr,
-    MODULATED: tl.constexpr, PRECISION: tl.constexpr, ROUNDING: tl.constexpr,
+    MODULATED: tl.constexpr, PRECISION: tl.constexpr, ARITHMETIC: tl.constexpr,
 ):  # fmt: skip
     """From the gradient above a hidden layer, before its ReLU, to the one below, before that one's ReLU, and to s."""
     PART: tl.constexpr = BM // 4
@@ -76,16 +76,16 @@ def _through_layer(
             k = depth + tl.arange(0, BK)
             gradient = tl.load(above + rows[:, None] * NP + k[None, :])
             part = k[:, None] * NP + column[None, :]
-            of_f = product(gradient, tl.load(weight + part), of_f, PRECISION, ROUNDING)
+            of_f = product(gradient, tl.load(weight + part), of_f, PRECISION, ARITHMETIC)
             if MODULATED:
-                of_product = product(gradient, tl.load(weight + NP * NP + part), of_product, PRECISION, ROUNDING)
+                of_product = product(gradient, tl.load(weight + NP * NP + part), of_product, PRECISION, ARITHMETIC)
         at = rows[:, None] * NP + column[None, :]
         activation = tl.load(f + at).to(tl.float32)
         if MODULATED:
             of_s = _over_corners(of_product * activation, BM, BN)
             _accumulate(s_gradient, queries[:, None] * NP + column[None, :], of_s, which)
             of_f += of_product * tl.load(s + (rows // 4)[:, None] * NP + column[None, :]).to(tl.float32)
-        tl.store(below + at, narrow(tl.where(activation > 0, of_f, 0.0), below, ROUNDING))
+        tl.store(below + at, narrow(tl.where(activation > 0, of_f, 0.0), below, ARITHMETIC))
 
 
 @triton.jit(do_not_specialize=_SIZES)
@@ -94,7 +94,7 @@ def backward(
     images, queries, first, count, tiles, rows,
     LAYERS: tl.constexpr, NP: tl.constexpr, BQ: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
     BG: tl.constexpr, STAGES: tl.constexpr, MODULATED: tl.constexpr, GEOMETRY: tl.constexpr,
-    PRECISION: tl.constexpr, ROUNDING: tl.constexpr,
+    PRECISION: tl.constexpr, ARITHMETIC: tl.constexpr,
 ):  # fmt: skip
     """Gradients of f_1 .. f_L before their ReLU (LAYERS, rows, NP), of s_1 .. s_L (LAYERS, tiles BQ, NP; float32).
 
@@ -118,7 +118,7 @@ def backward(
             z_gradients + last + at, s_gradients + top_s, share_gradients + row,
             combined + (which * padded + start) * NP, f + last + at, s + top_s,
             grad, (which * queries + first + query) * 3, valid, tl.load(share + row + tl.arange(0, BM)),
-            output_weight, which, NP, BM, BG, MODULATED, GEOMETRY, ROUNDING,
+            output_weight, which, NP, BM, BG, MODULATED, GEOMETRY, ARITHMETIC,
         )  # fmt: skip
         for step in tl.range(1, LAYERS, num_stages=1):
             tl.debug_barrier()
@@ -127,6 +127,6 @@ def backward(
                 z_gradients + layer * slot + at, s_gradients + layer * slot_s + start * NP,
                 z_gradients + (layer + 1) * slot + at, f + layer * slot + at, s + layer * slot_s + start * NP,
                 content_weight + layer * (HALVES * NP * NP), which,
-                NP, BM, BN, BK, STAGES, MODULATED, PRECISION, ROUNDING,
+                NP, BM, BN, BK, STAGES, MODULATED, PRECISION, ARITHMETIC,
             )  # fmt: skip
         tl.debug_barrier()

@@ -13,7 +13,7 @@ def enter(
     target, latent, start, which, first, count, per_image, coord, cell, grid, lr, rel_weight, cell_weight,
     kept_cells, kept_rel, kept_share,
     N: tl.constexpr, NP: tl.constexpr, BM: tl.constexpr, BG: tl.constexpr, OWN: tl.constexpr, GRID: tl.constexpr,
-    CELLS: tl.constexpr, KEEP: tl.constexpr, ROUNDING: tl.constexpr,
+    CELLS: tl.constexpr, KEEP: tl.constexpr, ARITHMETIC: tl.constexpr,
 ):  # fmt: skip
     """f_1 of the rows from query `start` of image `which` on, and where kept their geometry."""
     rows = tl.arange(0, BM)
@@ -45,7 +45,7 @@ def enter(
         BM,
         BG,
         CELLS,
-        ROUNDING,
+        ARITHMETIC,
     )
     if KEEP:
         tl.store(kept_cells + rows, latent_row)
@@ -100,7 +100,7 @@ def forward(
     LAYERS: tl.constexpr, N: tl.constexpr, NP: tl.constexpr, BQ: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
     BK: tl.constexpr, CN: tl.constexpr, CK: tl.constexpr, BG: tl.constexpr, STAGES: tl.constexpr, OWN: tl.constexpr,
     GRID: tl.constexpr, CELLS: tl.constexpr, SKIP: tl.constexpr, MODULATED: tl.constexpr, KEEP: tl.constexpr,
-    PRECISION: tl.constexpr, ROUNDING: tl.constexpr,
+    PRECISION: tl.constexpr, ARITHMETIC: tl.constexpr,
 ):  # fmt: skip
     """Decode queries first .. first + count - 1 of each of `images` images that share them.
 
@@ -130,7 +130,7 @@ def forward(
             coordinate_branch(
                 s + tile_s, cosines + tile_s, slot_s, tile_rows, tile_y, tile_x,
                 encoding_weight, modulator_weight, modulator_bias,
-                LAYERS, NP, BQ, CN, CK, STAGES, KEEP, PRECISION, ROUNDING,
+                LAYERS, NP, BQ, CN, CK, STAGES, KEEP, PRECISION, ARITHMETIC,
             )  # fmt: skip
         for part in tl.range(0, images * (BQ // PART), num_stages=1):
             which = part // (BQ // PART)
@@ -146,7 +146,7 @@ def forward(
             tl.debug_barrier()
             enter(
                 base, latent, start, which, first, count, per_image, coord, cell, grid, lr, rel_weight, cell_weight,
-                cells + row, rel + 2 * row, share + row, N, NP, BM, BG, OWN, GRID, CELLS, KEEP, ROUNDING,
+                cells + row, rel + 2 * row, share + row, N, NP, BM, BG, OWN, GRID, CELLS, KEEP, ARITHMETIC,
             )  # fmt: skip
             for layer in tl.range(1, LAYERS, num_stages=1):
                 tl.debug_barrier()
@@ -156,7 +156,7 @@ def forward(
                 content_layer(
                     target, source, part_s + (layer - 1) * slot_s, tl.arange(0, BM),
                     content_weight + (layer - 1) * (HALVES * NP * NP), content_bias + (layer - 1) * NP,
-                    NP, BM, BN, BK, STAGES, MODULATED, PRECISION, ROUNDING,
+                    NP, BM, BN, BK, STAGES, MODULATED, PRECISION, ARITHMETIC,
                 )  # fmt: skip
             if not KEEP:
                 tl.debug_barrier()

@@ -75,8 +75,8 @@ def fourier_encoding(y, x, column):
     scale = ((octave + 127) << 23).to(tl.float32, bitcast=True)
     quarter = ((feature // 2) % 2).to(tl.float32)
     p = tl.where((column % 2 == 0)[None, :], y[:, None], x[:, None])
-    wave = sine(p * scale[None, :], quarter[None, :])
-    encoded = tl.where((column < 2)[None, :], p, wave)
+    value = sine(p * scale[None, :], quarter[None, :])
+    encoded = tl.where((column < 2)[None, :], p, value)
     return tl.where((column < 42)[None, :], encoded, 0.0)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 from arasfsr.kernels.geometry import fourier_encoding
-from arasfsr.kernels.numerics import modulate, narrow, product, relu, sine
+from arasfsr.kernels.numerics import modulate, narrow, product, relu, wave
 
 
 @triton.jit
@@ -26,7 +26,8 @@ def offsets(start, size: tl.constexpr):
 @triton.jit
 def first_layer(
     target, latent, rows, cells, rel_weight, rel_y, rel_x, cell_weight, cell_y, cell_x,
-    N: tl.constexpr, NP: tl.constexpr, BM: tl.constexpr, BG: tl.constexpr, CELLS: tl.constexpr, ROUNDING: tl.constexpr,
+    N: tl.constexpr, NP: tl.constexpr, BM: tl.constexpr, BG: tl.constexpr, CELLS: tl.constexpr,
+    ARITHMETIC: tl.constexpr,
 ):  # fmt: skip
     """f_1 = relu(G[cell] + I0_rel rel [+ I0_cell cell]) of BM rows, to `target`; weights are (2, NP)."""
     for start in range(0, NP, BG):
@@ -37,14 +38,14 @@ def first_layer(
         if CELLS:
             z += cell_y[:, None] * tl.load(cell_weight + column)[None, :]
             z += cell_x[:, None] * tl.load(cell_weight + NP + column)[None, :]
-        tl.store(target + rows[:, None] * NP + column[None, :], narrow(relu(z), target, ROUNDING))
+        tl.store(target + rows[:, None] * NP + column[None, :], narrow(relu(z), target, ARITHMETIC))
 
 
 @triton.jit
 def content_layer(
     target, source, s, rows, weight, bias,
     NP: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr,
-    MODULATED: tl.constexpr, PRECISION: tl.constexpr, ROUNDING: tl.constexpr,
+    MODULATED: tl.constexpr, PRECISION: tl.constexpr, ARITHMETIC: tl.constexpr,
 ):  # fmt: skip
     """relu(W_f f + W_p (f * s) + bias) of BM rows, from `source` to `target`; weight is (2 or 1, NP, NP)."""
     for start in tl.range(0, NP, BN, num_stages=1):
@@ -53,13 +54,13 @@ def content_layer(
         for depth in tl.range(0, NP, BK, num_stages=STAGES):
             k = depth + tl.arange(0, BK)
             f = tl.load(source + rows[:, None] * NP + k[None, :])
-            z = product(f, tl.load(weight + column[None, :] * NP + k[:, None]), z, PRECISION, ROUNDING)
+            z = product(f, tl.load(weight + column[None, :] * NP + k[:, None]), z, PRECISION, ARITHMETIC)
             if MODULATED:
-                modulated = modulate(f, tl.load(s + (rows // 4)[:, None] * NP + k[None, :]), ROUNDING)
+                modulated = modulate(f, tl.load(s + (rows // 4)[:, None] * NP + k[None, :]), ARITHMETIC)
                 weight_p = tl.load(weight + NP * NP + column[None, :] * NP + k[:, None])
-                z = product(modulated, weight_p, z, PRECISION, ROUNDING)
+                z = product(modulated, weight_p, z, PRECISION, ARITHMETIC)
         z = relu(z + tl.load(bias + column)[None, :])
-        tl.store(target + rows[:, None] * NP + column[None, :], narrow(z, target, ROUNDING))
+        tl.store(target + rows[:, None] * NP + column[None, :], narrow(z, target, ARITHMETIC))
 
 
 @triton.jit
@@ -86,28 +87,28 @@ def output_layer(
 
 
 @triton.jit
-def _modulation(angle, bias, column, s, cosines, at, KEEP: tl.constexpr, ROUNDING: tl.constexpr):
+def _modulation(angle, bias, column, s, cosines, at, KEEP: tl.constexpr, ARITHMETIC: tl.constexpr):
     """s = sin(angle + bias), and where kept its cosine, to a coordinate layer's rows."""
     angle += tl.load(bias + column)[None, :]
-    tl.store(s + at, narrow(sine(angle, 0.0), s, ROUNDING))
+    tl.store(s + at, narrow(wave(angle, False, ARITHMETIC), s, ARITHMETIC))
     if KEEP:
-        tl.store(cosines + at, narrow(sine(angle, 1.0), s, ROUNDING))
+        tl.store(cosines + at, narrow(wave(angle, True, ARITHMETIC), s, ARITHMETIC))
 
 
 @triton.jit
 def coordinate_branch(
     s, cosines, slot, rows, y, x, encoding_weight, weight, bias,
     LAYERS: tl.constexpr, NP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
-    STAGES: tl.constexpr, KEEP: tl.constexpr, PRECISION: tl.constexpr, ROUNDING: tl.constexpr,
+    STAGES: tl.constexpr, KEEP: tl.constexpr, PRECISION: tl.constexpr, ARITHMETIC: tl.constexpr,
 ):  # fmt: skip
     """s_1 .. s_L of BQ queries at (y, x), each `slot` elements after the one before; weight is (L - 1, NP, NP)."""
     feature = tl.arange(0, 64)
-    encoding = narrow(fourier_encoding(y, x, feature), s, ROUNDING)
+    encoding = narrow(fourier_encoding(y, x, feature), s, ARITHMETIC)
     for start in tl.range(0, NP, BN, num_stages=1):
         column = start + tl.arange(0, BN)
         part = tl.load(encoding_weight + column[None, :] * 64 + feature[:, None])
-        angle = product(encoding, part, tl.zeros((BQ, BN), tl.float32), PRECISION, ROUNDING)
-        _modulation(angle, bias, column, s, cosines, rows[:, None] * NP + column[None, :], KEEP, ROUNDING)
+        angle = product(encoding, part, tl.zeros((BQ, BN), tl.float32), PRECISION, ARITHMETIC)
+        _modulation(angle, bias, column, s, cosines, rows[:, None] * NP + column[None, :], KEEP, ARITHMETIC)
     for layer in tl.range(1, LAYERS, num_stages=1):
         tl.debug_barrier()
         source = s + (layer - 1) * slot
@@ -119,7 +120,9 @@ def coordinate_branch(
                 k = depth + tl.arange(0, BK)
                 below = tl.load(source + rows[:, None] * NP + k[None, :])
                 part = tl.load(matrix + column[None, :] * NP + k[:, None])
-                angle = product(below, part, angle, PRECISION, ROUNDING)
+                angle = product(below, part, angle, PRECISION, ARITHMETIC)
             at = rows[:, None] * NP + column[None, :]
-            _modulation(angle, bias + layer * NP, column, s + layer * slot, cosines + layer * slot, at, KEEP, ROUNDING)
+            _modulation(
+                angle, bias + layer * NP, column, s + layer * slot, cosines + layer * slot, at, KEEP, ARITHMETIC
+            )
     tl.debug_barrier()

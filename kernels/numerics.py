@@ -13,6 +13,11 @@ _HALF_PI_2 = tl.constexpr(4.837512969970703125e-4)
 _HALF_PI_3 = tl.constexpr(7.54978995489188216e-8)
 _INVERSE_PI = tl.constexpr(0.3183098861837907)
 
+# 2 pi in two parts; what is left after the first has few enough bits to be exact
+_TURN_1 = tl.constexpr(6.2831854820251465)
+_TURN_2 = tl.constexpr(-1.7484556000744883e-7)
+_INVERSE_TURN = tl.constexpr(0.15915494309189535)
+
 # (sin(r) - r) / r^3 in r^2 on [-pi/2, pi/2], fitted to an absolute error of 5e-9
 _SINE_3 = tl.constexpr(-1.66666571e-1)
 _SINE_5 = tl.constexpr(8.33301729e-3)
@@ -46,6 +51,27 @@ def sine(x, quarter):
 
 
 @triton.jit
+def _within_a_turn(x):
+    """What differs from x by whole turns and lies in [-pi, pi], to 1.3e-7 where |x| < 2^20."""
+    turns = tl.fma(x, tl.full(x.shape, _INVERSE_TURN, tl.float32), tl.full(x.shape, _ROUND, tl.float32)) - _ROUND
+    r = tl.fma(-turns, tl.full(x.shape, _TURN_1, tl.float32), x)
+    return tl.fma(-turns, tl.full(x.shape, _TURN_2, tl.float32), r)
+
+
+@triton.jit
+def wave(x, COSINE: tl.constexpr, ARITHMETIC: tl.constexpr):
+    """sin or cos of float32 x; by the special-function unit, to 7e-7, where ARITHMETIC says so: see `_rounded`."""
+    if ARITHMETIC == "unit":
+        NAME: tl.constexpr = "cos" if COSINE else "sin"
+        x = tl.inline_asm_elementwise(
+            NAME + ".approx.f32 $0, $1;", "=f,f", [_within_a_turn(x)], dtype=tl.float32, is_pure=True, pack=1
+        )
+    else:
+        x = sine(x, 1.0 if COSINE else 0.0)
+    return x
+
+
+@triton.jit
 def _as_bfloat16(x):
     """float32 x, rounded to nearest even to what bfloat16 can hold."""
     bits = x.to(tl.int32, bitcast=True)
@@ -61,37 +87,38 @@ def _as_tf32(x):
 
 
 @triton.jit
-def _rounded(x, ROUNDING: tl.constexpr):
-    """float32 x as the products are to read it. ROUNDING names what a store or a product would not do by itself.
+def _rounded(x, ARITHMETIC: tl.constexpr):
+    """float32 x as the products are to read it. ARITHMETIC names what a store or a product would not do by itself.
 
     "tf32": matrix units that are given float32 leave its last bits out, which errs twice as much as rounding and all to
-    one side. "bfloat16": Triton's interpreter truncates, and its arithmetic in bfloat16 is wrong. "": nothing.
+    one side. "bfloat16": Triton's interpreter truncates, and its arithmetic in bfloat16 is wrong. "unit", of 16 bits on
+    NVIDIA's GPUs, and "plain": nothing.
     """
-    if ROUNDING == "tf32":
+    if ARITHMETIC == "tf32":
         x = _as_tf32(x)
-    elif ROUNDING == "bfloat16":
+    elif ARITHMETIC == "bfloat16":
         x = _as_bfloat16(x)
     return x
 
 
 @triton.jit
-def narrow(x, pointer, ROUNDING: tl.constexpr):
+def narrow(x, pointer, ARITHMETIC: tl.constexpr):
     """float32 x in the dtype that is stored at `pointer`, rounded to nearest."""
-    return _rounded(x, ROUNDING).to(pointer.dtype.element_ty)
+    return _rounded(x, ARITHMETIC).to(pointer.dtype.element_ty)
 
 
 @triton.jit
-def product(a, b, total, PRECISION: tl.constexpr, ROUNDING: tl.constexpr):
+def product(a, b, total, PRECISION: tl.constexpr, ARITHMETIC: tl.constexpr):
     """total + a @ b, accumulated in float32; a and b are `narrow` already."""
-    if ROUNDING == "bfloat16":
+    if ARITHMETIC == "bfloat16":
         return tl.dot(a.to(tl.float32), b.to(tl.float32), total, input_precision="ieee")
     return tl.dot(a, b, total, input_precision=PRECISION)
 
 
 @triton.jit
-def modulate(f, s, ROUNDING: tl.constexpr):
+def modulate(f, s, ARITHMETIC: tl.constexpr):
     """f * s in their own dtype."""
-    if ROUNDING == "bfloat16":
+    if ARITHMETIC == "bfloat16":
         return _as_bfloat16(f.to(tl.float32) * s.to(tl.float32))
     else:  # noqa: RET505, what follows a return is compiled, too
-        return _rounded(f * s, ROUNDING)
+        return _rounded(f * s, ARITHMETIC)

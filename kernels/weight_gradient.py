@@ -11,7 +11,7 @@ from arasfsr.kernels.numerics import modulate, product
 def weight_gradient(
     weight_sums, bias_sums, z_gradients, f, s, rows, queries, share_of_rows,
     LAYERS: tl.constexpr, NP: tl.constexpr, BO: tl.constexpr, BI: tl.constexpr, BR: tl.constexpr,
-    STAGES: tl.constexpr, HALVES: tl.constexpr, HALF: tl.constexpr, PRECISION: tl.constexpr, ROUNDING: tl.constexpr,
+    STAGES: tl.constexpr, HALVES: tl.constexpr, HALF: tl.constexpr, PRECISION: tl.constexpr, ARITHMETIC: tl.constexpr,
 ):  # fmt: skip
     """Add to weight_sums (splits, LAYERS - 1, 2 or 1, NP, NP; float32) and bias_sums (splits, LAYERS - 1, NP; float64).
 
@@ -37,10 +37,10 @@ def weight_gradient(
         activation = tl.load(below + row[:, None] * NP + source[None, :])
         if HALF == 1:
             s_row = row // 4 % queries
-            activation = modulate(activation, tl.load(modulation + s_row[:, None] * NP + source[None, :]), ROUNDING)
+            activation = modulate(activation, tl.load(modulation + s_row[:, None] * NP + source[None, :]), ARITHMETIC)
         else:
             bias += tl.sum(gradient.to(tl.float32), axis=1).to(tl.float64)
-        total = product(gradient, activation, total, PRECISION, ROUNDING)
+        total = product(gradient, activation, total, PRECISION, ARITHMETIC)
     at = weight_sums + (((split * (LAYERS - 1) + layer) * HALVES + HALF) * NP + output[:, None]) * NP + source[None, :]
     tl.store(at, tl.load(at) + total)
     if HALF == 0 and block % WIDE == 0:

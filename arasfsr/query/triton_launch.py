@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
@@ -18,20 +17,19 @@ from arasfsr.query.fused import WEIGHT_SPLITS, ContentGradients, Kept, Launcher
 from arasfsr.query.limits import tf32_allowed
 from arasfsr.query.operator import Arguments
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-"""Whether Triton runs the kernels on the CPU, one program after the other, for tests."""
-
 
 def precision_of(dtype: torch.dtype) -> str:
     """How float32 is multiplied: "tf32" only where torch allows that to matrix products."""
     return "tf32" if dtype != torch.float32 or tf32_allowed() else "ieee"
 
 
-def rounding(dtype: torch.dtype, precision: str, interpreted: bool) -> str:
-    """What the kernels round themselves, as kernels/numerics.py says."""
+def arithmetic(dtype: torch.dtype, precision: str, capability: tuple[int, int]) -> str:
+    """How the kernels round and form sines, in the words of kernels/numerics.py."""
     if dtype == torch.float32:
-        return "tf32" if precision == "tf32" else ""
-    return "bfloat16" if interpreted and dtype == torch.bfloat16 else ""
+        return "tf32" if precision == "tf32" else "plain"
+    if capability == INTERPRETER:
+        return "bfloat16" if dtype == torch.bfloat16 else "plain"
+    return "plain" if capability == ROCM else "unit"
 
 
 class TritonLauncher(Launcher):
@@ -47,7 +45,7 @@ class TritonLauncher(Launcher):
             "LAYERS": self.layers,
             "NP": self.width,
             "PRECISION": precision,
-            "ROUNDING": rounding(given.dtype, precision, INTERPRETED),
+            "ARITHMETIC": arithmetic(given.dtype, precision, self._capability()),
         }
 
     @property
