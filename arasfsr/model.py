@@ -100,6 +100,10 @@ class ImplicitSR(nn.Module):
 
         The frequency module's noise is drawn in training, or where a generator is given; else its mean is used. Given
         a generator for each image, nothing that is drawn for it, in the encoder neither, depends on the others.
+
+        What encodes is plain torch under torch's own switches: in float32 on CUDA devices its convolutions use TF32
+        unless `torch.backends.cudnn.conv.fp32_precision` is "ieee". The decoder uses it only where torch allows it to
+        matrix products (`torch.backends.cuda.matmul.fp32_precision`).
         """
         check_image(inp)
         image = inp

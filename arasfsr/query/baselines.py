@@ -19,6 +19,7 @@ from arasfsr.coords import local_ensemble, times
 from arasfsr.decoder import DecoderWeights, Layer
 from arasfsr.query import tiling
 from arasfsr.query.call import QueryCall
+from arasfsr.query.convolution import convolve
 from arasfsr.query.skip import bilinear_skip
 
 CHUNK = 2048
@@ -83,7 +84,7 @@ def _lte_maps(features: Tensor, weights: DecoderWeights) -> Tensor:
     assert weights.texture is not None
     pairs = zip(weights.texture.amplitude, weights.texture.frequency, strict=True)
     weight, bias = (torch.cat(pair) for pair in pairs)
-    return F.conv2d(features, weight, bias, padding=1)
+    return convolve(features, weight, bias.view(1, 1, 1, -1)).permute(0, 3, 1, 2)
 
 
 def _lte(rows: Tensor, rel: Tensor, cell: Tensor, weights: DecoderWeights) -> Tensor:
@@ -129,7 +130,8 @@ def _diinn_maps(features: Tensor, weights: DecoderWeights) -> Tensor:
         return weight[:, -9 * channels :].reshape(weight.shape[0], channels, 3, 3)
 
     weight = torch.cat([kernel(layer) for layer in weights.content])
-    return F.conv2d(features, weight, torch.cat([bias for _, bias in weights.content]), padding=1)
+    bias = torch.cat([bias for _, bias in weights.content])
+    return convolve(features, weight, bias.view(1, 1, 1, -1)).permute(0, 3, 1, 2)
 
 
 def _diinn(rows: Tensor, rel: Tensor, cell: Tensor, weights: DecoderWeights) -> Tensor:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from arasfsr.coords import cell_centre, times
+from arasfsr.coords import cell_centres, times
 from arasfsr.decoder import FirstLayer
+from arasfsr.query.convolution import convolve
 
 
 def latent_map(features: Tensor, cell: Tensor, first: FirstLayer) -> Tensor:
@@ -17,16 +17,13 @@ def latent_map(features: Tensor, cell: Tensor, first: FirstLayer) -> Tensor:
     the features'. Unfolding and a matrix product are a 3 x 3 convolution (DESIGN, section 2).
     """
     h, w = features.shape[2:]
-    dtype = features.dtype
-    constant = first.bias.to(dtype)
-    if first.centre is not None:
-        y = cell_centre(torch.arange(h, device=features.device), h, dtype).view(h, 1, 1)
-        x = cell_centre(torch.arange(w, device=features.device), w, dtype).view(1, w, 1)
-        by_y, by_x = first.centre.to(dtype).unbind(dim=1)
-        constant = constant + y * by_y + x * by_x
+    dtype, device = features.dtype, features.device
+    constant = first.bias.to(dtype).view(1, 1, 1, -1)
     if cell.shape[1] == 1:
-        scaled = times(cell, (h, w)).to(dtype)
-        constant = constant + F.linear(scaled, first.cell.to(dtype)).unsqueeze(1)
-    channels_last = features.contiguous(memory_format=torch.channels_last)  # as G: faster, and untransposed
-    unfolded = F.conv2d(channels_last, first.unfold.to(dtype), padding=1)
-    return (unfolded.permute(0, 2, 3, 1) + constant).contiguous()
+        constant = F.linear(times(cell, (h, w)).to(dtype), first.cell.to(dtype), first.bias.to(dtype)).unsqueeze(1)
+    terms = [constant]
+    if first.centre is not None:
+        by_y, by_x = first.centre.to(dtype).unbind(dim=1)
+        terms[0] = constant + cell_centres(h, dtype, device).view(1, h, 1, 1) * by_y
+        terms.append(cell_centres(w, dtype, device).view(1, 1, w, 1) * by_x)
+    return convolve(features, first.unfold.to(dtype), *terms)
