@@ -16,8 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from arasfsr.coords import fourier_encoding, local_ensemble
 from arasfsr.query import fused_operator
 from arasfsr.query.fused import ContentGradients, Kept, Launcher
-from arasfsr.query.operator import Arguments
-from arasfsr.query.packed import ENCODING_ROWS, rounded_to_tf32
+from arasfsr.query.packed import ENCODING_ROWS, Packed, rounded_to_tf32
 from arasfsr.query.skip import add_skip
 
 aten = torch.ops.aten
@@ -53,10 +52,9 @@ class RoundedLauncher(Launcher):
 
     narrowest = 64
 
-    def __init__(self, given: Arguments) -> None:
-        super().__init__(given)
-        if given.dtype == torch.float32:
-            self.packed = self.packed.in_tf32()
+    def pack(self) -> Packed:
+        packed = super().pack()
+        return packed.in_tf32() if self.given.dtype == torch.float32 else packed
 
     @property
     def tile(self) -> int:

@@ -69,7 +69,8 @@ def _decode(call: QueryCall, lr: Tensor, corner: Corner, weights: DecoderWeights
     else:
         assert call.coord is not None
         coord = call.coord[:, first:last].to(geometry)
-    cell = times((call.cell if call.cell.shape[1] == 1 else call.cell[:, first:last]).to(geometry), (h, w))
+    cells = call.cells()
+    cell = times((cells if cells.shape[1] == 1 else cells[:, first:last]).to(geometry), (h, w))
     corners = local_ensemble(coord, (h, w))
     index = corners.cell + (torch.arange(batch, device=lr.device) * (h * w)).unsqueeze(-1)
     pixels = lr.permute(0, 2, 3, 1).reshape(batch * h * w, channels)

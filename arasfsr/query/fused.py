@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from arasfsr.decoder import DecoderWeights
 from arasfsr.query.operator import Arguments
 from arasfsr.query.packed import NARROWEST, Packed, padded_width
 from arasfsr.query.problem import Problem
@@ -65,11 +67,11 @@ class Launcher(abc.ABC):
 
     def __init__(self, given: Arguments) -> None:
         self.given = given
-        self.problem = Problem.of(given, given.dtype)
+        self.problem = Problem.of(given)
         self.n = given.latent.shape[3]
         self.width = padded_width(self.n, self.narrowest)
-        self.packed = Packed.of(self.problem.weights, self.width)
-        self.layers = len(self.problem.weights.content) + 1
+        self.packed = self.pack()
+        self.layers = self.packed.content_bias.shape[0] + 1
         self.device = given.latent.device
         self.halves = 2 if given.modulated else 1
 
@@ -98,11 +100,14 @@ class Launcher(abc.ABC):
         """Uninitialised memory beside the latent, in the compute dtype by default."""
         return torch.empty(shape, dtype=dtype or self.given.dtype, device=self.device)
 
+    def pack(self) -> Packed:
+        """The layers after the first as the kernels read them."""
+        weights = [weight.detach() for weight in self.given.weights]
+        return Packed.of(DecoderWeights.unflatten(weights, self.given.modulated), self.width, self.given.dtype)
+
     def by_axis(self, weight: Tensor) -> Tensor:
         """(n, 2) as (2, NP)."""
-        padded = weight.new_zeros((2, self.width))
-        padded[:, : self.n] = weight.t()
-        return padded
+        return F.pad(weight.detach().t(), (0, self.width - self.n)).contiguous()
 
     def render(self) -> Tensor:
         """The output, (images, queries, 3) float32."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,14 +17,21 @@ def latent_map(features: Tensor, cell: Tensor, first: FirstLayer) -> Tensor:
     `features` is (B, D, h, w), `cell` (1 or B, 1 or Q, 2); with Q > 1 its term is left to the query. The dtype is
     the features'. Unfolding and a matrix product are a 3 x 3 convolution (DESIGN, section 2).
     """
-    h, w = features.shape[2:]
-    dtype, device = features.dtype, features.device
-    constant = first.bias.to(dtype).view(1, 1, 1, -1)
+    dtype = features.dtype
+    terms = _terms((features.shape[2], features.shape[3]), cell, first, dtype)
+    return convolve(features, first.unfold.to(dtype).unflatten(1, (-1, 3, 3)), *terms)
+
+
+def _terms(lr_size: tuple[int, int], cell: Tensor, first: FirstLayer, dtype: torch.dtype) -> list[Tensor]:
+    """What is added to the convolution: (1 or B, 1 or h, 1, n), and with modulation (1, 1, w, n)."""
+    h, w = lr_size
+    bias = first.bias.to(dtype)
+    constant = bias.view(1, 1, 1, -1)
     if cell.shape[1] == 1:
-        constant = F.linear(times(cell, (h, w)).to(dtype), first.cell.to(dtype), first.bias.to(dtype)).unsqueeze(1)
-    terms = [constant]
-    if first.centre is not None:
-        by_y, by_x = first.centre.to(dtype).unbind(dim=1)
-        terms[0] = constant + cell_centres(h, dtype, device).view(1, h, 1, 1) * by_y
-        terms.append(cell_centres(w, dtype, device).view(1, 1, w, 1) * by_x)
-    return convolve(features, first.unfold.to(dtype), *terms)
+        constant = F.linear(times(cell, lr_size).to(dtype), first.cell.to(dtype), bias).unsqueeze(1)
+    if first.centre is None:
+        return [constant]
+    by_y, by_x = first.centre.to(dtype).unbind(dim=1)
+    y = cell_centres(h, dtype, bias.device).view(1, h, 1, 1)
+    x = cell_centres(w, dtype, bias.device).view(1, 1, w, 1)
+    return [constant + y * by_y, x * by_x]
