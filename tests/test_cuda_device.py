@@ -46,6 +46,22 @@ def test_rendering_is_captured_by_a_cuda_graph(fused: str, dtype: torch.dtype) -
 
 @torch.no_grad()
 @finest_dtype
+def test_a_graph_reads_a_frozen_model_s_weights_as_they_are_at_its_replay(fused: str, dtype: torch.dtype) -> None:
+    model = fused_model(64, 4).to("cuda").requires_grad_(False)
+    encoding = model.encode(fused_arguments("triton")[0].to("cuda"))
+    afresh(encoding).render(SIZE, backend=fused, dtype=dtype)  # what is kept on the default stream
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = afresh(encoding).render(SIZE, backend=fused, dtype=dtype)
+    for _ in range(2):
+        for parameter in model.decoder.parameters():
+            parameter.mul_(1.1)
+        graph.replay()
+        assert torch.equal(captured, afresh(encoding).render(SIZE, backend=fused, dtype=dtype))
+
+
+@torch.no_grad()
+@finest_dtype
 def test_streams_run_side_by_side(fused: str, dtype: torch.dtype) -> None:
     encodings = [encode() for _ in range(4)]
     for number, encoding in enumerate(encodings):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -26,12 +29,15 @@ from conftest import (
 )
 from tolerances import COSINE, SAME_DTYPE_FACTOR
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from arasfsr import BackendUnavailable
 from arasfsr.coords import make_cell, make_coord
 from arasfsr.model import Encoding
 from arasfsr.query.call import Grid
 from arasfsr.query.dispatch import AUTO_ORDER, DEFAULT
+from arasfsr.query.fused import Launcher
+from arasfsr.query.operator import arguments_of
 from arasfsr.query.skip import bilinear_skip
 
 pytestmark = pytest.mark.gpu
@@ -198,6 +204,78 @@ def test_forward_and_when_asked_backward_are_bitwise_reproducible(fused: str, dt
     finally:
         torch.use_deterministic_algorithms(False)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+class Operators(TorchDispatchMode):
+    """Notes what torch calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def without_kernel(fused: str, patch: pytest.MonkeyPatch) -> type[Launcher]:
+    """The backend's launcher, whose forward kernel does nothing: what runs on the CPU in its place is torch too."""
+    if fused == "cuda":
+        from arasfsr.query import cuda_core
+        from arasfsr.query.cuda_launch import CudaLauncher
+
+        patch.setattr(cuda_core.load(), "render", lambda *arguments: None)
+        return CudaLauncher
+    from arasfsr.query.triton_launch import TritonLauncher
+
+    patch.setattr(TritonLauncher, "_launch", lambda self, *arguments, **options: None)
+    return TritonLauncher
+
+
+@torch.no_grad()
+@finest_dtype
+def test_a_frozen_model_s_next_picture_takes_at_most_five_operators_before_the_kernel(
+    fused: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoding = fused_model().requires_grad_(False).to(device_of(fused)).encode(fused_arguments(fused)[0])
+    encoding.render((13, 9), backend=fused, dtype=dtype)
+    launcher, grid = without_kernel(fused, monkeypatch), Grid((13, 9), (0, 0, 13, 9))
+    with Operators() as operators:
+        launcher(arguments_of(encoding._call(None, None, grid, dtype))).render()
+    assert len(operators.names) <= 5, operators.names
+
+
+@torch.no_grad()
+@finest_dtype
+def test_a_frozen_model_s_weights_may_change_between_calls(fused: str, dtype: torch.dtype) -> None:
+    model, given_arguments = fused_model().requires_grad_(False).to(device_of(fused)), fused_arguments(fused)
+    size, options = (13, 9), {"backend": fused, "dtype": dtype}
+    for _ in range(2):  # by queries, whose cells take part in the first layer, and on a grid
+        model(*given_arguments, **options)
+        model.encode(given_arguments[0]).render(size, **options)
+        for parameter in model.decoder.parameters():
+            parameter.mul_(1.1)
+        other = copy.deepcopy(model)  # of which nothing is kept
+        assert torch.equal(model(*given_arguments, **options), other(*given_arguments, **options))
+        rendered = [each.encode(given_arguments[0]).render(size, **options) for each in (model, other)]
+        assert torch.equal(*rendered)
+
+
+@finest_dtype
+def test_gradients_pass_through_a_frozen_decoder(fused: str, dtype: torch.dtype) -> None:
+    model = fused_model().to(device_of(fused))
+    inp, coord, cell = fused_arguments(fused)
+
+    def gradient() -> Tensor:
+        leaf = inp.clone().requires_grad_()
+        return torch.autograd.grad(model(leaf, coord, cell, backend=fused, dtype=dtype).sum(), leaf)[0]
+
+    trained = gradient()
+    model.decoder.requires_grad_(False)
+    for _ in range(2):  # the second time with what was kept the first time
+        torch.testing.assert_close(gradient(), trained)
 
 
 @finest_dtype

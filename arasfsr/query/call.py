@@ -83,12 +83,15 @@ class QueryCall:
 
     def latent(self, first: FirstLayer) -> Tensor:
         """The LR map G (B, h, w, n) of `latent_map`; regions of one grid get the same one unless gradients flow."""
-        if self.grid is None or torch.is_grad_enabled():
+        if self.grid is None:
             return latent_map(self.features, self.cells(), first)
-        if self.grid.size not in self.cache:
+        size = self.grid.size
+        if torch.is_grad_enabled():
+            return latent_map(self.features, size, first)
+        if size not in self.cache:
             self.cache.clear()
-            self.cache[self.grid.size] = latent_map(self.features, self.cells(), first)
-        return self.cache[self.grid.size]
+            self.cache[size] = latent_map(self.features, size, first)
+        return self.cache[size]
 
 
 def geometry_dtype(dtype: torch.dtype) -> torch.dtype:

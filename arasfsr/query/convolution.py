@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from arasfsr.query.memo import remembered
+
 BLOCK = 1 << 17
 """LR pixels, all images together, that are unfolded at a time: 113 MB of 72 channels."""
 
@@ -31,7 +33,7 @@ def convolve(features: Tensor, weight: Tensor, *terms: Tensor) -> Tensor:
     if not by_products(features.device, features.dtype):
         channels_last = features.contiguous(memory_format=torch.channels_last)  # as the output: faster, untransposed
         return (F.conv2d(channels_last, weight, padding=1).permute(0, 2, 3, 1) + _sum(terms)).contiguous()
-    taps = weight.permute(2, 3, 1, 0).flatten(1, 2)
+    taps = remembered([weight], "taps", lambda: weight.permute(2, 3, 1, 0).flatten(1, 2).contiguous())
     if batch * h * w <= BLOCK:
         return _rows(features, taps, terms, 0, h)
     out = features.new_empty(batch, h, w, weight.shape[0])

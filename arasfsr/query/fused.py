@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from arasfsr.decoder import DecoderWeights
+from arasfsr.query.memo import remembered
 from arasfsr.query.operator import Arguments
 from arasfsr.query.packed import NARROWEST, Packed, padded_width
 from arasfsr.query.problem import Problem
@@ -70,7 +71,7 @@ class Launcher(abc.ABC):
         self.problem = Problem.of(given)
         self.n = given.latent.shape[3]
         self.width = padded_width(self.n, self.narrowest)
-        self.packed = self.pack()
+        self.packed = remembered(given.weights, (type(self), given.dtype, self.width), self.pack)
         self.layers = self.packed.content_bias.shape[0] + 1
         self.device = given.latent.device
         self.halves = 2 if given.modulated else 1
@@ -107,7 +108,11 @@ class Launcher(abc.ABC):
 
     def by_axis(self, weight: Tensor) -> Tensor:
         """(n, 2) as (2, NP)."""
-        return F.pad(weight.detach().t(), (0, self.width - self.n)).contiguous()
+
+        def pad() -> Tensor:
+            return F.pad(weight.detach().t(), (0, self.width - self.n)).contiguous()
+
+        return remembered([weight], ("by axis", self.width, weight.storage_offset()), pad)
 
     def render(self) -> Tensor:
         """The output, (images, queries, 3) float32."""

@@ -6,19 +6,30 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from arasfsr.coords import cell_centres, times
+from arasfsr.coords import cell_centres, make_cell, times
 from arasfsr.decoder import FirstLayer
 from arasfsr.query.convolution import convolve
+from arasfsr.query.memo import remembered
 
 
-def latent_map(features: Tensor, cell: Tensor, first: FirstLayer) -> Tensor:
+def latent_map(features: Tensor, cell: Tensor | tuple[int, int], first: FirstLayer) -> Tensor:
     """G (B, h, w, n): I_0 over [unfold(F), q], its bias, and the cell's term where one cell serves an image.
 
-    `features` is (B, D, h, w), `cell` (1 or B, 1 or Q, 2); with Q > 1 its term is left to the query. The dtype is
-    the features'. Unfolding and a matrix product are a 3 x 3 convolution (DESIGN, section 2).
+    `features` is (B, D, h, w), `cell` (1 or B, 1 or Q, 2), or the size of the grid whose cell it is; with Q > 1 its
+    term is left to the query. The dtype is the features'. Unfolding and a matrix product are a 3 x 3 convolution
+    (DESIGN, section 2).
     """
-    dtype = features.dtype
-    terms = _terms((features.shape[2], features.shape[3]), cell, first, dtype)
+    dtype, device = features.dtype, features.device
+    lr_size = features.shape[2], features.shape[3]
+    if isinstance(cell, Tensor):
+        terms = _terms(lr_size, cell, first, dtype)
+    else:
+        size = cell
+
+        def of_grid() -> list[Tensor]:
+            return _terms(lr_size, make_cell(size, device).view(1, 1, 2), first, dtype)
+
+        terms = remembered([first.cell, first.bias], "lr map", of_grid, (size, lr_size, dtype))
     return convolve(features, first.unfold.to(dtype).unflatten(1, (-1, 3, 3)), *terms)
 
 
