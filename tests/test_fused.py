@@ -15,6 +15,7 @@ from conftest import (
     Decode,
     device_of,
     each_dtype,
+    each_fused,
     error_bar,
     finest_dtype,
     fused_arguments,
@@ -41,8 +42,6 @@ from arasfsr.query.operator import arguments_of
 from arasfsr.query.skip import bilinear_skip
 
 pytestmark = pytest.mark.gpu
-
-every = pytest.mark.parametrize("fused", FUSED)
 
 
 def assert_within_the_contract(encoding: Encoding, fused: str, dtype: torch.dtype, coord: Tensor, cell: Tensor) -> None:
@@ -329,7 +328,7 @@ def operator_arguments(device: torch.device, grid: bool, dtype: torch.dtype) -> 
     return *first, coord, cell, None, leaf(n, 2), leaf(n, 2), weights, True, dtype
 
 
-@every
+@each_fused
 def test_auto_takes_it_if_it_is_the_first_in_order(fused: str) -> None:
     model, given_arguments = fused_model().to(device_of(fused)), fused_arguments(fused)
     first = next((name for name in AUTO_ORDER if name in FUSED), "tiled")
@@ -337,7 +336,7 @@ def test_auto_takes_it_if_it_is_the_first_in_order(fused: str) -> None:
     assert torch.equal(model(*given_arguments, **options), model(*given_arguments, backend=first, **options))
 
 
-@every
+@each_fused
 def test_the_environment_asks_for_it(fused: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, given_arguments = fused_model().to(device_of(fused)), fused_arguments(fused)
     options = {"dtype": DTYPES[fused][-1]}
@@ -353,7 +352,7 @@ def test_a_dtype_that_it_does_not_take_is_named(fused: str, dtype: torch.dtype) 
         model(*fused_arguments(fused), backend=fused, dtype=dtype)
 
 
-@every
+@each_fused
 @pytest.mark.parametrize(("width", "message"), [(8, "width 8, it takes 16 to 256"), (257, "a decoder of width 257")])
 def test_a_width_that_it_does_not_take_is_named(fused: str, width: int, message: str) -> None:
     model = fused_model(width).to(device_of(fused))
