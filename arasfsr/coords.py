@@ -69,7 +69,16 @@ def nearest_cell(x: Tensor, n: int) -> Tensor:
 
 def cell_centre(index: Tensor, n: int, dtype: torch.dtype) -> Tensor:
     """Centre of the LR cell of that index among n, in (-1, 1)."""
-    return (2 * index + 1).to(dtype) / n - 1
+    return _centre((2 * index + 1).to(dtype), n)
+
+
+def cell_centres(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Centres of all n LR cells along an axis: (n,)."""
+    return _centre(torch.arange(1, 2 * n, 2, dtype=torch.float32, device=device).to(dtype), n)
+
+
+def _centre(odd: Tensor, n: int) -> Tensor:
+    return odd / n - 1
 
 
 class Corners(NamedTuple):

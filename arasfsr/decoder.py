@@ -80,7 +80,7 @@ class FirstLayer(NamedTuple):
     """I_0 cut along its inputs (DESIGN, section 2)."""
 
     unfold: Tensor
-    """(n, D, 3, 3): a convolution of the feature map."""
+    """(n, 9 D): a convolution of the feature map by (n, D, 3, 3)."""
     rel: Tensor
     """(n, 2)."""
     centre: Tensor | None
@@ -95,10 +95,8 @@ def split_first_layer(weights: DecoderWeights) -> FirstLayer:
     """Cut I_0's weight (n, 9 D + 6, or 9 D + 4 without modulation) into what each part of z0 meets."""
     weight, bias = weights.content[0]
     modulated = is_modulated(weights)
-    tail = 6 if modulated else 4
-    unfolded = weight.shape[1] - tail
-    unfold = weight[:, :unfolded].reshape(weight.shape[0], unfolded // 9, 3, 3)
-    parts = weight[:, unfolded:].split(2, dim=1)
+    pairs = 3 if modulated else 2
+    unfold, *parts = weight.split([weight.shape[1] - 2 * pairs] + [2] * pairs, dim=1)
     centre = parts[1] if modulated else None
     return FirstLayer(unfold, parts[0], centre, parts[-1], bias)
 

@@ -11,7 +11,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from arasfsr.config import ModelConfig
-from arasfsr.coords import make_cell
 from arasfsr.decoder import DecoderWeights, ImplicitDecoder
 from arasfsr.encoders import build_encoder
 from arasfsr.frequency import FrequencyEstimator, Latent
@@ -74,12 +73,11 @@ class Encoding:
         """
         size = check_size(size)
         grid = Grid(size, check_region(region, size))
-        cell = make_cell(size, self.features.device).view(1, 1, 2)
-        out = dispatch(self._call(None, cell, grid, dtype), backend)
+        out = dispatch(self._call(None, None, grid, dtype), backend)
         return out.view(out.shape[0], grid.height, grid.width, 3).permute(0, 3, 1, 2)
 
     def _call(
-        self, coord: Tensor | None, cell: Tensor, grid: Grid | None, dtype: torch.dtype | str | None
+        self, coord: Tensor | None, cell: Tensor | None, grid: Grid | None, dtype: torch.dtype | str | None
     ) -> QueryCall:
         compute = compute_dtype(dtype, self.features)
         return QueryCall(self.features, self.image, coord, cell, grid, self.weights, compute, self._cache)
@@ -100,6 +98,10 @@ class ImplicitSR(nn.Module):
 
         The frequency module's noise is drawn in training, or where a generator is given; else its mean is used. Given
         a generator for each image, nothing that is drawn for it, in the encoder neither, depends on the others.
+
+        What encodes is plain torch under torch's own switches: in float32 on CUDA devices its convolutions use TF32
+        unless `torch.backends.cudnn.conv.fp32_precision` is "ieee". The decoder uses it only where torch allows it to
+        matrix products (`torch.backends.cuda.matmul.fp32_precision`).
         """
         check_image(inp)
         image = inp

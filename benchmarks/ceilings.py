@@ -31,13 +31,17 @@ RUN_SECONDS = 0.5
 
 @contextmanager
 def precision(dtype: str) -> Iterator[None]:
-    """TF32 products on GPUs in `tf32`, and in no other dtype; afterwards as before."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = dtype == "tf32"
+    """TF32 products and convolutions on GPUs in `tf32`, and in no other dtype; afterwards as before."""
+    backends: Any = torch.backends
+    switches = backends.cuda.matmul, backends.cudnn.conv
+    before = [switch.fp32_precision for switch in switches]
+    for switch in switches:
+        switch.fp32_precision = "tf32" if dtype == "tf32" else "ieee"
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        for switch, precision in zip(switches, before, strict=True):
+            switch.fp32_precision = precision
 
 
 def dtypes(device: torch.device) -> list[str]:

@@ -30,16 +30,16 @@ FUSED = [name for name in ("triton", "cuda") if BACKENDS[name].reason(None) is N
 """The fused backends that run here: on a CUDA device, in Triton's interpreter or in the native core's emulation. Where
 one does not, test_interpreter.py or test_emulation.py runs its tests in a process of their own, on the CPU."""
 
+ON_HOST = triton.interpreted() or cuda.emulated()
+"""Whether this is such a process."""
+
 ROWS = os.environ.get("ARASFSR_TEST_ROWS")
 """Where set, the cuda backend pads its rows at least to that length: to reach a kernel whatever a model's width is."""
 
-if ROWS:
-    from arasfsr.query import cuda_launch
+CUDA_ROWS = (int(ROWS),) if ROWS else (64,) if ON_HOST else (64, 256)
+"""The lengths that its tests run with: on a GPU the portable kernels' and that of compute capability 9.0's."""
 
-    cuda_launch.NARROWEST = cuda_launch.CudaLauncher.narrowest = int(ROWS)
-
-ON_HOST = triton.interpreted() or cuda.emulated()
-"""Whether this is such a process."""
+torch.backends.cudnn.conv.fp32_precision = "ieee"  # or encoders would err on a GPU, at whose features tests look
 
 _FUSED_TESTS = ["test_fused.py", "test_fused_shapes.py", "test_fused_tf32.py"]
 _OWN_PROCESS = {"triton": "test_interpreter.py", "cuda": "test_emulation.py"}
@@ -62,12 +62,34 @@ DTYPES = {"triton": triton.DTYPES, "cuda": cuda.DTYPES}
 """What each fused backend computes in."""
 
 
-def _cases(dtypes: Callable[[str], Iterable[torch.dtype]]) -> list[Any]:
+def _fused(name: str, *more: object) -> list[Any]:
+    """A fused backend and what else is given, for each length of rows that its tests run with."""
+    short = [str(each).removeprefix("torch.") for each in more]
+    if name != "cuda":
+        return [pytest.param(name, *more, id="-".join((name, *short)))]
     return [
-        pytest.param(name, dtype, id=f"{name}-{str(dtype).removeprefix('torch.')}")
-        for name in FUSED
-        for dtype in dtypes(name)
+        pytest.param(name, *more, id="-".join((f"cuda{rows}", *short)), marks=pytest.mark.rows(rows))
+        for rows in CUDA_ROWS
     ]
+
+
+def _cases(dtypes: Callable[[str], Iterable[torch.dtype]]) -> list[Any]:
+    return [case for name in FUSED for dtype in dtypes(name) for case in _fused(name, dtype)]
+
+
+@pytest.fixture(autouse=True)
+def _padded(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Backend cuda pads rows as the test's mark says."""
+    mark = request.node.get_closest_marker("rows")
+    with pytest.MonkeyPatch.context() as patch:
+        if mark is not None:
+            patch.setattr("arasfsr.query.cuda_launch.NARROWEST", mark.args[0])
+            patch.setattr("arasfsr.query.cuda_launch.CudaLauncher.narrowest", mark.args[0])
+        yield
+
+
+each_fused = pytest.mark.parametrize("fused", [case for name in FUSED for case in _fused(name)])
+"""A fused backend."""
 
 
 each_dtype = pytest.mark.parametrize(("fused", "dtype"), _cases(lambda name: DTYPES[name]))

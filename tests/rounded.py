@@ -6,15 +6,45 @@ flips. This differs from the kernels in the order of sums alone, so a small prob
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from arasfsr.coords import fourier_encoding, local_ensemble
 from arasfsr.query import fused_operator
 from arasfsr.query.fused import ContentGradients, Kept, Launcher
-from arasfsr.query.operator import Arguments
-from arasfsr.query.packed import ENCODING_ROWS, rounded_to_tf32
+from arasfsr.query.packed import ENCODING_ROWS, Packed, rounded_to_tf32
 from arasfsr.query.skip import add_skip
+
+aten = torch.ops.aten
+
+SUMS = (aten.addmm, aten.baddbmm, aten.baddbmm_)
+"""Products that are added to their first argument."""
+PRODUCTS = (aten.mm, aten.bmm, *SUMS)
+CONVOLUTIONS = (aten.convolution, aten.convolution_backward)
+
+
+class RoundedToTf32(TorchDispatchMode):
+    """Rounds what matrix products and convolutions read to TF32: plain torch where it is allowed it, on any device."""
+
+    def __init__(self, functions: Collection[Any] = (*PRODUCTS, *CONVOLUTIONS)) -> None:
+        super().__init__()
+        self._functions = functions
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func.overloadpacket in self._functions:
+            first = 1 if func.overloadpacket in SUMS else 0
+            rounded = [
+                rounded_to_tf32(arg) if isinstance(arg, Tensor) and arg.dtype == torch.float32 else arg
+                for arg in args[first:]
+            ]
+            args = [*args[:first], *rounded]
+        return func(*args, **(kwargs or {}))
 
 
 class RoundedLauncher(Launcher):
@@ -22,10 +52,9 @@ class RoundedLauncher(Launcher):
 
     narrowest = 64
 
-    def __init__(self, given: Arguments) -> None:
-        super().__init__(given)
-        if given.dtype == torch.float32:
-            self.packed = self.packed.in_tf32()
+    def pack(self) -> Packed:
+        packed = super().pack()
+        return packed.in_tf32() if self.given.dtype == torch.float32 else packed
 
     @property
     def tile(self) -> int:

@@ -99,9 +99,13 @@ def test_a_slow_dtype_s_product_is_small_enough_to_wait_for(monkeypatch: pytest.
 
 
 def test_tf32_is_on_in_its_own_cases_only() -> None:
-    before = torch.backends.cuda.matmul.allow_tf32
+    def switches() -> tuple[str, str]:
+        return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+
+    before = switches()
     with ceilings.precision("tf32"):
-        assert torch.backends.cuda.matmul.allow_tf32
+        assert switches() == ("tf32", "tf32")
         with ceilings.precision("float32"):
-            assert not torch.backends.cuda.matmul.allow_tf32
-    assert torch.backends.cuda.matmul.allow_tf32 == before
+            assert switches() == ("ieee", "ieee")
+        assert switches() == ("tf32", "tf32")
+    assert switches() == before

@@ -1,13 +1,15 @@
-"""What only a CUDA device shows: graphs, streams, several devices, autocast. Collected where there is one."""
+"""What only a CUDA device shows: graphs, streams, several devices, autocast, TF32. Collected where there is one."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from conftest import each_dtype, finest_dtype, fused_arguments, fused_model, without_skip
+from conftest import each_dtype, finest_dtype, fused_arguments, fused_model, relative_rms, without_skip
+from tolerances import FLOAT32_OUTPUT
 from torch import Tensor
 
 from arasfsr.model import Encoding
+from arasfsr.query.convolution import convolve
 
 pytestmark = pytest.mark.gpu
 
@@ -38,6 +40,22 @@ def test_rendering_is_captured_by_a_cuda_graph(fused: str, dtype: torch.dtype) -
         captured = afresh(encoding).render(SIZE, backend=fused, dtype=dtype)
     for _ in range(2):
         encoding.features.copy_(torch.randn_like(encoding.features))
+        graph.replay()
+        assert torch.equal(captured, afresh(encoding).render(SIZE, backend=fused, dtype=dtype))
+
+
+@torch.no_grad()
+@finest_dtype
+def test_a_graph_reads_a_frozen_model_s_weights_as_they_are_at_its_replay(fused: str, dtype: torch.dtype) -> None:
+    model = fused_model(64, 4).to("cuda").requires_grad_(False)
+    encoding = model.encode(fused_arguments("triton")[0].to("cuda"))
+    afresh(encoding).render(SIZE, backend=fused, dtype=dtype)  # what is kept on the default stream
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = afresh(encoding).render(SIZE, backend=fused, dtype=dtype)
+    for _ in range(2):
+        for parameter in model.decoder.parameters():
+            parameter.mul_(1.1)
         graph.replay()
         assert torch.equal(captured, afresh(encoding).render(SIZE, backend=fused, dtype=dtype))
 
@@ -76,3 +94,18 @@ def test_autocast_is_followed(fused: str, dtype: torch.dtype) -> None:
     wanted = encoding.query(coord, cell, fused, dtype)
     with torch.autocast("cuda", dtype=dtype, enabled=dtype != torch.float32):
         assert torch.equal(encoding.query(coord, cell, fused), wanted)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_lr_map_follows_the_switch_of_products_and_not_cudnn_s(
+    allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, weight, term = (torch.randn(shape, device="cuda") for shape in ((2, 72, 9, 7), (64, 72, 3, 3), (64,)))
+    precisions = ("tf32", "ieee") if allowed else ("ieee", "tf32")
+    monkeypatch.setattr(torch.backends.cuda.matmul, "fp32_precision", precisions[0])
+    monkeypatch.setattr(torch.backends.cudnn.conv, "fp32_precision", precisions[1])
+    found, truth = (
+        convolve(features.to(dtype), weight.to(dtype), term.to(dtype).view(1, 1, 1, -1))
+        for dtype in (torch.float32, torch.float64)
+    )
+    assert (relative_rms(found, truth) > FLOAT32_OUTPUT) is allowed

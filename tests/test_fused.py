@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from conftest import (
     Decode,
     device_of,
     each_dtype,
+    each_fused,
     error_bar,
     finest_dtype,
     fused_arguments,
@@ -26,17 +30,18 @@ from conftest import (
 )
 from tolerances import COSINE, SAME_DTYPE_FACTOR
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from arasfsr import BackendUnavailable
 from arasfsr.coords import make_cell, make_coord
 from arasfsr.model import Encoding
 from arasfsr.query.call import Grid
 from arasfsr.query.dispatch import AUTO_ORDER, DEFAULT
+from arasfsr.query.fused import Launcher
+from arasfsr.query.operator import arguments_of
 from arasfsr.query.skip import bilinear_skip
 
 pytestmark = pytest.mark.gpu
-
-every = pytest.mark.parametrize("fused", FUSED)
 
 
 def assert_within_the_contract(encoding: Encoding, fused: str, dtype: torch.dtype, coord: Tensor, cell: Tensor) -> None:
@@ -200,6 +205,78 @@ def test_forward_and_when_asked_backward_are_bitwise_reproducible(fused: str, dt
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+class Operators(TorchDispatchMode):
+    """Notes what torch calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def without_kernel(fused: str, patch: pytest.MonkeyPatch) -> type[Launcher]:
+    """The backend's launcher, whose forward kernel does nothing: what runs on the CPU in its place is torch too."""
+    if fused == "cuda":
+        from arasfsr.query import cuda_core
+        from arasfsr.query.cuda_launch import CudaLauncher
+
+        patch.setattr(cuda_core.load(), "render", lambda *arguments: None)
+        return CudaLauncher
+    from arasfsr.query.triton_launch import TritonLauncher
+
+    patch.setattr(TritonLauncher, "_launch", lambda self, *arguments, **options: None)
+    return TritonLauncher
+
+
+@torch.no_grad()
+@finest_dtype
+def test_a_frozen_model_s_next_picture_takes_at_most_five_operators_before_the_kernel(
+    fused: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoding = fused_model().requires_grad_(False).to(device_of(fused)).encode(fused_arguments(fused)[0])
+    encoding.render((13, 9), backend=fused, dtype=dtype)
+    launcher, grid = without_kernel(fused, monkeypatch), Grid((13, 9), (0, 0, 13, 9))
+    with Operators() as operators:
+        launcher(arguments_of(encoding._call(None, None, grid, dtype))).render()
+    assert len(operators.names) <= 5, operators.names
+
+
+@torch.no_grad()
+@finest_dtype
+def test_a_frozen_model_s_weights_may_change_between_calls(fused: str, dtype: torch.dtype) -> None:
+    model, given_arguments = fused_model().requires_grad_(False).to(device_of(fused)), fused_arguments(fused)
+    size, options = (13, 9), {"backend": fused, "dtype": dtype}
+    for _ in range(2):  # by queries, whose cells take part in the first layer, and on a grid
+        model(*given_arguments, **options)
+        model.encode(given_arguments[0]).render(size, **options)
+        for parameter in model.decoder.parameters():
+            parameter.mul_(1.1)
+        other = copy.deepcopy(model)  # of which nothing is kept
+        assert torch.equal(model(*given_arguments, **options), other(*given_arguments, **options))
+        rendered = [each.encode(given_arguments[0]).render(size, **options) for each in (model, other)]
+        assert torch.equal(*rendered)
+
+
+@finest_dtype
+def test_gradients_pass_through_a_frozen_decoder(fused: str, dtype: torch.dtype) -> None:
+    model = fused_model().to(device_of(fused))
+    inp, coord, cell = fused_arguments(fused)
+
+    def gradient() -> Tensor:
+        leaf = inp.clone().requires_grad_()
+        return torch.autograd.grad(model(leaf, coord, cell, backend=fused, dtype=dtype).sum(), leaf)[0]
+
+    trained = gradient()
+    model.decoder.requires_grad_(False)
+    for _ in range(2):  # the second time with what was kept the first time
+        torch.testing.assert_close(gradient(), trained)
+
+
 @finest_dtype
 def test_compiles_into_one_graph(fused: str, dtype: torch.dtype) -> None:
     model, given_arguments = fused_model().to(device_of(fused)), fused_arguments(fused)
@@ -251,7 +328,7 @@ def operator_arguments(device: torch.device, grid: bool, dtype: torch.dtype) -> 
     return *first, coord, cell, None, leaf(n, 2), leaf(n, 2), weights, True, dtype
 
 
-@every
+@each_fused
 def test_auto_takes_it_if_it_is_the_first_in_order(fused: str) -> None:
     model, given_arguments = fused_model().to(device_of(fused)), fused_arguments(fused)
     first = next((name for name in AUTO_ORDER if name in FUSED), "tiled")
@@ -259,7 +336,7 @@ def test_auto_takes_it_if_it_is_the_first_in_order(fused: str) -> None:
     assert torch.equal(model(*given_arguments, **options), model(*given_arguments, backend=first, **options))
 
 
-@every
+@each_fused
 def test_the_environment_asks_for_it(fused: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, given_arguments = fused_model().to(device_of(fused)), fused_arguments(fused)
     options = {"dtype": DTYPES[fused][-1]}
@@ -275,7 +352,7 @@ def test_a_dtype_that_it_does_not_take_is_named(fused: str, dtype: torch.dtype) 
         model(*fused_arguments(fused), backend=fused, dtype=dtype)
 
 
-@every
+@each_fused
 @pytest.mark.parametrize(("width", "message"), [(8, "width 8, it takes 16 to 256"), (257, "a decoder of width 257")])
 def test_a_width_that_it_does_not_take_is_named(fused: str, width: int, message: str) -> None:
     model = fused_model(width).to(device_of(fused))

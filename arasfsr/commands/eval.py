@@ -128,7 +128,7 @@ def evaluate(
     _check_models(models)
     shown = None if pictures is None else Pictures(pictures_to, _parse(parse_wanted, pictures, "--pictures"))
     place, compute = choose_device(device), choose_dtype(dtype) if dtype else None
-    loaded = {name: load_model(name, place) for name in models}
+    loaded = {name: load_model(name, place).requires_grad_(False) for name in models}
     distance = load_lpips(lpips, place) if lpips else None
     with _progress() as (progress, tell):
         evaluation = run(loaded, data, wanted, compared, backend, compute, distance, shown, progress, tell)

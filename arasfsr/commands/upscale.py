@@ -101,7 +101,9 @@ def upscale(
         raise typer.BadParameter(str(error)) from error
     choose_backend(backend)
     compute = choose_dtype(dtype)
-    upscaler = Upscaler(load_model(model, choose_device(device)), rule, backend, compute, skip_existing)
+    upscaler = Upscaler(
+        load_model(model, choose_device(device)).requires_grad_(False), rule, backend, compute, skip_existing
+    )
     failed = False
     with _progress(len(jobs)) as (advance, begin):
         for record in upscaler.run(jobs, advance, begin):

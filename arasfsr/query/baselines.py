@@ -19,6 +19,7 @@ from arasfsr.coords import local_ensemble, times
 from arasfsr.decoder import DecoderWeights, Layer
 from arasfsr.query import tiling
 from arasfsr.query.call import QueryCall
+from arasfsr.query.convolution import convolve
 from arasfsr.query.skip import bilinear_skip
 
 CHUNK = 2048
@@ -68,7 +69,8 @@ def _decode(call: QueryCall, lr: Tensor, corner: Corner, weights: DecoderWeights
     else:
         assert call.coord is not None
         coord = call.coord[:, first:last].to(geometry)
-    cell = times((call.cell if call.cell.shape[1] == 1 else call.cell[:, first:last]).to(geometry), (h, w))
+    cells = call.cells()
+    cell = times((cells if cells.shape[1] == 1 else cells[:, first:last]).to(geometry), (h, w))
     corners = local_ensemble(coord, (h, w))
     index = corners.cell + (torch.arange(batch, device=lr.device) * (h * w)).unsqueeze(-1)
     pixels = lr.permute(0, 2, 3, 1).reshape(batch * h * w, channels)
@@ -83,7 +85,7 @@ def _lte_maps(features: Tensor, weights: DecoderWeights) -> Tensor:
     assert weights.texture is not None
     pairs = zip(weights.texture.amplitude, weights.texture.frequency, strict=True)
     weight, bias = (torch.cat(pair) for pair in pairs)
-    return F.conv2d(features, weight, bias, padding=1)
+    return convolve(features, weight, bias.view(1, 1, 1, -1)).permute(0, 3, 1, 2)
 
 
 def _lte(rows: Tensor, rel: Tensor, cell: Tensor, weights: DecoderWeights) -> Tensor:
@@ -129,7 +131,8 @@ def _diinn_maps(features: Tensor, weights: DecoderWeights) -> Tensor:
         return weight[:, -9 * channels :].reshape(weight.shape[0], channels, 3, 3)
 
     weight = torch.cat([kernel(layer) for layer in weights.content])
-    return F.conv2d(features, weight, torch.cat([bias for _, bias in weights.content]), padding=1)
+    bias = torch.cat([bias for _, bias in weights.content])
+    return convolve(features, weight, bias.view(1, 1, 1, -1)).permute(0, 3, 1, 2)
 
 
 def _diinn(rows: Tensor, rel: Tensor, cell: Tensor, weights: DecoderWeights) -> Tensor:

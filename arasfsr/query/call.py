@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from arasfsr.coords import grid_coords
+from arasfsr.coords import grid_coords, make_cell
 from arasfsr.decoder import DecoderWeights, FirstLayer
 from arasfsr.query.latent import latent_map
 
@@ -39,15 +39,15 @@ class QueryCall:
     """Queries to decode: given coordinates, or a region of a regular grid that all images share.
 
     `features` (B, D, h, w); `image` (B, 3, h, w) for the skip, or None; `coord` (1 or B, Q, 2), or None with `grid`;
-    `cell` (1 or B, 1 or Q, 2); `dtype` the compute dtype of the decoder. Geometry, ensemble, skip and output are
-    float32, or float64 where the compute dtype is float64. `cache` keeps the LR map of the last grid size, so that
-    regions of one picture share it.
+    `cell` (1 or B, 1 or Q, 2), or None with `grid`, whose own it then is; `dtype` the compute dtype of the decoder.
+    Geometry, ensemble, skip and output are float32, or float64 where the compute dtype is float64. `cache` keeps the LR
+    map of the last grid size, so that regions of one picture share it.
     """
 
     features: Tensor
     image: Tensor | None
     coord: Tensor | None
-    cell: Tensor
+    cell: Tensor | None
     grid: Grid | None
     weights: DecoderWeights
     dtype: torch.dtype
@@ -74,14 +74,24 @@ class QueryCall:
             coord = self.coord
         return coord.to(self.geometry_dtype)
 
+    def cells(self) -> Tensor:
+        """The cells, (1 or B, 1 or Q, 2)."""
+        if self.cell is not None:
+            return self.cell
+        assert self.grid is not None
+        return make_cell(self.grid.size, self.features.device).view(1, 1, 2)
+
     def latent(self, first: FirstLayer) -> Tensor:
         """The LR map G (B, h, w, n) of `latent_map`; regions of one grid get the same one unless gradients flow."""
-        if self.grid is None or torch.is_grad_enabled():
-            return latent_map(self.features, self.cell, first)
-        if self.grid.size not in self.cache:
+        if self.grid is None:
+            return latent_map(self.features, self.cells(), first)
+        size = self.grid.size
+        if torch.is_grad_enabled():
+            return latent_map(self.features, size, first)
+        if size not in self.cache:
             self.cache.clear()
-            self.cache[self.grid.size] = latent_map(self.features, self.cell, first)
-        return self.cache[self.grid.size]
+            self.cache[size] = latent_map(self.features, size, first)
+        return self.cache[size]
 
 
 def geometry_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -12,9 +12,8 @@ from arasfsr.errors import BackendUnavailable
 from arasfsr.query import cuda_core, fused_operator
 from arasfsr.query.call import QueryCall
 from arasfsr.query.fused import ContentGradients, Kept, Launcher
-from arasfsr.query.limits import tf32_allowed
 from arasfsr.query.operator import Arguments
-from arasfsr.query.packed import padded_width
+from arasfsr.query.packed import Packed, padded_width
 
 NARROWEST = 64
 """Rows are padded at least to the narrowest kernel's width."""
@@ -75,10 +74,8 @@ class CudaLauncher(Launcher):
 
     def __init__(self, given: Arguments) -> None:
         super().__init__(given)
-        if given.dtype == torch.float32:
-            if not tf32_allowed():  # what was compiled may have been allowed it then
-                raise BackendUnavailable("backend='cuda': torch does not allow TF32 to float32 products any more")
-            self.packed = self.packed.in_tf32()
+        if given.dtype == torch.float32 and not self.tf32:  # what was compiled may have been allowed it then
+            raise BackendUnavailable("backend='cuda': torch does not allow TF32 to float32 products any more")
         self.core = cuda_core.load()
         self._tensors = self._inputs()
         """What the core's problem points to; they live as long as it does."""
@@ -87,6 +84,10 @@ class CudaLauncher(Launcher):
     @property
     def tile(self) -> int:
         return self.core.TILE
+
+    def pack(self) -> Packed:
+        packed = super().pack()
+        return packed._replace(**{name: _dense(value) for name, value in packed._asdict().items() if value is not None})
 
     def _inputs(self) -> dict[str, Tensor]:
         """The tensors of arasfsr_problem by its names; one that is not there stays a null pointer."""
@@ -100,10 +101,8 @@ class CudaLauncher(Launcher):
             "cell_weight": None if problem.cell_weight is None else self.by_axis(problem.cell_weight),
         }
         inputs = {name: _dense(value, torch.float32) for name, value in found.items() if value is not None}
-        for name, value in self.packed._asdict().items():
-            if value is not None:
-                inputs[name] = _dense(value)
-        return inputs
+        packed = {name: value for name, value in self.packed._asdict().items() if value is not None}
+        return {**inputs, **packed}
 
     def _describe(self) -> Any:
         """The problem as the core's struct."""

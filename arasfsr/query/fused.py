@@ -12,7 +12,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from arasfsr.decoder import DecoderWeights
+from arasfsr.query.limits import tf32_allowed
+from arasfsr.query.memo import remembered
 from arasfsr.query.operator import Arguments
 from arasfsr.query.packed import NARROWEST, Packed, padded_width
 from arasfsr.query.problem import Problem
@@ -65,11 +69,13 @@ class Launcher(abc.ABC):
 
     def __init__(self, given: Arguments) -> None:
         self.given = given
-        self.problem = Problem.of(given, given.dtype)
+        self.problem = Problem.of(given)
         self.n = given.latent.shape[3]
         self.width = padded_width(self.n, self.narrowest)
-        self.packed = Packed.of(self.problem.weights, self.width)
-        self.layers = len(self.problem.weights.content) + 1
+        self.tf32 = given.dtype == torch.float32 and tf32_allowed()
+        """Whether products read float32 rounded to TF32."""
+        self.packed = remembered(given.weights, (type(self), given.dtype, self.width, self.tf32), self.pack)
+        self.layers = self.packed.content_bias.shape[0] + 1
         self.device = given.latent.device
         self.halves = 2 if given.modulated else 1
 
@@ -98,11 +104,19 @@ class Launcher(abc.ABC):
         """Uninitialised memory beside the latent, in the compute dtype by default."""
         return torch.empty(shape, dtype=dtype or self.given.dtype, device=self.device)
 
+    def pack(self) -> Packed:
+        """The layers after the first as the kernels read them."""
+        weights = [weight.detach() for weight in self.given.weights]
+        packed = Packed.of(DecoderWeights.unflatten(weights, self.given.modulated), self.width, self.given.dtype)
+        return packed.in_tf32() if self.tf32 else packed
+
     def by_axis(self, weight: Tensor) -> Tensor:
         """(n, 2) as (2, NP)."""
-        padded = weight.new_zeros((2, self.width))
-        padded[:, : self.n] = weight.t()
-        return padded
+
+        def pad() -> Tensor:
+            return F.pad(weight.detach().t(), (0, self.width - self.n)).contiguous()
+
+        return remembered([weight], ("by axis", self.width, weight.storage_offset()), pad)
 
     def render(self) -> Tensor:
         """The output, (images, queries, 3) float32."""

@@ -6,27 +6,43 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from arasfsr.coords import cell_centre, times
+from arasfsr.coords import cell_centres, make_cell, times
 from arasfsr.decoder import FirstLayer
+from arasfsr.query.convolution import convolve
+from arasfsr.query.memo import remembered
 
 
-def latent_map(features: Tensor, cell: Tensor, first: FirstLayer) -> Tensor:
+def latent_map(features: Tensor, cell: Tensor | tuple[int, int], first: FirstLayer) -> Tensor:
     """G (B, h, w, n): I_0 over [unfold(F), q], its bias, and the cell's term where one cell serves an image.
 
-    `features` is (B, D, h, w), `cell` (1 or B, 1 or Q, 2); with Q > 1 its term is left to the query. The dtype is
-    the features'. Unfolding and a matrix product are a 3 x 3 convolution (DESIGN, section 2).
+    `features` is (B, D, h, w), `cell` (1 or B, 1 or Q, 2), or the size of the grid whose cell it is; with Q > 1 its
+    term is left to the query. The dtype is the features'. Unfolding and a matrix product are a 3 x 3 convolution
+    (DESIGN, section 2).
     """
-    h, w = features.shape[2:]
-    dtype = features.dtype
-    constant = first.bias.to(dtype)
-    if first.centre is not None:
-        y = cell_centre(torch.arange(h, device=features.device), h, dtype).view(h, 1, 1)
-        x = cell_centre(torch.arange(w, device=features.device), w, dtype).view(1, w, 1)
-        by_y, by_x = first.centre.to(dtype).unbind(dim=1)
-        constant = constant + y * by_y + x * by_x
+    dtype, device = features.dtype, features.device
+    lr_size = features.shape[2], features.shape[3]
+    if isinstance(cell, Tensor):
+        terms = _terms(lr_size, cell, first, dtype)
+    else:
+        size = cell
+
+        def of_grid() -> list[Tensor]:
+            return _terms(lr_size, make_cell(size, device).view(1, 1, 2), first, dtype)
+
+        terms = remembered([first.cell, first.bias], "lr map", of_grid, (size, lr_size, dtype))
+    return convolve(features, first.unfold.to(dtype).unflatten(1, (-1, 3, 3)), *terms)
+
+
+def _terms(lr_size: tuple[int, int], cell: Tensor, first: FirstLayer, dtype: torch.dtype) -> list[Tensor]:
+    """What is added to the convolution: (1 or B, 1 or h, 1, n), and with modulation (1, 1, w, n)."""
+    h, w = lr_size
+    bias = first.bias.to(dtype)
+    constant = bias.view(1, 1, 1, -1)
     if cell.shape[1] == 1:
-        scaled = times(cell, (h, w)).to(dtype)
-        constant = constant + F.linear(scaled, first.cell.to(dtype)).unsqueeze(1)
-    channels_last = features.contiguous(memory_format=torch.channels_last)  # as G: faster, and untransposed
-    unfolded = F.conv2d(channels_last, first.unfold.to(dtype), padding=1)
-    return (unfolded.permute(0, 2, 3, 1) + constant).contiguous()
+        constant = F.linear(times(cell, lr_size).to(dtype), first.cell.to(dtype), bias).unsqueeze(1)
+    if first.centre is None:
+        return [constant]
+    by_y, by_x = first.centre.to(dtype).unbind(dim=1)
+    y = cell_centres(h, dtype, bias.device).view(1, h, 1, 1)
+    x = cell_centres(w, dtype, bias.device).view(1, 1, w, 1)
+    return [constant + y * by_y, x * by_x]

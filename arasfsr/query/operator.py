@@ -84,7 +84,7 @@ class Gradients(NamedTuple):
 def arguments_of(call: QueryCall) -> Arguments:
     """The operator's arguments for a call; what gradients need of the LR map flows through plain torch."""
     first = split_first_layer(call.weights)
-    per_query_cell = call.cell.shape[1] > 1
+    per_query_cell = call.cell is not None and call.cell.shape[1] > 1
     return Arguments(
         latent=call.latent(first),
         image=call.image,

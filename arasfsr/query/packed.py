@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from arasfsr.decoder import DecoderWeights
+from arasfsr.decoder import DecoderWeights, Layer
 
 ENCODING_ROWS = 64
 """Length of the Fourier encoding in the kernels, zero beyond its 42 numbers."""
@@ -47,33 +47,37 @@ class Packed(NamedTuple):
     """(3,) float32."""
 
     @classmethod
-    def of(cls, weights: DecoderWeights, width: int) -> Packed:
-        """Pad and stack the parameters, which are in the compute dtype."""
+    def of(cls, weights: DecoderWeights, width: int, dtype: torch.dtype) -> Packed:
+        """Round the parameters to the compute dtype, pad and stack them; as few operators as that takes."""
         n = weights.output[0].shape[1]
         pad = width - n
 
-        def square(weight: Tensor) -> Tensor:
-            halves = weight.view(n, -1, n).transpose(0, 1)
-            return F.pad(halves, (0, pad, 0, pad))
+        def padded(matrix: Tensor, columns: int, rows: int) -> Tensor:
+            return F.pad(matrix, (0, columns, 0, rows)) if columns or rows else matrix
 
-        def stack(biases: list[Tensor]) -> Tensor:
-            return F.pad(torch.stack(biases).float(), (0, pad)) if biases else weights.output[0].new_empty(0)
+        def squares(layers: list[Layer]) -> Tensor:
+            """(layers, 2 or 1, NP, NP)"""
+            stacked = torch.stack([weight for weight, _ in layers]).to(dtype)
+            return padded(stacked.unflatten(2, (-1, n)).transpose(1, 2), pad, pad).contiguous()
 
-        content = [square(weight) for weight, _ in weights.content]
-        modulator = [square(weight)[0] for weight, _ in weights.modulator[1:]]
-        none = weights.output[0].new_empty(0)
-        first = None
+        none = weights.output[0].new_empty(0, dtype=dtype)
+        hidden, encoding = weights.modulator[1:], None
         if weights.modulated:
-            first = weights.modulator[0][0]
-            first = F.pad(first, (0, ENCODING_ROWS - first.shape[1], 0, pad))
+            first = weights.modulator[0][0].to(dtype)
+            encoding = padded(first, ENCODING_ROWS - first.shape[1], pad)
+        layers = [*weights.content, *weights.modulator]
+        biases = none.float()
+        if layers:
+            biases = padded(torch.stack([bias for _, bias in layers]).to(dtype).float(), pad, 0)
+        content = len(weights.content)
         return cls(
-            content_weight=torch.stack(content) if content else none,
-            content_bias=stack([bias for _, bias in weights.content]),
-            encoding_weight=first,
-            modulator_weight=(torch.stack(modulator) if modulator else none) if weights.modulated else None,
-            modulator_bias=stack([bias for _, bias in weights.modulator]) if weights.modulated else None,
-            output_weight=F.pad(weights.output[0].float(), (0, pad)).contiguous(),
-            output_bias=weights.output[1].float(),
+            content_weight=squares(weights.content) if content else none,
+            content_bias=biases[:content],
+            encoding_weight=encoding,
+            modulator_weight=(squares(hidden)[:, 0] if hidden else none) if weights.modulated else None,
+            modulator_bias=biases[content:] if weights.modulated else None,
+            output_weight=padded(weights.output[0].to(dtype).float(), pad, 0).contiguous(),
+            output_bias=weights.output[1].to(dtype).float(),
         )
 
     def in_tf32(self) -> Packed:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from arasfsr.coords import times
-from arasfsr.decoder import DecoderWeights
 from arasfsr.query.call import Grid
 from arasfsr.query.operator import Arguments
 
@@ -25,8 +24,6 @@ class Problem(NamedTuple):
     grid: Grid | None
     rel_weight: Tensor
     cell_weight: Tensor | None
-    weights: DecoderWeights
-    """In the dtype of the products."""
     lr_size: tuple[int, int]
     images: int
     """Images that share the coordinates: their rows are decoded together. 1 where every query names its image."""
@@ -36,8 +33,8 @@ class Problem(NamedTuple):
     geometry: torch.dtype
 
     @classmethod
-    def of(cls, given: Arguments, arithmetic: torch.dtype) -> Problem:
-        """Lay out the operator's arguments; parameters are rounded to the compute dtype, then cast to `arithmetic`."""
+    def of(cls, given: Arguments) -> Problem:
+        """Lay out the operator's arguments, but for the layers after the first."""
         batch, h, w, n = given.latent.shape
         geometry = given.geometry
         coord, cell = given.coord, given.cell
@@ -47,7 +44,6 @@ class Problem(NamedTuple):
         if cell is not None:
             scaled = times(cell, (h, w)).to(geometry)
             cell = scaled[0] if shared else scaled.expand(batch, -1, -1).reshape(-1, 2)
-        weights = [weight.to(given.dtype).to(arithmetic) for weight in given.weights]
         return cls(
             latent=given.latent.to(geometry).reshape(-1, n),
             coord=coord,
@@ -55,7 +51,6 @@ class Problem(NamedTuple):
             grid=given.region,
             rel_weight=given.rel_weight.to(geometry),
             cell_weight=None if given.cell_weight is None else given.cell_weight.to(geometry),
-            weights=DecoderWeights.unflatten(weights, given.modulated),
             lr_size=(h, w),
             images=batch if shared else 1,
             queries=given.queries if shared else batch * given.queries,

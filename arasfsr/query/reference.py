@@ -31,7 +31,7 @@ def run(call: QueryCall) -> Tensor:
     unfolded = F.unfold(call.features.to(call.dtype), 3, padding=1)
     corners = local_ensemble(coord, (h, w))
     encoding = fourier_encoding(coord).to(call.dtype)
-    cell = times(call.cell, (h, w)).expand(batch, queries, 2)
+    cell = times(call.cells(), (h, w)).expand(batch, queries, 2)
 
     out: Tensor | None = None
     for corner in range(4):

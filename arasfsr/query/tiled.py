@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from arasfsr.coords import times
+from arasfsr.decoder import DecoderWeights
 from arasfsr.query import operator, tile_math, tiling
 from arasfsr.query.operator import Arguments, Gradients, Need
 from arasfsr.query.problem import Problem
@@ -16,16 +17,19 @@ from arasfsr.query.scratch import Scratch
 from arasfsr.query.skip import add_skip, skip_gradients
 
 
-def _problem(given: Arguments) -> Problem:
-    return Problem.of(given, tiling.arithmetic_dtype(given.dtype, given.latent.device))
+def _weights(given: Arguments) -> DecoderWeights:
+    """The layers after the first: rounded to the compute dtype, in the dtype that they are multiplied in."""
+    arithmetic = tiling.arithmetic_dtype(given.dtype, given.latent.device)
+    rounded = [weight.to(given.dtype).to(arithmetic) for weight in given.weights]
+    return DecoderWeights.unflatten(rounded, given.modulated)
 
 
 def _forward(given: Arguments) -> Tensor:
-    problem = _problem(given)
+    problem = Problem.of(given)
     out = given.latent.new_empty((given.latent.shape[0], given.queries, 3), dtype=given.geometry)
     flat = out.view(problem.images, problem.queries, 3)
     scratch = Scratch(out.device)
-    for first, last, tile in tiling.tiles(problem):
+    for first, last, tile in tiling.tiles(problem, _weights(given)):
         flat[:, first:last] = tile_math.forward(tile, scratch, keep=False)[0]
     add_skip(out, given)
     return out
@@ -63,10 +67,10 @@ class _Sums:
 
 
 def _backward(grad: Tensor, given: Arguments, need: Need) -> Gradients:
-    problem = _problem(given)
+    problem = Problem.of(given)
     sums = _Sums(given, problem, need)
     flat = grad.reshape(problem.images, problem.queries, 3)
-    for first, last, tile in tiling.tiles(problem):
+    for first, last, tile in tiling.tiles(problem, _weights(given)):
         sums.add(first, last, tile, flat[:, first:last])
     image, skip_coord = skip_gradients(grad, given, need)
     coord = problem.per_query(sums.coord, given.coord)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from arasfsr.coords import Corners, local_ensemble
+from arasfsr.decoder import DecoderWeights
 from arasfsr.query.problem import Problem
 from arasfsr.query.products import Products
 from arasfsr.query.tile_math import Tile
@@ -38,9 +39,12 @@ def arithmetic_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
     return dtype if native[dtype]() else torch.float32
 
 
-def tiles(problem: Problem) -> Iterator[tuple[int, int, Tile]]:
-    """The tiles, each with its first query and the one after its last. Geometry is made for many of them at once."""
-    per_number = problem.weights.output[0].element_size()
+def tiles(problem: Problem, weights: DecoderWeights) -> Iterator[tuple[int, int, Tile]]:
+    """The tiles, each with its first query and the one after its last. Geometry is made for many of them at once.
+
+    `weights` are the layers after the first, in the dtype of the products.
+    """
+    per_number = weights.output[0].element_size()
     products = Products()
     whole = TILE if problem.latent.device.type == "cpu" else GPU_TILE
     step = max(1, whole * 4 // per_number // max(1, problem.images))
@@ -58,7 +62,7 @@ def tiles(problem: Problem) -> Iterator[tuple[int, int, Tile]]:
                 cell=None if problem.cell is None else problem.cell[first:last],
                 rel_weight=problem.rel_weight,
                 cell_weight=problem.cell_weight,
-                weights=problem.weights,
+                weights=weights,
                 products=products,
             )
             yield first, last, tile

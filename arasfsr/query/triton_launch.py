@@ -38,8 +38,6 @@ class TritonLauncher(Launcher):
     def __init__(self, given: Arguments) -> None:
         super().__init__(given)
         precision = precision_of(given.dtype)
-        if given.dtype == torch.float32 and precision == "tf32":
-            self.packed = self.packed.in_tf32()
         self.table = table(self._capability(), self.width, given.dtype, precision)
         self._common = {
             "LAYERS": self.layers,

@@ -1,0 +1,94 @@
+"""What calls compute of frozen parameters alone, kept from call to call while these stay as they are."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+Value = TypeVar("Value")
+
+
+class _Source(NamedTuple):
+    """A tensor as it was when a value was made of it."""
+
+    owner: weakref.ref[Tensor]
+    """The tensor, or what it is a view of: the same object, or its version would be another's."""
+    state: tuple[Any, ...]
+    memory: torch.UntypedStorage
+    """Held, so that no other tensor gets its address."""
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> _Source:
+        return cls(weakref.ref(_owner(tensor)), _state(tensor), tensor.untyped_storage())
+
+    def is_still(self, tensor: Tensor) -> bool:
+        return self.owner() is _owner(tensor) and self.state == _state(tensor)
+
+
+def _state(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor._version, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+
+
+class _Entry(NamedTuple):
+    sources: list[_Source]
+    variant: Hashable
+    value: Any
+
+    def is_of(self, tensors: Sequence[Tensor], variant: Hashable) -> bool:
+        same = self.variant == variant and len(self.sources) == len(tensors)
+        return same and all(source.is_still(tensor) for source, tensor in zip(self.sources, tensors, strict=True))
+
+
+_lock = threading.Lock()
+_entries: Any = WeakIdKeyDictionary()
+"""By the first source's owner, and then by name: with the model its entries go."""
+
+
+def remembered(sources: Sequence[Tensor], name: Hashable, make: Callable[[], Value], variant: Hashable = None) -> Value:
+    """`make()`, or what it last gave under that name, if it was of this variant and no source has changed since.
+
+    A change is another tensor, other memory, or a step of the version counter, which in-place operations move. Fused
+    optimizers do not, nor does a graph's replay: nothing is kept of tensors that require gradients. Nor does what
+    writes through `.data`, as no autograd sees it either: `forget` after that. What is made must not hold the sources
+    themselves, and nobody may write to it.
+
+    On CUDA devices calls on the default stream alone share values: there they come in order. A graph is captured on
+    another stream, and its replays must not read what has been freed since.
+    """
+    if torch.compiler.is_compiling() or not _can_keep(sources):
+        return make()
+    owner = _owner(sources[0])
+    with _lock:
+        found: _Entry | None = _entries.get(owner, {}).get(name)
+    if found is not None and found.is_of(sources, variant):
+        value: Value = found.value
+        return value
+    before = [_Source.of(tensor) for tensor in sources]
+    with torch.inference_mode(False), torch.no_grad():
+        value = make()
+    with _lock:
+        _entries.setdefault(owner, {})[name] = _Entry(before, variant, value)
+    return value
+
+
+def forget() -> None:
+    """Drop all that is kept."""
+    with _lock:
+        _entries.clear()
+
+
+def _owner(tensor: Tensor) -> Tensor:
+    return tensor if tensor._base is None else tensor._base
+
+
+def _can_keep(sources: Sequence[Tensor]) -> bool:
+    if any(tensor.requires_grad or tensor.is_inference() for tensor in sources):  # the latter have no version
+        return False
+    device = sources[0].device
+    return device.type != "cuda" or torch.cuda.current_stream(device) == torch.cuda.default_stream(device)
