@@ -75,11 +75,11 @@ class Decoder {
         const float* bias = problem.modulator_bias + layer * NP;
         angles.each_pair([&](int row, int column, float& x, float& y) {
             const hw::Two add = hw::load_constant(bias + column);
-            const float angle_x = x + add.x, angle_y = y + add.y;
-            f.pair(row, column) = hw::pack<T>(sine(angle_x, 0.0f), sine(angle_y, 0.0f));
+            const Angle<T> angle_x(x + add.x), angle_y(y + add.y);
+            f.pair(row, column) = hw::pack<T>(angle_x.sine(), angle_y.sine());
             if (cosines == nullptr) return;
             *reinterpret_cast<hw::Pair<T>*>(cosines + row * NP + column) =
-                hw::pack<T>(sine(angle_x, 1.0f), sine(angle_y, 1.0f));
+                hw::pack<T>(angle_x.cosine(), angle_y.cosine());
         });
     }
 

@@ -35,6 +35,7 @@ constexpr int WARP = 32;
 ARASFSR_HOST_DEVICE float multiply(float x, float y) { return __fmul_rn(x, y); }
 ARASFSR_HOST_DEVICE float add(float x, float y) { return __fadd_rn(x, y); }
 ARASFSR_HOST_DEVICE float divide(float x, float y) { return __fdiv_rn(x, y); }
+ARASFSR_HOST_DEVICE float fused(float x, float y, float z) { return __fmaf_rn(x, y, z); }  // x y + z
 #else
 ARASFSR_HOST_DEVICE float multiply(float x, float y) {
     volatile float product = x * y;  // whatever the compiler's flags, it goes through memory
@@ -42,6 +43,7 @@ ARASFSR_HOST_DEVICE float multiply(float x, float y) {
 }
 ARASFSR_HOST_DEVICE float add(float x, float y) { return x + y; }
 ARASFSR_HOST_DEVICE float divide(float x, float y) { return x / y; }
+ARASFSR_HOST_DEVICE float fused(float x, float y, float z) { return std::fma(x, y, z); }
 #endif
 
 struct alignas(8) Two {
@@ -70,6 +72,9 @@ inline unsigned char* shared() { return emulation::shared(); }
 inline void barrier() { emulation::barrier(); }
 
 inline float relu(float x) { return x < 0.0f ? 0.0f : x; }
+
+inline float fast_sine(float x) { return emulation::as_coarse_as_the_unit(std::sin(x)); }
+inline float fast_cosine(float x) { return emulation::as_coarse_as_the_unit(std::cos(x)); }
 
 inline Two load_constant(const float* from) { return {from[0], from[1]}; }
 
@@ -159,6 +164,18 @@ ARASFSR_DEVICE uint32_t shared_address(const void* pointer) {
 ARASFSR_DEVICE float relu(float x) {
     float result;
     asm("max.NaN.f32 %0, %1, 0f00000000;" : "=f"(result) : "f"(x));
+    return result;
+}
+
+// The special-function unit's, in [-pi, pi] with an absolute error of at most 2^-20.5.
+ARASFSR_DEVICE float fast_sine(float x) {
+    float result;
+    asm("sin.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+    return result;
+}
+ARASFSR_DEVICE float fast_cosine(float x) {
+    float result;
+    asm("cos.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
     return result;
 }
 
