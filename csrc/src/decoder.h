@@ -118,28 +118,10 @@ class Decoder {
 
     // f_1 = relu(G[cell] + I0_rel rel [+ I0_cell cell]).
     ARASFSR_DEVICE void first_layer() const {
-        constexpr int ACROSS = NP / 4, DOWN = Crew::THREADS / ACROSS;
-        const int thread = Crew::thread(), column = thread % ACROSS * 4;
-        const bool cells = problem.cell != nullptr;
-        const Four rel_y = four(problem.rel_weight + column), rel_x = four(problem.rel_weight + NP + column);
-        Four cell_y{}, cell_x{};
-        if (cells) {
-            cell_y = four(problem.cell_weight + column);
-            cell_x = four(problem.cell_weight + NP + column);
-        }
-#pragma unroll 4
-        for (int i = 0; i < ROWS / DOWN; ++i) {
-            const int row = thread / ACROSS + i * DOWN;
-            const Row& at = rows[row];
-            Four z = latent(at.latent, column);
-#pragma unroll
-            for (int j = 0; j < 4; ++j) {
-                z.of[j] += at.rel.y * rel_y.of[j] + at.rel.x * rel_x.of[j];
-                if (cells) z.of[j] += at.cell.y * cell_y.of[j] + at.cell.x * cell_x.of[j];
-                z.of[j] = hw::relu(z.of[j]);
-            }
-            f.pair(row, column) = hw::pack<T>(z.of[0], z.of[1]);
-            f.pair(row, column + 2) = hw::pack<T>(z.of[2], z.of[3]);
+        if (problem.width % 4 == 0) {
+            first_layer_of([this](int64_t row, int column) { return aligned_latent(row, column); });
+        } else {
+            first_layer_of([this](int64_t row, int column) { return latent(row, column); });
         }
     }
 
@@ -226,13 +208,56 @@ class Decoder {
         return problem.per_image > 0 ? number / problem.per_image : which;
     }
 
+    // `latent_of` has four numbers of a latent. As many rows as are loaded before the first of them is used share the
+    // time that memory takes to answer.
+    template <class LatentOf>
+    ARASFSR_DEVICE void first_layer_of(const LatentOf& latent_of) const {
+        constexpr int ACROSS = NP / 4, DOWN = Crew::THREADS / ACROSS, OWN = ROWS / DOWN;
+        constexpr int AT_ONCE = OWN < 8 ? OWN : 8;
+        const int thread = Crew::thread(), column = thread % ACROSS * 4;
+        const bool cells = problem.cell != nullptr;
+        const Four rel_y = four(problem.rel_weight + column), rel_x = four(problem.rel_weight + NP + column);
+        Four cell_y{}, cell_x{};
+        if (cells) {
+            cell_y = four(problem.cell_weight + column);
+            cell_x = four(problem.cell_weight + NP + column);
+        }
+#pragma unroll 1
+        for (int first = thread / ACROSS; first < ROWS; first += AT_ONCE * DOWN) {
+            Row at[AT_ONCE];
+            Four z[AT_ONCE];
+#pragma unroll
+            for (int i = 0; i < AT_ONCE; ++i) at[i] = rows[first + i * DOWN];
+#pragma unroll
+            for (int i = 0; i < AT_ONCE; ++i) z[i] = latent_of(at[i].latent, column);
+#pragma unroll
+            for (int i = 0; i < AT_ONCE; ++i) {
+#pragma unroll
+                for (int j = 0; j < 4; ++j) {
+                    float& number = z[i].of[j];
+                    number = number + at[i].rel.y * rel_y.of[j] + at[i].rel.x * rel_x.of[j];
+                    if (cells) number = number + at[i].cell.y * cell_y.of[j] + at[i].cell.x * cell_x.of[j];
+                    number = hw::relu(number);
+                }
+                f.pairs(first + i * DOWN, column) = {hw::pack<T>(z[i].of[0], z[i].of[1]),
+                                                     hw::pack<T>(z[i].of[2], z[i].of[3])};
+            }
+        }
+    }
+
     // Four of a latent's numbers, zero beyond the width.
     ARASFSR_DEVICE Four latent(int64_t row, int column) const {
         const float* from = problem.latent + row * problem.width + column;
-        if (problem.width % 4 == 0 && column < problem.width) return four(from);
         Four result;
 #pragma unroll
         for (int i = 0; i < 4; ++i) result.of[i] = column + i < problem.width ? from[i] : 0.0f;
+        return result;
+    }
+
+    // The same where the width is a multiple of four.
+    ARASFSR_DEVICE Four aligned_latent(int64_t row, int column) const {
+        Four result{};
+        if (column < problem.width) hw::load_constant(result.of, problem.latent + row * problem.width + column);
         return result;
     }
 

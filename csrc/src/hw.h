@@ -77,6 +77,9 @@ inline float fast_sine(float x) { return emulation::as_coarse_as_the_unit(std::s
 inline float fast_cosine(float x) { return emulation::as_coarse_as_the_unit(std::cos(x)); }
 
 inline Two load_constant(const float* from) { return {from[0], from[1]}; }
+inline void load_constant(float (&result)[4], const float* from) {
+    for (int i = 0; i < 4; ++i) result[i] = from[i];
+}
 
 inline void copy16(void* to, const void* from) { emulation::copy_async(to, from, 16); }
 inline void copy_commit() { emulation::copy_commit(); }
@@ -185,6 +188,12 @@ ARASFSR_DEVICE Two load_constant(const float* from) {
     Two result;
     asm("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(result.x), "=f"(result.y) : "l"(from));
     return result;
+}
+// Likewise four, aligned to 16 bytes.
+ARASFSR_DEVICE void load_constant(float (&result)[4], const float* from) {
+    asm("ld.global.nc.v4.f32 {%0, %1, %2, %3}, [%4];"
+        : "=f"(result[0]), "=f"(result[1]), "=f"(result[2]), "=f"(result[3])
+        : "l"(from));
 }
 
 // cp.async: lands in shared memory some time before its group's wait returns.
