@@ -26,9 +26,12 @@ struct alignas(16) Four {
     float of[4];
 };
 
+// Whether a kernel keeps what the backward takes: for all calls, for none, or as the call's arguments say.
+enum class Keeps { ALWAYS, NEVER, AS_TOLD };
+
 // Activations of type T, NP wide, of ROWS content rows, held by F in shared memory. A Crew is the threads that work
 // together: how many, which of them this is, and their barrier.
-template <class T, int NP, int ROWS, class Crew, class F>
+template <class T, int NP, int ROWS, class Crew, class F, Keeps KEEPS = Keeps::AS_TOLD>
 class Decoder {
   public:
     using Number = typename hw::Format<T>::Number;
@@ -46,7 +49,9 @@ class Decoder {
           kept(arguments.kept),
           sums(reinterpret_cast<float*>(sums)) {}
 
-    ARASFSR_DEVICE bool keeps() const { return kept.f != nullptr; }
+    ARASFSR_DEVICE bool keeps() const {
+        return KEEPS == Keeps::AS_TOLD ? kept.f != nullptr : KEEPS == Keeps::ALWAYS;
+    }
 
     // Where s of a layer, from 0 on, lies for a tile: kept, or in the scratch of the crew that has it in hand.
     ARASFSR_DEVICE Number* s_of(int64_t crew, int64_t tile, int layer) const {
@@ -54,9 +59,9 @@ class Decoder {
         return static_cast<Number*>(kept.s) + place(number);
     }
 
-    // Where its derivatives are kept, if they are.
+    // Where its derivatives lie, if they are kept.
     ARASFSR_DEVICE Number* cosines_of(int64_t tile, int layer) const {
-        return keeps() ? static_cast<Number*>(kept.cosines) + place(layer * kept.tiles + tile) : nullptr;
+        return static_cast<Number*>(kept.cosines) + place(layer * kept.tiles + tile);
     }
 
     // The Fourier encoding of a tile's queries, to the first columns of f.
@@ -69,7 +74,7 @@ class Decoder {
         }
     }
 
-    // s = sin(angle + bias), to f; the cosines to (ARASFSR_TILE, NP) numbers, where there is a place for them.
+    // s = sin(angle + bias), to f; the cosines, if they are kept, to (ARASFSR_TILE, NP) numbers.
     template <class Sum>
     ARASFSR_DEVICE void modulation(Sum& angles, int layer, Number* cosines) const {
         const float* bias = problem.modulator_bias + layer * NP;
@@ -77,7 +82,7 @@ class Decoder {
             const hw::Two add = hw::load_constant(bias + column);
             const Angle<T> angle_x(x + add.x), angle_y(y + add.y);
             f.pair(row, column) = hw::pack<T>(angle_x.sine(), angle_y.sine());
-            if (cosines == nullptr) return;
+            if (!keeps()) return;
             *reinterpret_cast<hw::Pair<T>*>(cosines + row * NP + column) =
                 hw::pack<T>(angle_x.cosine(), angle_y.cosine());
         });

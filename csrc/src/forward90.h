@@ -12,12 +12,12 @@
 
 namespace arasfsr {
 
-template <class T>
+template <class T, Keeps KEEPS>
 class Forward90 {
     static constexpr int NP = Stream::OUTPUTS, ROWS = 64;
     static constexpr int PARTS = ARASFSR_TILE * CORNERS / ROWS;
     using Product = StreamedProduct<T>;
-    using Layers = Decoder<T, NP, ROWS, Warpgroup, Rows>;
+    using Layers = Decoder<T, NP, ROWS, Warpgroup, Rows, KEEPS>;
 
     static constexpr int S_BYTES = Tile<NP>::bytes(Layers::QUERIES);
 
@@ -178,9 +178,15 @@ class Forward90 {
     StreamRing ring;
 };
 
-template <class T>
+template <class T, Keeps KEEPS>
 ARASFSR_KERNEL(STREAMING_THREADS, 1) forward90(const ARASFSR_PARAMETER ForwardArguments arguments) {
-    Forward90<T>(arguments).run();
+    Forward90<T, KEEPS>(arguments).run();
+}
+
+template <class T>
+Kernel<ForwardArguments> choose_forward90(bool keeps) {
+    if (keeps) return streaming_kernel<Forward90<T, Keeps::ALWAYS>>(&forward90<T, Keeps::ALWAYS>);
+    return streaming_kernel<Forward90<T, Keeps::NEVER>>(&forward90<T, Keeps::NEVER>);
 }
 
 }  // namespace arasfsr
