@@ -26,6 +26,16 @@ struct alignas(16) Four {
     float of[4];
 };
 
+// Biases and output weights, read in pairs by all threads: where the call has them, or in a copy in shared memory.
+struct InGlobal {
+    const float* numbers;
+    ARASFSR_DEVICE hw::Two operator()(int at) const { return hw::load_constant(numbers + at); }
+};
+struct InShared {
+    const float* numbers;
+    ARASFSR_DEVICE hw::Two operator()(int at) const { return *reinterpret_cast<const hw::Two*>(numbers + at); }
+};
+
 // Whether a kernel keeps what the backward takes: for all calls, for none, or as the call's arguments say.
 enum class Keeps { ALWAYS, NEVER, AS_TOLD };
 
@@ -75,11 +85,9 @@ class Decoder {
     }
 
     // s = sin(angle + bias), to f; the cosines, if they are kept, to (ARASFSR_TILE, NP) numbers.
-    template <class Sum>
-    ARASFSR_DEVICE void modulation(Sum& angles, int layer, Number* cosines) const {
-        const float* bias = problem.modulator_bias + layer * NP;
-        angles.each_pair([&](int row, int column, float& x, float& y) {
-            const hw::Two add = hw::load_constant(bias + column);
+    template <class Sum, class Bias>
+    ARASFSR_DEVICE void modulation(Sum& angles, const Bias& bias, Number* cosines) const {
+        angles.each_pair(bias, [&](int row, int column, float x, float y, hw::Two add) {
             const Angle<T> angle_x(x + add.x), angle_y(y + add.y);
             f.pair(row, column) = hw::pack<T>(angle_x.sine(), angle_y.sine());
             if (!keeps()) return;
@@ -130,28 +138,25 @@ class Decoder {
         }
     }
 
-    // f_{layer + 1} = relu(product + bias).
-    template <class Sum>
-    ARASFSR_DEVICE void hidden_layer(Sum& product, int layer) const {
-        const float* bias = problem.content_bias + (layer - 1) * NP;
-        product.each_pair([&](int row, int column, float& x, float& y) {
-            const hw::Two add = hw::load_constant(bias + column);
+    // The next layer's f = relu(product + bias).
+    template <class Sum, class Bias>
+    ARASFSR_DEVICE void hidden_layer(Sum& product, const Bias& bias) const {
+        product.each_pair(bias, [&](int row, int column, float x, float y, hw::Two add) {
             f.pair(row, column) = hw::pack<T>(hw::relu(x + add.x), hw::relu(y + add.y));
         });
     }
 
     // sum over corners of share * O (f_L * s_L), + bias + skip, to the picture.
-    ARASFSR_DEVICE void output_layer(int64_t start, int which) const {
+    template <class Weights>
+    ARASFSR_DEVICE void output_layer(int64_t start, int which, const Weights& weights) const {
         constexpr int STEPS = NP / (2 * hw::WARP);
         const int thread = Crew::thread(), lane = thread % hw::WARP, column = 2 * lane;
-        float weight[3][STEPS][2];
+        hw::Two weight[3][STEPS];
 #pragma unroll
         for (int channel = 0; channel < 3; ++channel) {
 #pragma unroll
             for (int i = 0; i < STEPS; ++i) {
-                const float* from = problem.output_weight + channel * NP + column + i * (2 * hw::WARP);
-                weight[channel][i][0] = from[0];
-                weight[channel][i][1] = from[1];
+                weight[channel][i] = weights(channel * NP + column + i * (2 * hw::WARP));
             }
         }
         for (int query = thread / hw::WARP; query < QUERIES; query += Crew::THREADS / hw::WARP) {
@@ -172,7 +177,7 @@ class Decoder {
                 }
 #pragma unroll
                 for (int channel = 0; channel < 3; ++channel) {
-                    sum[channel] += x * weight[channel][i][0] + y * weight[channel][i][1];
+                    sum[channel] += x * weight[channel][i].x + y * weight[channel][i].y;
                 }
             }
 #pragma unroll

@@ -66,7 +66,8 @@ class Forward {
                            WeightRing::STEPS};
                 ring.open(weights);
             }
-            layers.modulation(total, layer, layers.cosines_of(tile, layer));
+            layers.modulation(
+                total, InGlobal{problem.modulator_bias + layer * NP}, layers.cosines_of(tile, layer));
             hw::barrier();
             store_tile<ARASFSR_TILE, Block>(layers.s_of(hw::block(), tile, layer), layers.f);
         }
@@ -91,7 +92,7 @@ class Forward {
         if (layers.keeps()) return;
         hw::copy_wait<0>();
         hw::barrier();  // f_L and s_L are there for all
-        layers.output_layer(start, which);
+        layers.output_layer(start, which, InGlobal{problem.output_weight});
     }
 
     // Starts copying what f_layer will meet: the part's s_layer and the weights of the layer above.
@@ -123,7 +124,7 @@ class Forward {
         hw::barrier();  // all have read f, s and the ring
 #endif
         prefetch(tile, part, layer + 1);
-        layers.hidden_layer(total, layer);
+        layers.hidden_layer(total, InGlobal{problem.content_bias + (layer - 1) * NP});
     }
 
     const arasfsr_problem& problem;
