@@ -47,17 +47,17 @@ class Decoder {
     using Number = typename hw::Format<T>::Number;
     static constexpr int QUERIES = ROWS / CORNERS;
     static constexpr int ROWS_BYTES = ROWS * static_cast<int>(sizeof(Row));
-    static constexpr int SUMS_BYTES = QUERIES * 3 * static_cast<int>(sizeof(float));
+    static constexpr int SKIPS_BYTES = QUERIES * 3 * static_cast<int>(sizeof(float));
 
     ARASFSR_DEVICE Decoder(const ForwardArguments& arguments, unsigned char* f, unsigned char* s, unsigned char* rows,
-                           unsigned char* sums)
+                           unsigned char* skips)
         : f{f},
           s{s},
           rows(reinterpret_cast<Row*>(rows)),
           call(arguments),
           problem(arguments.problem),
           kept(arguments.kept),
-          sums(reinterpret_cast<float*>(sums)) {}
+          skips(reinterpret_cast<float*>(skips)) {}
 
     ARASFSR_DEVICE bool keeps() const {
         return KEEPS == Keeps::AS_TOLD ? kept.f != nullptr : KEEPS == Keeps::ALWAYS;
@@ -79,8 +79,9 @@ class Decoder {
         constexpr int SHARE = Crew::THREADS / ARASFSR_TILE, COLUMNS = ARASFSR_ENCODING / SHARE;
         const int thread = Crew::thread(), row = thread / SHARE, first = thread % SHARE * COLUMNS;
         const Point at = coordinates(call.geometry, number(tile * ARASFSR_TILE + row));
+#pragma unroll 4
         for (int column = first; column < first + COLUMNS; column += 2) {
-            f.pair(row, column) = hw::pack<T>(fourier_encoding(at, column), fourier_encoding(at, column + 1));
+            f.pair(row, column) = hw::pack<T>(fourier_encoding<T>(at, column), fourier_encoding<T>(at, column + 1));
         }
     }
 
@@ -108,6 +109,22 @@ class Decoder {
                    found.share};
         if (problem.cell != nullptr) result.cell = {problem.cell[2 * query], problem.cell[2 * query + 1]};
         rows[row] = result;
+    }
+
+    // What of a part's picture does not depend on the network: the output's bias, and the skip. By threads that find no
+    // row, so that the crew does both at the same time.
+    ARASFSR_DEVICE void find_skip(int64_t start, int which) const {
+        static_assert(ROWS + QUERIES * 3 <= Crew::THREADS, "a thread has a row or a colour");
+        const int i = Crew::thread() - ROWS;
+        if (i < 0 || i >= QUERIES * 3) return;
+        const int channel = i % 3;
+        const int64_t query = number(start + i / 3);
+        float value = problem.output_bias[channel];
+        if (problem.image != nullptr) {
+            const float* plane = problem.image + (image_of(query, which) * 3 + channel) * call.geometry.pixels();
+            value += bilinear(plane, call.geometry, coordinates(call.geometry, query));
+        }
+        skips[i] = value;
     }
 
     // A thread keeps the row that it has found.
@@ -146,10 +163,11 @@ class Decoder {
         });
     }
 
-    // sum over corners of share * O (f_L * s_L), + bias + skip, to the picture.
+    // sum over corners of share * O (f_L * s_L), + skip, to the picture.
     template <class Weights>
     ARASFSR_DEVICE void output_layer(int64_t start, int which, const Weights& weights) const {
-        constexpr int STEPS = NP / (2 * hw::WARP);
+        constexpr int STEPS = NP / (2 * hw::WARP), WARPS = Crew::THREADS / hw::WARP, OWN = QUERIES / WARPS;
+        static_assert(QUERIES % WARPS == 0, "every warp has as many queries");
         const int thread = Crew::thread(), lane = thread % hw::WARP, column = 2 * lane;
         hw::Two weight[3][STEPS];
 #pragma unroll
@@ -159,8 +177,10 @@ class Decoder {
                 weight[channel][i] = weights(channel * NP + column + i * (2 * hw::WARP));
             }
         }
-        for (int query = thread / hw::WARP; query < QUERIES; query += Crew::THREADS / hw::WARP) {
-            float sum[3] = {0.0f, 0.0f, 0.0f};
+        float sums[OWN * 3] = {};
+#pragma unroll
+        for (int own = 0; own < OWN; ++own) {
+            const int query = thread / hw::WARP + own * WARPS;
 #pragma unroll
             for (int i = 0; i < STEPS; ++i) {
                 float x = 0.0f, y = 0.0f;
@@ -177,25 +197,18 @@ class Decoder {
                 }
 #pragma unroll
                 for (int channel = 0; channel < 3; ++channel) {
-                    sum[channel] += x * weight[channel][i].x + y * weight[channel][i].y;
+                    sums[own * 3 + channel] += x * weight[channel][i].x + y * weight[channel][i].y;
                 }
             }
+        }
+        hw::warp_sums(sums);
 #pragma unroll
-            for (int channel = 0; channel < 3; ++channel) {
-                sum[channel] = hw::warp_sum(sum[channel]);
-                if (lane == 0) sums[query * 3 + channel] = sum[channel];
-            }
+        for (int own = 0; own < OWN; ++own) {
+            const int query = thread / hw::WARP + own * WARPS;
+            if (lane >= 3 || start + query >= kept.count) continue;
+            const float sum = lane == 0 ? sums[own * 3] : lane == 1 ? sums[own * 3 + 1] : sums[own * 3 + 2];
+            call.out[(which * problem.queries + kept.first + start + query) * 3 + lane] = sum + skips[query * 3 + lane];
         }
-        Crew::barrier();
-        const int i = thread, channel = i % 3;
-        if (i >= QUERIES * 3 || start + i / 3 >= kept.count) return;
-        const int64_t query = number(start + i / 3);
-        float value = sums[i] + problem.output_bias[channel];
-        if (problem.image != nullptr) {
-            const float* plane = problem.image + (image_of(query, which) * 3 + channel) * call.geometry.pixels();
-            value += bilinear(plane, call.geometry, coordinates(call.geometry, query));
-        }
-        call.out[(which * problem.queries + query) * 3 + channel] = value;
     }
 
     const F f;
@@ -276,7 +289,7 @@ class Decoder {
     const ForwardArguments& call;
     const arasfsr_problem& problem;
     const arasfsr_kept& kept;
-    float* const sums;
+    float* const skips;
 };
 
 }  // namespace arasfsr

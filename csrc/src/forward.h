@@ -26,8 +26,8 @@ class Forward {
         static constexpr int s = f + Activations::bytes(S::ROWS);
         static constexpr int ring = s + Activations::bytes(S::QUERIES);
         static constexpr int rows = ring + WeightRing::BYTES;
-        static constexpr int sums = rows + Layers::ROWS_BYTES;
-        static constexpr int end = sums + Layers::SUMS_BYTES;
+        static constexpr int skips = rows + Layers::ROWS_BYTES;
+        static constexpr int end = skips + Layers::SKIPS_BYTES;
     };
 
   public:
@@ -37,7 +37,7 @@ class Forward {
         : problem(arguments.problem),
           kept(arguments.kept),
           layers(arguments, hw::shared() + Layout::f, hw::shared() + Layout::s, hw::shared() + Layout::rows,
-                 hw::shared() + Layout::sums),
+                 hw::shared() + Layout::skips),
           ring{hw::shared() + Layout::ring} {}
 
     ARASFSR_DEVICE void run() {
@@ -78,7 +78,11 @@ class Forward {
         hw::barrier();  // what went before is done with all shared memory, and s is there for all
         prefetch(tile, part, 1);
         layers.find_rows(start, which);
-        if (layers.keeps()) layers.keep_rows(start, which);
+        if (layers.keeps()) {
+            layers.keep_rows(start, which);
+        } else {
+            layers.find_skip(start, which);
+        }
         hw::barrier();
         layers.first_layer();
         for (int layer = 1;; ++layer) {  // f holds f_layer

@@ -27,8 +27,8 @@ class Forward90 {
         static constexpr int ring = f + CONSUMERS * Rows::BYTES;
         static constexpr int s = ring + StreamRing::BYTES;
         static constexpr int rows = s + CONSUMERS * S_BYTES;
-        static constexpr int sums = rows + CONSUMERS * Layers::ROWS_BYTES;
-        static constexpr int biases = sums + CONSUMERS * Layers::SUMS_BYTES;  // two for each
+        static constexpr int skips = rows + CONSUMERS * Layers::ROWS_BYTES;
+        static constexpr int biases = skips + CONSUMERS * Layers::SKIPS_BYTES;  // two for each
         static constexpr int output = biases + CONSUMERS * 2 * BIAS_BYTES;    // weights
         static constexpr int barriers = output + 3 * BIAS_BYTES;
         static constexpr int end = barriers + static_cast<int>(sizeof(StreamRing::Barriers));
@@ -46,7 +46,7 @@ class Forward90 {
           layers(arguments, hw::shared() + Layout::f + consumer * Rows::BYTES,
                  hw::shared() + Layout::s + consumer * S_BYTES,
                  hw::shared() + Layout::rows + consumer * Layers::ROWS_BYTES,
-                 hw::shared() + Layout::sums + consumer * Layers::SUMS_BYTES),
+                 hw::shared() + Layout::skips + consumer * Layers::SKIPS_BYTES),
           ring(hw::shared() + Layout::ring, hw::shared() + Layout::barriers) {}
 
     ARASFSR_DEVICE void run() {
@@ -108,7 +108,11 @@ class Forward90 {
         const int64_t start = tile * ARASFSR_TILE + part * QUERIES;
         fetch(tile, part, 1);
         layers.find_rows(start, which);
-        if (layers.keeps()) layers.keep_rows(start, which);
+        if (layers.keeps()) {
+            layers.keep_rows(start, which);
+        } else {
+            layers.find_skip(start, which);
+        }
         Warpgroup::barrier();
         layers.first_layer();
         receive();
@@ -128,11 +132,8 @@ class Forward90 {
             receive();
             if (layers.keeps()) layers.keep_f(start, which, layer + 1);
         }
-        if (layers.keeps()) {
-            Warpgroup::barrier();  // all have read f
-        } else {
-            layers.output_layer(start, which, InShared{output_weights()});
-        }
+        if (!layers.keeps()) layers.output_layer(start, which, InShared{output_weights()});
+        Warpgroup::barrier();  // all have read f, s and what else the part left in shared memory
     }
 
     // Starts copying what f_layer will meet: a part's s_layer, and the bias of the layer above.

@@ -321,6 +321,16 @@ ARASFSR_DEVICE float warp_sum(float value) {
     return value;
 }
 
+// Likewise of several numbers, none of which waits for another's sum.
+template <int COUNT>
+ARASFSR_DEVICE void warp_sums(float (&values)[COUNT]) {
+#pragma unroll
+    for (int mask = WARP / 2; mask > 0; mask /= 2) {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) values[i] += shuffle_xor(values[i], mask);
+    }
+}
+
 }  // namespace hw
 }  // namespace arasfsr
 #endif

@@ -104,8 +104,8 @@ class StreamRing {
 struct Accumulators {
     float numbers[hw::ACCUMULATORS];
 
-    // Calls with (row, column, the numbers there and right of there, and what `of_column` has for that column) for every
-    // pair this thread holds. It is asked for eight columns before the first is used.
+    // Calls with (row, column, the numbers there and right of there, and what `of_column` has for that column) for
+    // every pair this thread holds. It is asked for eight columns before the first is used.
     template <class OfColumn, class Function>
     ARASFSR_DEVICE void each_pair(const OfColumn& of_column, const Function& function) {
         constexpr int AT_ONCE = 8;

@@ -235,8 +235,9 @@ void Model::coordinate_branch(Trace& result, bool rounded) const {
     below[1] = result.x;
     for (int k = 0; k < 10; ++k) {
         for (int axis = 0; axis < 2; ++axis) {
-            below[2 + 4 * k + axis] = std::sin(std::ldexp(axis ? result.x : result.y, k));
-            below[4 + 4 * k + axis] = std::cos(std::ldexp(axis ? result.x : result.y, k));
+            const double angle = std::ldexp(axis ? result.x : result.y, k);
+            below[2 + 4 * k + axis] = of_unit(std::sin(angle), rounded);
+            below[4 + 4 * k + axis] = of_unit(std::cos(angle), rounded);
         }
     }
     for (double& value : below) value = round(value, rounded);
