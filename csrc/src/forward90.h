@@ -79,14 +79,13 @@ class Forward90 {
         fetch_bias(problem.modulator_bias, 0);
         layers.encode(tile);
         receive();
-        {
+        for (int layer = 0; layer < problem.layers; ++layer) {
             Accumulators angles;
-            multiply<1>(angles);
-            sines(angles, tile, 0);
-        }
-        for (int layer = 1; layer < problem.layers; ++layer) {
-            Accumulators angles;
-            multiply<Stream::PANELS>(angles);
+            if (layer == 0) {
+                multiply<1>(angles);
+            } else {
+                multiply<Stream::PANELS>(angles);
+            }
             sines(angles, tile, layer);
         }
         Warpgroup::barrier();  // s is there for all
