@@ -103,13 +103,8 @@ def test_what_products_read_is_rounded_to_tf32(fused: str) -> None:
 def test_gradients_err_no_more_than_twice_plain_torch_in_tf32(fused: str) -> None:
     model, arguments = fused_model(64, 4).to(device_of(fused)), fused_arguments(fused, 2, 400, (8, 8))
     truth = gradients(model, *arguments, backend="reference", dtype=torch.float64)[3:]
-<<<<<<< HEAD
     found = gradients(model, *arguments, backend=fused)[3:]
     with RoundedToTf32():
-=======
-    found = gradients(model, *arguments, backend="cuda")[3:]
-    with RoundedToTf32():
->>>>>>> host
         plain = gradients(model, *arguments, backend="reference")[3:]
     assert mean_error(plain, truth) > 1e-5
     assert mean_error(found, truth) <= SAME_DTYPE_FACTOR * mean_error(plain, truth)

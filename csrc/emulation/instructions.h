@@ -64,6 +64,10 @@ inline uint32_t to_tf32(float x) {
     return std::isnan(x) ? 0x7FFFE000u : (bits_of(x) + 0x1000u) & 0xFFFFE000u;
 }
 
+// A sine or cosine with an error like that of a device's special-function unit, for which at most 2^-20.5 is
+// documented: rounded to multiples of 2^-20.
+inline float as_coarse_as_the_unit(float x) { return std::ldexp(std::nearbyint(std::ldexp(x, 20)), -20); }
+
 struct Ldmatrix {
     uint32_t* result;  // four registers
     const void* row;   // lane l's is row l % 8 of matrix l / 8: eight numbers

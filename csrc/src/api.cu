@@ -31,9 +31,10 @@ bool streams(const arasfsr_problem& problem, const Device& device) {
     return device.capability == 90 && problem.padded == Stream::OUTPUTS && problem.dtype != ARASFSR_TF32;
 }
 
-Kernel<ForwardArguments> forward_for(const arasfsr_problem& problem, const Device& device) {
+Kernel<ForwardArguments> forward_for(const arasfsr_problem& problem, const Device& device, bool keeps) {
     if (!streams(problem, device)) return portable_forward_for(problem, device);
-    return problem.dtype == ARASFSR_BFLOAT16 ? forward90_kernel(Bfloat16{}) : forward90_kernel(Float16{});
+    const bool bfloat16 = problem.dtype == ARASFSR_BFLOAT16;
+    return bfloat16 ? forward90_kernel(Bfloat16{}, keeps) : forward90_kernel(Float16{}, keeps);
 }
 
 Kernel<BackwardArguments> backward_for(const arasfsr_problem& problem, const Device& device) {
@@ -43,7 +44,7 @@ Kernel<BackwardArguments> backward_for(const arasfsr_problem& problem, const Dev
 
 #else
 
-Kernel<ForwardArguments> forward_for(const arasfsr_problem& problem, const Device& device) {
+Kernel<ForwardArguments> forward_for(const arasfsr_problem& problem, const Device& device, bool) {
     return portable_forward_for(problem, device);
 }
 
@@ -62,7 +63,7 @@ arasfsr_status supported(const arasfsr_problem* problem, Device* device) {
     if (device->capability < 80) return {ARASFSR_UNSUPPORTED, "compute capability", device->capability};
     const auto portable = portable_forward_for(*problem, *device);
     if (portable.function == nullptr) return {ARASFSR_UNSUPPORTED, "padded", problem->padded};
-    const int forward = forward_for(*problem, *device).shared_bytes;
+    const int forward = forward_for(*problem, *device, false).shared_bytes;
     const int backward = backward_for(*problem, *device).shared_bytes;
     if (std::max(forward, backward) > device->shared_limit) {
         return {ARASFSR_UNSUPPORTED, "shared memory", device->shared_limit};
@@ -99,7 +100,7 @@ arasfsr_status take_turns(Plan<Arguments>& plan, const Device& device, int64_t u
 // `render` or not: then everything is kept, and s needs no scratch.
 arasfsr_status plan_forward(const arasfsr_problem& problem, const Device& device, int64_t tiles, bool render,
                             Plan<ForwardArguments>* plan) {
-    *plan = {render ? "arasfsr_render" : "arasfsr_keep", forward_for(problem, device)};
+    *plan = {render ? "arasfsr_render" : "arasfsr_keep", forward_for(problem, device, !render)};
     const arasfsr_status status = take_turns(*plan, device, tiles);
     if (plan->kernel.streams) plan->stream_bytes = Stream::of(problem).bytes();
     const int64_t at_a_time = plan->blocks / plan->kernel.cluster * plan->kernel.units;

@@ -26,27 +26,42 @@ struct alignas(16) Four {
     float of[4];
 };
 
+// Biases and output weights, read in pairs by all threads: where the call has them, or in a copy in shared memory.
+struct InGlobal {
+    const float* numbers;
+    ARASFSR_DEVICE hw::Two operator()(int at) const { return hw::load_constant(numbers + at); }
+};
+struct InShared {
+    const float* numbers;
+    ARASFSR_DEVICE hw::Two operator()(int at) const { return *reinterpret_cast<const hw::Two*>(numbers + at); }
+};
+
+// Whether a kernel keeps what the backward takes: for all calls, for none, or as the call's arguments say.
+enum class Keeps { ALWAYS, NEVER, AS_TOLD };
+
 // Activations of type T, NP wide, of ROWS content rows, held by F in shared memory. A Crew is the threads that work
 // together: how many, which of them this is, and their barrier.
-template <class T, int NP, int ROWS, class Crew, class F>
+template <class T, int NP, int ROWS, class Crew, class F, Keeps KEEPS = Keeps::AS_TOLD>
 class Decoder {
   public:
     using Number = typename hw::Format<T>::Number;
     static constexpr int QUERIES = ROWS / CORNERS;
     static constexpr int ROWS_BYTES = ROWS * static_cast<int>(sizeof(Row));
-    static constexpr int SUMS_BYTES = QUERIES * 3 * static_cast<int>(sizeof(float));
+    static constexpr int SKIPS_BYTES = QUERIES * 3 * static_cast<int>(sizeof(float));
 
     ARASFSR_DEVICE Decoder(const ForwardArguments& arguments, unsigned char* f, unsigned char* s, unsigned char* rows,
-                           unsigned char* sums)
+                           unsigned char* skips)
         : f{f},
           s{s},
           rows(reinterpret_cast<Row*>(rows)),
           call(arguments),
           problem(arguments.problem),
           kept(arguments.kept),
-          sums(reinterpret_cast<float*>(sums)) {}
+          skips(reinterpret_cast<float*>(skips)) {}
 
-    ARASFSR_DEVICE bool keeps() const { return kept.f != nullptr; }
+    ARASFSR_DEVICE bool keeps() const {
+        return KEEPS == Keeps::AS_TOLD ? kept.f != nullptr : KEEPS == Keeps::ALWAYS;
+    }
 
     // Where s of a layer, from 0 on, lies for a tile: kept, or in the scratch of the crew that has it in hand.
     ARASFSR_DEVICE Number* s_of(int64_t crew, int64_t tile, int layer) const {
@@ -54,9 +69,9 @@ class Decoder {
         return static_cast<Number*>(kept.s) + place(number);
     }
 
-    // Where its derivatives are kept, if they are.
+    // Where its derivatives lie, if they are kept.
     ARASFSR_DEVICE Number* cosines_of(int64_t tile, int layer) const {
-        return keeps() ? static_cast<Number*>(kept.cosines) + place(layer * kept.tiles + tile) : nullptr;
+        return static_cast<Number*>(kept.cosines) + place(layer * kept.tiles + tile);
     }
 
     // The Fourier encoding of a tile's queries, to the first columns of f.
@@ -64,22 +79,21 @@ class Decoder {
         constexpr int SHARE = Crew::THREADS / ARASFSR_TILE, COLUMNS = ARASFSR_ENCODING / SHARE;
         const int thread = Crew::thread(), row = thread / SHARE, first = thread % SHARE * COLUMNS;
         const Point at = coordinates(call.geometry, number(tile * ARASFSR_TILE + row));
+#pragma unroll 4
         for (int column = first; column < first + COLUMNS; column += 2) {
-            f.pair(row, column) = hw::pack<T>(fourier_encoding(at, column), fourier_encoding(at, column + 1));
+            f.pair(row, column) = hw::pack<T>(fourier_encoding<T>(at, column), fourier_encoding<T>(at, column + 1));
         }
     }
 
-    // s = sin(angle + bias), to f; the cosines to (ARASFSR_TILE, NP) numbers, where there is a place for them.
-    template <class Sum>
-    ARASFSR_DEVICE void modulation(Sum& angles, int layer, Number* cosines) const {
-        const float* bias = problem.modulator_bias + layer * NP;
-        angles.each_pair([&](int row, int column, float& x, float& y) {
-            const hw::Two add = hw::load_constant(bias + column);
-            const float angle_x = x + add.x, angle_y = y + add.y;
-            f.pair(row, column) = hw::pack<T>(sine(angle_x, 0.0f), sine(angle_y, 0.0f));
-            if (cosines == nullptr) return;
+    // s = sin(angle + bias), to f; the cosines, if they are kept, to (ARASFSR_TILE, NP) numbers.
+    template <class Sum, class Bias>
+    ARASFSR_DEVICE void modulation(Sum& angles, const Bias& bias, Number* cosines) const {
+        angles.each_pair(bias, [&](int row, int column, float x, float y, hw::Two add) {
+            const Angle<T> angle_x(x + add.x), angle_y(y + add.y);
+            f.pair(row, column) = hw::pack<T>(angle_x.sine(), angle_y.sine());
+            if (!keeps()) return;
             *reinterpret_cast<hw::Pair<T>*>(cosines + row * NP + column) =
-                hw::pack<T>(sine(angle_x, 1.0f), sine(angle_y, 1.0f));
+                hw::pack<T>(angle_x.cosine(), angle_y.cosine());
         });
     }
 
@@ -95,6 +109,22 @@ class Decoder {
                    found.share};
         if (problem.cell != nullptr) result.cell = {problem.cell[2 * query], problem.cell[2 * query + 1]};
         rows[row] = result;
+    }
+
+    // What of a part's picture does not depend on the network: the output's bias, and the skip. By threads that find no
+    // row, so that the crew does both at the same time.
+    ARASFSR_DEVICE void find_skip(int64_t start, int which) const {
+        static_assert(ROWS + QUERIES * 3 <= Crew::THREADS, "a thread has a row or a colour");
+        const int i = Crew::thread() - ROWS;
+        if (i < 0 || i >= QUERIES * 3) return;
+        const int channel = i % 3;
+        const int64_t query = number(start + i / 3);
+        float value = problem.output_bias[channel];
+        if (problem.image != nullptr) {
+            const float* plane = problem.image + (image_of(query, which) * 3 + channel) * call.geometry.pixels();
+            value += bilinear(plane, call.geometry, coordinates(call.geometry, query));
+        }
+        skips[i] = value;
     }
 
     // A thread keeps the row that it has found.
@@ -118,57 +148,39 @@ class Decoder {
 
     // f_1 = relu(G[cell] + I0_rel rel [+ I0_cell cell]).
     ARASFSR_DEVICE void first_layer() const {
-        constexpr int ACROSS = NP / 4, DOWN = Crew::THREADS / ACROSS;
-        const int thread = Crew::thread(), column = thread % ACROSS * 4;
-        const bool cells = problem.cell != nullptr;
-        const Four rel_y = four(problem.rel_weight + column), rel_x = four(problem.rel_weight + NP + column);
-        Four cell_y{}, cell_x{};
-        if (cells) {
-            cell_y = four(problem.cell_weight + column);
-            cell_x = four(problem.cell_weight + NP + column);
-        }
-#pragma unroll 4
-        for (int i = 0; i < ROWS / DOWN; ++i) {
-            const int row = thread / ACROSS + i * DOWN;
-            const Row& at = rows[row];
-            Four z = latent(at.latent, column);
-#pragma unroll
-            for (int j = 0; j < 4; ++j) {
-                z.of[j] += at.rel.y * rel_y.of[j] + at.rel.x * rel_x.of[j];
-                if (cells) z.of[j] += at.cell.y * cell_y.of[j] + at.cell.x * cell_x.of[j];
-                z.of[j] = hw::relu(z.of[j]);
-            }
-            f.pair(row, column) = hw::pack<T>(z.of[0], z.of[1]);
-            f.pair(row, column + 2) = hw::pack<T>(z.of[2], z.of[3]);
+        if (problem.width % 4 == 0) {
+            first_layer_of([this](int64_t row, int column) { return aligned_latent(row, column); });
+        } else {
+            first_layer_of([this](int64_t row, int column) { return latent(row, column); });
         }
     }
 
-    // f_{layer + 1} = relu(product + bias).
-    template <class Sum>
-    ARASFSR_DEVICE void hidden_layer(Sum& product, int layer) const {
-        const float* bias = problem.content_bias + (layer - 1) * NP;
-        product.each_pair([&](int row, int column, float& x, float& y) {
-            const hw::Two add = hw::load_constant(bias + column);
+    // The next layer's f = relu(product + bias).
+    template <class Sum, class Bias>
+    ARASFSR_DEVICE void hidden_layer(Sum& product, const Bias& bias) const {
+        product.each_pair(bias, [&](int row, int column, float x, float y, hw::Two add) {
             f.pair(row, column) = hw::pack<T>(hw::relu(x + add.x), hw::relu(y + add.y));
         });
     }
 
-    // sum over corners of share * O (f_L * s_L), + bias + skip, to the picture.
-    ARASFSR_DEVICE void output_layer(int64_t start, int which) const {
-        constexpr int STEPS = NP / (2 * hw::WARP);
+    // sum over corners of share * O (f_L * s_L), + skip, to the picture.
+    template <class Weights>
+    ARASFSR_DEVICE void output_layer(int64_t start, int which, const Weights& weights) const {
+        constexpr int STEPS = NP / (2 * hw::WARP), WARPS = Crew::THREADS / hw::WARP, OWN = QUERIES / WARPS;
+        static_assert(QUERIES % WARPS == 0, "every warp has as many queries");
         const int thread = Crew::thread(), lane = thread % hw::WARP, column = 2 * lane;
-        float weight[3][STEPS][2];
+        hw::Two weight[3][STEPS];
 #pragma unroll
         for (int channel = 0; channel < 3; ++channel) {
 #pragma unroll
             for (int i = 0; i < STEPS; ++i) {
-                const float* from = problem.output_weight + channel * NP + column + i * (2 * hw::WARP);
-                weight[channel][i][0] = from[0];
-                weight[channel][i][1] = from[1];
+                weight[channel][i] = weights(channel * NP + column + i * (2 * hw::WARP));
             }
         }
-        for (int query = thread / hw::WARP; query < QUERIES; query += Crew::THREADS / hw::WARP) {
-            float sum[3] = {0.0f, 0.0f, 0.0f};
+        float sums[OWN * 3] = {};
+#pragma unroll
+        for (int own = 0; own < OWN; ++own) {
+            const int query = thread / hw::WARP + own * WARPS;
 #pragma unroll
             for (int i = 0; i < STEPS; ++i) {
                 float x = 0.0f, y = 0.0f;
@@ -185,25 +197,18 @@ class Decoder {
                 }
 #pragma unroll
                 for (int channel = 0; channel < 3; ++channel) {
-                    sum[channel] += x * weight[channel][i][0] + y * weight[channel][i][1];
+                    sums[own * 3 + channel] += x * weight[channel][i].x + y * weight[channel][i].y;
                 }
             }
+        }
+        hw::warp_sums(sums);
 #pragma unroll
-            for (int channel = 0; channel < 3; ++channel) {
-                sum[channel] = hw::warp_sum(sum[channel]);
-                if (lane == 0) sums[query * 3 + channel] = sum[channel];
-            }
+        for (int own = 0; own < OWN; ++own) {
+            const int query = thread / hw::WARP + own * WARPS;
+            if (lane >= 3 || start + query >= kept.count) continue;
+            const float sum = lane == 0 ? sums[own * 3] : lane == 1 ? sums[own * 3 + 1] : sums[own * 3 + 2];
+            call.out[(which * problem.queries + kept.first + start + query) * 3 + lane] = sum + skips[query * 3 + lane];
         }
-        Crew::barrier();
-        const int i = thread, channel = i % 3;
-        if (i >= QUERIES * 3 || start + i / 3 >= kept.count) return;
-        const int64_t query = number(start + i / 3);
-        float value = sums[i] + problem.output_bias[channel];
-        if (problem.image != nullptr) {
-            const float* plane = problem.image + (image_of(query, which) * 3 + channel) * call.geometry.pixels();
-            value += bilinear(plane, call.geometry, coordinates(call.geometry, query));
-        }
-        call.out[(which * problem.queries + query) * 3 + channel] = value;
     }
 
     const F f;
@@ -226,13 +231,56 @@ class Decoder {
         return problem.per_image > 0 ? number / problem.per_image : which;
     }
 
+    // `latent_of` has four numbers of a latent. As many rows as are loaded before the first of them is used share the
+    // time that memory takes to answer.
+    template <class LatentOf>
+    ARASFSR_DEVICE void first_layer_of(const LatentOf& latent_of) const {
+        constexpr int ACROSS = NP / 4, DOWN = Crew::THREADS / ACROSS, OWN = ROWS / DOWN;
+        constexpr int AT_ONCE = OWN < 8 ? OWN : 8;
+        const int thread = Crew::thread(), column = thread % ACROSS * 4;
+        const bool cells = problem.cell != nullptr;
+        const Four rel_y = four(problem.rel_weight + column), rel_x = four(problem.rel_weight + NP + column);
+        Four cell_y{}, cell_x{};
+        if (cells) {
+            cell_y = four(problem.cell_weight + column);
+            cell_x = four(problem.cell_weight + NP + column);
+        }
+#pragma unroll 1
+        for (int first = thread / ACROSS; first < ROWS; first += AT_ONCE * DOWN) {
+            Row at[AT_ONCE];
+            Four z[AT_ONCE];
+#pragma unroll
+            for (int i = 0; i < AT_ONCE; ++i) at[i] = rows[first + i * DOWN];
+#pragma unroll
+            for (int i = 0; i < AT_ONCE; ++i) z[i] = latent_of(at[i].latent, column);
+#pragma unroll
+            for (int i = 0; i < AT_ONCE; ++i) {
+#pragma unroll
+                for (int j = 0; j < 4; ++j) {
+                    float& number = z[i].of[j];
+                    number = number + at[i].rel.y * rel_y.of[j] + at[i].rel.x * rel_x.of[j];
+                    if (cells) number = number + at[i].cell.y * cell_y.of[j] + at[i].cell.x * cell_x.of[j];
+                    number = hw::relu(number);
+                }
+                f.pairs(first + i * DOWN, column) = {hw::pack<T>(z[i].of[0], z[i].of[1]),
+                                                     hw::pack<T>(z[i].of[2], z[i].of[3])};
+            }
+        }
+    }
+
     // Four of a latent's numbers, zero beyond the width.
     ARASFSR_DEVICE Four latent(int64_t row, int column) const {
         const float* from = problem.latent + row * problem.width + column;
-        if (problem.width % 4 == 0 && column < problem.width) return four(from);
         Four result;
 #pragma unroll
         for (int i = 0; i < 4; ++i) result.of[i] = column + i < problem.width ? from[i] : 0.0f;
+        return result;
+    }
+
+    // The same where the width is a multiple of four.
+    ARASFSR_DEVICE Four aligned_latent(int64_t row, int column) const {
+        Four result{};
+        if (column < problem.width) hw::load_constant(result.of, problem.latent + row * problem.width + column);
         return result;
     }
 
@@ -241,7 +289,7 @@ class Decoder {
     const ForwardArguments& call;
     const arasfsr_problem& problem;
     const arasfsr_kept& kept;
-    float* const sums;
+    float* const skips;
 };
 
 }  // namespace arasfsr

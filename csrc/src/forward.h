@@ -26,8 +26,8 @@ class Forward {
         static constexpr int s = f + Activations::bytes(S::ROWS);
         static constexpr int ring = s + Activations::bytes(S::QUERIES);
         static constexpr int rows = ring + WeightRing::BYTES;
-        static constexpr int sums = rows + Layers::ROWS_BYTES;
-        static constexpr int end = sums + Layers::SUMS_BYTES;
+        static constexpr int skips = rows + Layers::ROWS_BYTES;
+        static constexpr int end = skips + Layers::SKIPS_BYTES;
     };
 
   public:
@@ -37,7 +37,7 @@ class Forward {
         : problem(arguments.problem),
           kept(arguments.kept),
           layers(arguments, hw::shared() + Layout::f, hw::shared() + Layout::s, hw::shared() + Layout::rows,
-                 hw::shared() + Layout::sums),
+                 hw::shared() + Layout::skips),
           ring{hw::shared() + Layout::ring} {}
 
     ARASFSR_DEVICE void run() {
@@ -66,7 +66,8 @@ class Forward {
                            WeightRing::STEPS};
                 ring.open(weights);
             }
-            layers.modulation(total, layer, layers.cosines_of(tile, layer));
+            layers.modulation(
+                total, InGlobal{problem.modulator_bias + layer * NP}, layers.cosines_of(tile, layer));
             hw::barrier();
             store_tile<ARASFSR_TILE, Block>(layers.s_of(hw::block(), tile, layer), layers.f);
         }
@@ -77,7 +78,11 @@ class Forward {
         hw::barrier();  // what went before is done with all shared memory, and s is there for all
         prefetch(tile, part, 1);
         layers.find_rows(start, which);
-        if (layers.keeps()) layers.keep_rows(start, which);
+        if (layers.keeps()) {
+            layers.keep_rows(start, which);
+        } else {
+            layers.find_skip(start, which);
+        }
         hw::barrier();
         layers.first_layer();
         for (int layer = 1;; ++layer) {  // f holds f_layer
@@ -91,7 +96,7 @@ class Forward {
         if (layers.keeps()) return;
         hw::copy_wait<0>();
         hw::barrier();  // f_L and s_L are there for all
-        layers.output_layer(start, which);
+        layers.output_layer(start, which, InGlobal{problem.output_weight});
     }
 
     // Starts copying what f_layer will meet: the part's s_layer and the weights of the layer above.
@@ -123,7 +128,7 @@ class Forward {
         hw::barrier();  // all have read f, s and the ring
 #endif
         prefetch(tile, part, layer + 1);
-        layers.hidden_layer(total, layer);
+        layers.hidden_layer(total, InGlobal{problem.content_bias + (layer - 1) * NP});
     }
 
     const arasfsr_problem& problem;

@@ -12,22 +12,25 @@
 
 namespace arasfsr {
 
-template <class T>
+template <class T, Keeps KEEPS>
 class Forward90 {
     static constexpr int NP = Stream::OUTPUTS, ROWS = 64;
     static constexpr int PARTS = ARASFSR_TILE * CORNERS / ROWS;
     using Product = StreamedProduct<T>;
-    using Layers = Decoder<T, NP, ROWS, Warpgroup, Rows>;
+    using Layers = Decoder<T, NP, ROWS, Warpgroup, Rows, KEEPS>;
 
     static constexpr int S_BYTES = Tile<NP>::bytes(Layers::QUERIES);
+    static constexpr int BIAS_BYTES = NP * static_cast<int>(sizeof(float));
 
     struct Layout {  // of shared memory; what wgmma reads comes first, as swizzles want it aligned
         static constexpr int f = 0;
         static constexpr int ring = f + CONSUMERS * Rows::BYTES;
         static constexpr int s = ring + StreamRing::BYTES;
         static constexpr int rows = s + CONSUMERS * S_BYTES;
-        static constexpr int sums = rows + CONSUMERS * Layers::ROWS_BYTES;
-        static constexpr int barriers = sums + CONSUMERS * Layers::SUMS_BYTES;
+        static constexpr int skips = rows + CONSUMERS * Layers::ROWS_BYTES;
+        static constexpr int biases = skips + CONSUMERS * Layers::SKIPS_BYTES;  // two for each
+        static constexpr int output = biases + CONSUMERS * 2 * BIAS_BYTES;    // weights
+        static constexpr int barriers = output + 3 * BIAS_BYTES;
         static constexpr int end = barriers + static_cast<int>(sizeof(StreamRing::Barriers));
     };
 
@@ -43,11 +46,12 @@ class Forward90 {
           layers(arguments, hw::shared() + Layout::f + consumer * Rows::BYTES,
                  hw::shared() + Layout::s + consumer * S_BYTES,
                  hw::shared() + Layout::rows + consumer * Layers::ROWS_BYTES,
-                 hw::shared() + Layout::sums + consumer * Layers::SUMS_BYTES),
+                 hw::shared() + Layout::skips + consumer * Layers::SKIPS_BYTES),
           ring(hw::shared() + Layout::ring, hw::shared() + Layout::barriers) {}
 
     ARASFSR_DEVICE void run() {
-        run_cluster(
+        for (int i = hw::thread(); i < 3 * NP; i += STREAMING_THREADS) output_weights()[i] = problem.output_weight[i];
+        run_cluster(  // which begins with a barrier
             ring, [&] { return call.kept.tiles; }, [&] { produce(); }, [&](int64_t tile) { consume(tile); });
     }
 
@@ -72,16 +76,16 @@ class Forward90 {
     }
 
     ARASFSR_DEVICE void coordinate_branch(int64_t tile) {
+        fetch_bias(problem.modulator_bias, 0);
         layers.encode(tile);
-        Warpgroup::publish();
-        {
+        receive();
+        for (int layer = 0; layer < problem.layers; ++layer) {
             Accumulators angles;
-            multiply<1>(angles);
-            sines(angles, tile, 0);
-        }
-        for (int layer = 1; layer < problem.layers; ++layer) {
-            Accumulators angles;
-            multiply<Stream::PANELS>(angles);
+            if (layer == 0) {
+                multiply<1>(angles);
+            } else {
+                multiply<Stream::PANELS>(angles);
+            }
             sines(angles, tile, layer);
         }
         Warpgroup::barrier();  // s is there for all
@@ -89,8 +93,9 @@ class Forward90 {
 
     ARASFSR_DEVICE void sines(Accumulators& angles, int64_t tile, int layer) {
         Warpgroup::barrier();  // all have read f
-        layers.modulation(angles, layer, layers.cosines_of(tile, layer));
-        Warpgroup::publish();
+        if (layer + 1 < problem.layers) fetch_bias(problem.modulator_bias + (layer + 1) * NP, layer + 1);
+        layers.modulation(angles, InShared{bias(layer)}, layers.cosines_of(tile, layer));
+        receive();
         store_tile<ARASFSR_TILE, Warpgroup>(s_of(tile, layer), layers.f);
     }
 
@@ -100,9 +105,13 @@ class Forward90 {
 
     ARASFSR_DEVICE void content_branch(int64_t tile, int which, int part) {
         const int64_t start = tile * ARASFSR_TILE + part * QUERIES;
-        fetch_s(tile, part, 1);
+        fetch(tile, part, 1);
         layers.find_rows(start, which);
-        if (layers.keeps()) layers.keep_rows(start, which);
+        if (layers.keeps()) {
+            layers.keep_rows(start, which);
+        } else {
+            layers.find_skip(start, which);
+        }
         Warpgroup::barrier();
         layers.first_layer();
         receive();
@@ -117,27 +126,39 @@ class Forward90 {
 #ifndef ARASFSR_TEST_MISSING_BARRIER
             Warpgroup::barrier();  // all have read f and s
 #endif
-            fetch_s(tile, part, layer + 1);
-            layers.hidden_layer(product, layer);
+            fetch(tile, part, layer + 1);
+            layers.hidden_layer(product, InShared{bias(layer)});
             receive();
             if (layers.keeps()) layers.keep_f(start, which, layer + 1);
         }
-        if (layers.keeps()) {
-            Warpgroup::barrier();  // all have read f
-        } else {
-            layers.output_layer(start, which);
+        if (!layers.keeps()) layers.output_layer(start, which, InShared{output_weights()});
+        Warpgroup::barrier();  // all have read f, s and what else the part left in shared memory
+    }
+
+    // Starts copying what f_layer will meet: a part's s_layer, and the bias of the layer above.
+    ARASFSR_DEVICE void fetch(int64_t tile, int part, int layer) {
+        if (problem.modulated) {
+            fetch_tile<QUERIES, Warpgroup>(layers.s, s_of(tile, layer - 1) + part * (QUERIES * NP));
         }
+        if (layer < problem.layers) fetch_bias(problem.content_bias + (layer - 1) * NP, layer);
     }
 
-    // Starts copying a part's s_layer.
-    ARASFSR_DEVICE void fetch_s(int64_t tile, int part, int layer) {
-        if (!problem.modulated) return;
-        fetch_tile<QUERIES, Warpgroup>(layers.s, s_of(tile, layer - 1) + part * (QUERIES * NP));
-        hw::copy_commit();
+    // Starts copying a layer's bias. That of the layer before may still be in use.
+    ARASFSR_DEVICE void fetch_bias(const float* from, int layer) const {
+        constexpr int NUMBERS = CHUNK_BYTES / static_cast<int>(sizeof(float));
+        const int first = Warpgroup::thread() * NUMBERS;
+        if (first < NP) hw::copy16(bias(layer) + first, from + first);
     }
 
-    // f, and s that was being copied, are there for all.
+    ARASFSR_DEVICE float* bias(int layer) const {
+        return reinterpret_cast<float*>(hw::shared() + Layout::biases) + (consumer * 2 + layer % 2) * NP;
+    }
+
+    ARASFSR_DEVICE float* output_weights() const { return reinterpret_cast<float*>(hw::shared() + Layout::output); }
+
+    // f, and what was being copied, are there for all.
     ARASFSR_DEVICE void receive() {
+        hw::copy_commit();
         hw::copy_wait<0>();
         Warpgroup::publish();
     }
@@ -178,9 +199,15 @@ class Forward90 {
     StreamRing ring;
 };
 
-template <class T>
+template <class T, Keeps KEEPS>
 ARASFSR_KERNEL(STREAMING_THREADS, 1) forward90(const ARASFSR_PARAMETER ForwardArguments arguments) {
-    Forward90<T>(arguments).run();
+    Forward90<T, KEEPS>(arguments).run();
+}
+
+template <class T>
+Kernel<ForwardArguments> choose_forward90(bool keeps) {
+    if (keeps) return streaming_kernel<Forward90<T, Keeps::ALWAYS>>(&forward90<T, Keeps::ALWAYS>);
+    return streaming_kernel<Forward90<T, Keeps::NEVER>>(&forward90<T, Keeps::NEVER>);
 }
 
 }  // namespace arasfsr

@@ -102,12 +102,15 @@ ARASFSR_HOST_DEVICE Corner corner(const Geometry& geometry, Point at, int number
 }
 
 // Number 0 .. 63 of [p, sin(2^k p), cos(2^k p) for k = 0 .. 9] of p = (y, x), zero beyond the 42nd.
-ARASFSR_HOST_DEVICE float fourier_encoding(Point at, int number) {
+// As a format's sines are.
+template <class T>
+ARASFSR_DEVICE float fourier_encoding(Point at, int number) {
     const float p = number % 2 ? at.x : at.y;
     if (number < 2) return p;
     if (number >= FOURIER_NUMBERS) return 0.0f;
-    const int octave = (number - 2) / 4, quarter = (number - 2) / 2 % 2;
-    return sine(p * static_cast<float>(1 << octave), static_cast<float>(quarter));
+    const int octave = (number - 2) / 4;
+    const Angle<T> angle(p * static_cast<float>(1 << octave));
+    return (number - 2) / 2 % 2 ? angle.cosine() : angle.sine();
 }
 
 // A plane (h, w) at a place, bilinear, borders repeated.

@@ -35,6 +35,7 @@ constexpr int WARP = 32;
 ARASFSR_HOST_DEVICE float multiply(float x, float y) { return __fmul_rn(x, y); }
 ARASFSR_HOST_DEVICE float add(float x, float y) { return __fadd_rn(x, y); }
 ARASFSR_HOST_DEVICE float divide(float x, float y) { return __fdiv_rn(x, y); }
+ARASFSR_HOST_DEVICE float fused(float x, float y, float z) { return __fmaf_rn(x, y, z); }  // x y + z
 #else
 ARASFSR_HOST_DEVICE float multiply(float x, float y) {
     volatile float product = x * y;  // whatever the compiler's flags, it goes through memory
@@ -42,6 +43,7 @@ ARASFSR_HOST_DEVICE float multiply(float x, float y) {
 }
 ARASFSR_HOST_DEVICE float add(float x, float y) { return x + y; }
 ARASFSR_HOST_DEVICE float divide(float x, float y) { return x / y; }
+ARASFSR_HOST_DEVICE float fused(float x, float y, float z) { return std::fma(x, y, z); }
 #endif
 
 struct alignas(8) Two {
@@ -71,7 +73,13 @@ inline void barrier() { emulation::barrier(); }
 
 inline float relu(float x) { return x < 0.0f ? 0.0f : x; }
 
+inline float fast_sine(float x) { return emulation::as_coarse_as_the_unit(std::sin(x)); }
+inline float fast_cosine(float x) { return emulation::as_coarse_as_the_unit(std::cos(x)); }
+
 inline Two load_constant(const float* from) { return {from[0], from[1]}; }
+inline void load_constant(float (&result)[4], const float* from) {
+    for (int i = 0; i < 4; ++i) result[i] = from[i];
+}
 
 inline void copy16(void* to, const void* from) { emulation::copy_async(to, from, 16); }
 inline void copy_commit() { emulation::copy_commit(); }
@@ -162,12 +170,30 @@ ARASFSR_DEVICE float relu(float x) {
     return result;
 }
 
+// The special-function unit's, in [-pi, pi] with an absolute error of at most 2^-20.5.
+ARASFSR_DEVICE float fast_sine(float x) {
+    float result;
+    asm("sin.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+    return result;
+}
+ARASFSR_DEVICE float fast_cosine(float x) {
+    float result;
+    asm("cos.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+    return result;
+}
+
 // Two numbers that no thread writes while the kernel runs, aligned to 8 bytes: the compiler may read them ahead of
 // writes that it cannot tell from them.
 ARASFSR_DEVICE Two load_constant(const float* from) {
     Two result;
     asm("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(result.x), "=f"(result.y) : "l"(from));
     return result;
+}
+// Likewise four, aligned to 16 bytes.
+ARASFSR_DEVICE void load_constant(float (&result)[4], const float* from) {
+    asm("ld.global.nc.v4.f32 {%0, %1, %2, %3}, [%4];"
+        : "=f"(result[0]), "=f"(result[1]), "=f"(result[2]), "=f"(result[3])
+        : "l"(from));
 }
 
 // cp.async: lands in shared memory some time before its group's wait returns.
@@ -293,6 +319,16 @@ ARASFSR_DEVICE uint32_t multiply_registers(uint32_t x, uint32_t y) {
 ARASFSR_DEVICE float warp_sum(float value) {
     for (int mask = WARP / 2; mask > 0; mask /= 2) value += shuffle_xor(value, mask);
     return value;
+}
+
+// Likewise of several numbers, none of which waits for another's sum.
+template <int COUNT>
+ARASFSR_DEVICE void warp_sums(float (&values)[COUNT]) {
+#pragma unroll
+    for (int mask = WARP / 2; mask > 0; mask /= 2) {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) values[i] += shuffle_xor(values[i], mask);
+    }
 }
 
 }  // namespace hw

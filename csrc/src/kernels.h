@@ -16,9 +16,10 @@ Kernel<BackwardArguments> backward_kernel(Bfloat16, int padded, int shared_limit
 Kernel<BackwardArguments> backward_kernel(Float16, int padded, int shared_limit);
 Kernel<BackwardArguments> backward_kernel(Tf32, int padded, int shared_limit);
 
-// The kernels for rows 256 long on compute capability 9.0, where the build has code for 90a.
-Kernel<ForwardArguments> forward90_kernel(Bfloat16);
-Kernel<ForwardArguments> forward90_kernel(Float16);
+// The kernels for rows 256 long on compute capability 9.0, where the build has code for 90a. A forward keeps what the
+// backward takes, or carries no code for it.
+Kernel<ForwardArguments> forward90_kernel(Bfloat16, bool keeps);
+Kernel<ForwardArguments> forward90_kernel(Float16, bool keeps);
 Kernel<BackwardArguments> backward90_kernel(Bfloat16);
 Kernel<BackwardArguments> backward90_kernel(Float16);
 

@@ -104,6 +104,27 @@ class StreamRing {
 struct Accumulators {
     float numbers[hw::ACCUMULATORS];
 
+    // Calls with (row, column, the numbers there and right of there, and what `of_column` has for that column) for
+    // every pair this thread holds. It is asked for eight columns before the first is used.
+    template <class OfColumn, class Function>
+    ARASFSR_DEVICE void each_pair(const OfColumn& of_column, const Function& function) {
+        constexpr int AT_ONCE = 8;
+        const int thread = Warpgroup::thread(), lane = thread % hw::WARP;
+        const int row = thread / hw::WARP * 16 + lane / 4, column = lane % 4 * 2;
+#pragma unroll
+        for (int first = 0; first < hw::ACCUMULATORS / 4; first += AT_ONCE) {
+            decltype(of_column(0)) ahead[AT_ONCE];
+#pragma unroll
+            for (int i = 0; i < AT_ONCE; ++i) ahead[i] = of_column(column + (first + i) * 8);
+#pragma unroll
+            for (int i = 0; i < AT_ONCE; ++i) {
+                float* four = numbers + (first + i) * 4;
+                function(row, column + (first + i) * 8, four[0], four[1], ahead[i]);
+                function(row + 8, column + (first + i) * 8, four[2], four[3], ahead[i]);
+            }
+        }
+    }
+
     // Calls with (row, column, and the numbers there and right of there) for every pair this thread holds. What the
     // function loads for one pair may begin before another's turn, but for AT_ONCE numbers at the most.
     template <int AT_ONCE = hw::ACCUMULATORS, class Function>

@@ -11,6 +11,12 @@ namespace arasfsr {
 constexpr int CHUNK_BYTES = 16;  // that are copied and read at once
 constexpr int CHUNK = 8;         // 16-bit numbers in them
 
+// Two pairs of numbers, stored at once.
+template <class PAIR>
+struct alignas(2 * sizeof(PAIR)) Pairs {
+    PAIR first, second;
+};
+
 // Rows of COLUMNS numbers of 16 bits, or of float. The chunks of a row are permuted, by the row's number, among the eight
 // of 128 bytes: the same chunk of eight consecutive rows is then spread over all banks.
 template <int COLUMNS, class NUMBER = uint16_t>
@@ -35,9 +41,12 @@ struct Tile {
     }
 
     // Two numbers side by side, the first at an even column.
-    ARASFSR_DEVICE Pair& pair(int row, int column) const {
-        constexpr int SIZE = sizeof(NUMBER);
-        return *reinterpret_cast<Pair*>(chunk(row, column / NUMBERS) + column % NUMBERS * SIZE);
+    ARASFSR_DEVICE Pair& pair(int row, int column) const { return *reinterpret_cast<Pair*>(&number(row, column)); }
+
+    // Four, the first at a column that four divides. Stored by a warp side by side, they take each bank in turn, where
+    // stores of pairs would meet in every other one.
+    ARASFSR_DEVICE Pairs<Pair>& pairs(int row, int column) const {
+        return *reinterpret_cast<Pairs<Pair>*>(&number(row, column));
     }
 };
 
@@ -58,6 +67,10 @@ struct Panels {
     }
 
     ARASFSR_DEVICE uint32_t& pair(int row, int column) const { return panel(column / 64).pair(row, column % 64); }
+
+    ARASFSR_DEVICE Pairs<uint32_t>& pairs(int row, int column) const {
+        return panel(column / 64).pairs(row, column % 64);
+    }
 };
 
 struct alignas(16) Chunk {

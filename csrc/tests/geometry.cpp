@@ -99,20 +99,21 @@ void golden_corners() {
     }
 }
 
-void encoding_is_that_of_the_formula() {
+template <class T>
+void encoding_is_that_of_the_formula(double most) {
     std::mt19937 random(5);
     std::uniform_real_distribution<float> uniform(-1, 1);
     for (int i = 0; i < 2000; ++i) {
         const Point at{uniform(random), uniform(random)};
-        CHECK(fourier_encoding(at, 0) == at.y && fourier_encoding(at, 1) == at.x);
+        CHECK(fourier_encoding<T>(at, 0) == at.y && fourier_encoding<T>(at, 1) == at.x);
         for (int k = 0; k < 10; ++k) {
             for (int axis = 0; axis < 2; ++axis) {
                 const double angle = std::ldexp(axis ? at.x : at.y, k);
-                CHECK(std::fabs(fourier_encoding(at, 2 + 4 * k + axis) - std::sin(angle)) < 1.5e-7);
-                CHECK(std::fabs(fourier_encoding(at, 4 + 4 * k + axis) - std::cos(angle)) < 1.5e-7);
+                CHECK(std::fabs(fourier_encoding<T>(at, 2 + 4 * k + axis) - std::sin(angle)) < most);
+                CHECK(std::fabs(fourier_encoding<T>(at, 4 + 4 * k + axis) - std::cos(angle)) < most);
             }
         }
-        for (int number = 42; number < 64; ++number) CHECK(fourier_encoding(at, number) == 0.0f);
+        for (int number = 42; number < 64; ++number) CHECK(fourier_encoding<T>(at, number) == 0.0f);
     }
 }
 
@@ -145,7 +146,9 @@ int main() {
     regions_are_cut_from_the_grid();
     corners_are_those_of_the_formula();
     golden_corners();
-    encoding_is_that_of_the_formula();
+    encoding_is_that_of_the_formula<Tf32>(1.5e-7);
+    encoding_is_that_of_the_formula<Bfloat16>(8e-7);
+    encoding_is_that_of_the_formula<Float16>(8e-7);
     skip_is_bilinear_and_repeats_borders();
     return check::report("geometry");
 }

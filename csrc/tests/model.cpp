@@ -176,6 +176,11 @@ Model::Model(const Case& from, unsigned seed) : given(from), random(seed) {
 
 double Model::round(double x, bool rounded) const { return rounded ? rounded_to(given.dtype, x) : x; }
 
+double Model::of_unit(double x, bool rounded) const {
+    const bool unit = rounded && given.dtype != ARASFSR_TF32;
+    return unit ? arasfsr::emulation::as_coarse_as_the_unit(static_cast<float>(x)) : x;
+}
+
 namespace {
 
 // One axis of the local ensemble, in float32 and in the order of arasfsr.coords.
@@ -230,8 +235,9 @@ void Model::coordinate_branch(Trace& result, bool rounded) const {
     below[1] = result.x;
     for (int k = 0; k < 10; ++k) {
         for (int axis = 0; axis < 2; ++axis) {
-            below[2 + 4 * k + axis] = std::sin(std::ldexp(axis ? result.x : result.y, k));
-            below[4 + 4 * k + axis] = std::cos(std::ldexp(axis ? result.x : result.y, k));
+            const double angle = std::ldexp(axis ? result.x : result.y, k);
+            below[2 + 4 * k + axis] = of_unit(std::sin(angle), rounded);
+            below[4 + 4 * k + axis] = of_unit(std::cos(angle), rounded);
         }
     }
     for (double& value : below) value = round(value, rounded);
@@ -243,8 +249,8 @@ void Model::coordinate_branch(Trace& result, bool rounded) const {
         for (int i = 0; i < n; ++i) {
             double angle = modulator_bias[layer * np + i];
             for (size_t j = 0; j < below.size(); ++j) angle += matrix[first + i * row + j] * below[j];
-            s[i] = round(std::sin(angle), rounded);
-            cosines[i] = round(std::cos(angle), rounded);
+            s[i] = round(of_unit(std::sin(angle), rounded), rounded);
+            cosines[i] = round(of_unit(std::cos(angle), rounded), rounded);
         }
         below = s;
         result.s.push_back(s);

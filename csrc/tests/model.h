@@ -99,7 +99,7 @@ class Model {
   public:
     explicit Model(const Case& given, unsigned seed = 1);
 
-    // With `rounded`, activations are rounded where the kernels round them.
+    // With `rounded`, activations are rounded where the kernels round them, and sines as the emulation's unit does.
     Trace trace(int image, int64_t query, bool rounded) const;
 
     // As the plain decoder gives it: (images, queries, 3).
@@ -117,6 +117,7 @@ class Model {
     void content_branch(Trace& result, int v, bool rounded) const;
     double skip(const Trace& found, int image_number, int channel) const;
     double round(double x, bool rounded) const;
+    double of_unit(double x, bool rounded) const;  // a sine or cosine, where it is the special-function unit's
     Numbers weights(int matrices, int outputs, int inputs, int row, double scale);
     Buffer<float> numbers(int rows, int used, int row, double scale);
 
