@@ -15,6 +15,7 @@ from arasfsr.query.fused import ContentGradients, Kept, Launcher
 from arasfsr.query.limits import tf32_allowed
 from arasfsr.query.operator import Arguments
 from arasfsr.query.packed import padded_width
+from arasfsr.query.row_sums import product_over_rows, sum_over_rows
 
 NARROWEST = 64
 """Rows are padded at least to the narrowest kernel's width."""
@@ -27,13 +28,6 @@ def _dense(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """A tensor as the core takes them: dense and aligned."""
     dense = tensor.to(dtype or tensor.dtype).contiguous()
     return dense if dense.data_ptr() % ALIGNMENT == 0 else dense.clone()
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b summed and given in float32; of float32 matrices as torch's own products are."""
-    if a.device.type == "cuda" and a.dtype != torch.float32:
-        return torch.mm(a, b, out_dtype=torch.float32)
-    return a.float() @ b.float()
 
 
 def _on(device: torch.device) -> torch.cuda.device:
@@ -163,15 +157,17 @@ class CudaLauncher(Launcher):
             self.core.backward(self._call, self._chunk(kept), gradients, scratch.data_ptr(), scratch.numel())
 
     def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
-        """A matrix product over the chunk's rows for each layer and half: in one order, so that sums repeat bitwise."""
-        for layer in range(self.layers - 1):
-            z, f = found.z[layer + 1], kept.f[layer]
-            biases[0, layer] += z.sum(0, dtype=biases.dtype)
-            weights[0, layer, 0] += _product(z.t(), f)
-            if self.given.modulated:
-                by_query = f.view(self.problem.images, -1, 4, self.width)
-                modulated = by_query * kept.s[layer].view(1, -1, 1, self.width)
-                weights[0, layer, 1] += _product(z.t(), modulated.view(-1, self.width))
+        """Matrix products over the chunk's rows; where there is modulation, f becomes f * s for the second."""
+        hidden = self.layers - 1
+        if hidden == 0:
+            return
+        z, f = found.z[1:], kept.f[:-1]
+        biases[0] += sum_over_rows(z)
+        weights[0, :, 0] += product_over_rows(z, f)
+        if self.given.modulated:
+            by_query = f.view(hidden, self.problem.images, -1, 4, self.width)
+            by_query *= kept.s[:-1].view(hidden, 1, -1, 1, self.width)
+            weights[0, :, 1] += product_over_rows(z, f)
 
 
 def _pointers(*tensors: Tensor | None) -> list[int]:

@@ -92,7 +92,7 @@ class Launcher(abc.ABC):
 
     @abc.abstractmethod
     def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
-        """Add a chunk's part of the hidden layers' gradients to `weight_sums`."""
+        """Add a chunk's part of the hidden layers' gradients to `weight_sums`; may leave anything in `kept.f`."""
 
     def empty(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         """Uninitialised memory beside the latent, in the compute dtype by default."""
