@@ -155,6 +155,12 @@ std::size_t scratch(const arasfsr_problem& problem) {
     return bytes;
 }
 
+std::int64_t turn(const arasfsr_problem& problem) {
+    std::int64_t tiles = 0;
+    check(arasfsr_turn(&problem, &tiles));
+    return tiles;
+}
+
 void render(const arasfsr_problem& problem, std::uintptr_t out, std::uintptr_t scratch, std::size_t bytes) {
     check(arasfsr_render(&problem, pointer<float>(out), pointer<void>(scratch), bytes));
 }
@@ -184,6 +190,7 @@ PYBIND11_MODULE(ARASFSR_MODULE, module) {
     module.def("abi", &arasfsr_abi);
     module.def("architectures", &arasfsr_architectures);
     module.def("supports", &supports, py::arg("problem"));
+    module.def("turn", &turn, py::arg("problem"));
     module.def("render_scratch", &scratch<arasfsr_render_scratch>, py::arg("problem"));
     module.def("keep_scratch", &scratch<arasfsr_keep_scratch>, py::arg("problem"));
     module.def("backward_scratch", &scratch<arasfsr_backward_scratch>, py::arg("problem"));

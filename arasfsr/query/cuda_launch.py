@@ -82,6 +82,11 @@ class CudaLauncher(Launcher):
     def tile(self) -> int:
         return self.core.TILE
 
+    @property
+    def turn(self) -> int:
+        with _on(self.device):
+            return self.core.turn(self._call)
+
     def _inputs(self) -> dict[str, Tensor]:
         """The tensors of arasfsr_problem by its names; one that is not there stays a null pointer."""
         given, problem = self.given, self.problem

@@ -17,8 +17,8 @@ from arasfsr.query.operator import Arguments
 from arasfsr.query.packed import NARROWEST, Packed, padded_width
 from arasfsr.query.problem import Problem
 
-CHUNK_BYTES = 1 << 29
-"""Of activations that the backward keeps at a time."""
+CHUNK_BYTES = 900 << 20
+"""Of activations and gradients that the backward holds at a time; twice that where less is not a whole turn."""
 
 WEIGHT_SPLITS = 8
 """Sums of the weights' gradients that run side by side."""
@@ -78,6 +78,11 @@ class Launcher(abc.ABC):
     def tile(self) -> int:
         """Queries of a tile, BQ: what a chunk is padded to."""
 
+    @property
+    def turn(self) -> int:
+        """Tiles that the device takes at the same time."""
+        return 1
+
     @abc.abstractmethod
     def _render(self, out: Tensor) -> None:
         """Decode all queries into out (images, queries, 3) float32, the skip included."""
@@ -111,11 +116,15 @@ class Launcher(abc.ABC):
         return out
 
     def chunks(self) -> Iterator[tuple[int, int]]:
-        """First query and number of queries of each chunk of the backward."""
+        """First query and number of queries of each chunk of the backward: whole turns, where they fit."""
         size, images = self.given.dtype.itemsize, self.problem.images
         content = images * 4 * self.width * (2 * self.layers * size + 4)
         coordinate = self.width * (self.layers * (2 * size + 4) + images * 4)
-        step = max(1, CHUNK_BYTES // (content + coordinate) // self.tile) * self.tile
+        of_tile, turn = (content + coordinate) * self.tile, self.turn
+        tiles = max(1, CHUNK_BYTES // of_tile)
+        if turn * of_tile <= 2 * CHUNK_BYTES:
+            tiles = max(1, tiles // turn) * turn
+        step = tiles * self.tile
         for first in range(0, self.problem.queries, step):
             yield first, min(step, self.problem.queries - first)
 

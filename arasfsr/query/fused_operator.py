@@ -98,9 +98,9 @@ class _Sums:
         assert packed.encoding_weight is not None
         encoding = fourier_encoding(self._coords(kept)).to(dtype)
         channels = encoding.shape[1]
-        angles = torch.empty_like(kept.s)
+        angles = kept.cosines  # which nobody reads after
         for layer in reversed(range(self.launcher.layers)):
-            torch.mul(found.s[layer], kept.cosines[layer], out=angles[layer])
+            torch.mul(found.s[layer], angles[layer], out=angles[layer])
             if layer:
                 add_product(found.s[layer - 1], angles[layer], packed.modulator_weight[layer - 1])
         below = F.pad(self._padded(encoding, kept), (0, ENCODING_ROWS - channels))

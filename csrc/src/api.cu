@@ -83,6 +83,7 @@ struct Plan {
     int64_t stream_bytes = 0;  // of weights, followed by
     int64_t s_bytes = 0;       // of a forward that keeps nothing
 
+    int64_t at_a_time() const { return blocks / kernel.cluster * kernel.units; }
     size_t scratch_bytes() const { return static_cast<size_t>(stream_bytes + s_bytes); }
 };
 
@@ -102,9 +103,8 @@ arasfsr_status plan_forward(const arasfsr_problem& problem, const Device& device
     *plan = {render ? "arasfsr_render" : "arasfsr_keep", forward_for(problem, device)};
     const arasfsr_status status = take_turns(*plan, device, tiles);
     if (plan->kernel.streams) plan->stream_bytes = Stream::of(problem).bytes();
-    const int64_t at_a_time = plan->blocks / plan->kernel.cluster * plan->kernel.units;
     const int64_t s_bytes = ARASFSR_TILE * problem.padded * (problem.dtype == ARASFSR_TF32 ? 4 : 2);
-    if (render && problem.modulated) plan->s_bytes = at_a_time * problem.layers * s_bytes;
+    if (render && problem.modulated) plan->s_bytes = plan->at_a_time() * problem.layers * s_bytes;
     return status;
 }
 
@@ -186,6 +186,17 @@ arasfsr_status arasfsr_render_scratch(const arasfsr_problem* problem, size_t* by
 
 arasfsr_status arasfsr_keep_scratch(const arasfsr_problem* problem, size_t* bytes) {
     return scratch_of_forward(problem, false, bytes);
+}
+
+arasfsr_status arasfsr_turn(const arasfsr_problem* problem, int64_t* tiles) {
+    if (tiles == nullptr) return {ARASFSR_BAD_ARGUMENT, "tiles", 0};
+    Device device;
+    arasfsr_status status = supported(problem, &device);
+    if (failed(status)) return status;
+    Plan<ForwardArguments> plan{};
+    status = plan_forward(*problem, device, tiles_of(INT64_MAX), false, &plan);
+    *tiles = plan.at_a_time();
+    return status;
 }
 
 arasfsr_status arasfsr_render(const arasfsr_problem* problem, float* out, void* scratch, size_t scratch_bytes) {

@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Changes with every change of this header. */
-#define ARASFSR_ABI 3
+#define ARASFSR_ABI 4
 
 /* Queries of a tile: what `tiles` counts. */
 #define ARASFSR_TILE 64
@@ -120,6 +120,9 @@ ARASFSR_API struct arasfsr_status arasfsr_render(
 /* Bytes of scratch that arasfsr_keep and arasfsr_backward need, whatever the chunk is. */
 ARASFSR_API struct arasfsr_status arasfsr_keep_scratch(const struct arasfsr_problem* problem, size_t* bytes);
 ARASFSR_API struct arasfsr_status arasfsr_backward_scratch(const struct arasfsr_problem* problem, size_t* bytes);
+
+/* Tiles that the current device takes at the same time: a chunk of whole turns leaves no multiprocessor idle. */
+ARASFSR_API struct arasfsr_status arasfsr_turn(const struct arasfsr_problem* problem, int64_t* tiles);
 
 /* The forward of a chunk, every activation kept; nothing is decoded. */
 ARASFSR_API struct arasfsr_status arasfsr_keep(
