@@ -174,6 +174,11 @@ void backward(const arasfsr_problem& problem, const arasfsr_kept& kept, const ar
     check(arasfsr_backward(&problem, &kept, &gradients, pointer<void>(scratch), bytes));
 }
 
+void scatter(const arasfsr_problem& problem, const arasfsr_kept& kept, std::uintptr_t z, std::uintptr_t latent,
+             std::uintptr_t rel) {
+    check(arasfsr_scatter(&problem, &kept, pointer<const void>(z), pointer<float>(latent), pointer<float>(rel)));
+}
+
 }  // namespace
 
 PYBIND11_MODULE(ARASFSR_MODULE, module) {
@@ -200,4 +205,6 @@ PYBIND11_MODULE(ARASFSR_MODULE, module) {
         "keep", &keep, py::arg("problem"), py::arg("kept"), py::arg("scratch"), py::arg("bytes"), without_gil);
     module.def("backward", &backward, py::arg("problem"), py::arg("kept"), py::arg("gradients"), py::arg("scratch"),
                py::arg("bytes"), without_gil);
+    module.def("scatter", &scatter, py::arg("problem"), py::arg("kept"), py::arg("z"), py::arg("latent"),
+               py::arg("rel"), without_gil);
 }

@@ -34,6 +34,9 @@ WARPGROUPS = ("forward90", "backward90")
 ONLY_90A = (*WARPGROUPS, "order_kernel")
 """In the names of kernels that are there for 90a alone: those, and what brings their weights in order."""
 
+WITHOUT_PRODUCTS = ("order_kernel", "scatter_kernel")
+"""In the names of kernels that multiply no matrices."""
+
 PRODUCTS = 4
 """wgmma instructions with a stage of weights, between a fence and a wait."""
 
@@ -85,7 +88,7 @@ def problem(kernel: Kernel) -> str | None:
         return f"{kernel.shared} bytes of static shared memory"
     if kernel.warpgroups:
         return problem_of_warpgroups(kernel.instructions)
-    if not kernel.instructions["HMMA"] and "order_kernel" not in kernel.name:
+    if not kernel.instructions["HMMA"] and not any(word in kernel.name for word in WITHOUT_PRODUCTS):
         return "no matrix instructions"
     return None
 

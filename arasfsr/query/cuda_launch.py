@@ -161,6 +161,16 @@ class CudaLauncher(Launcher):
             scratch = self._scratch(self.core.backward_scratch)
             self.core.backward(self._call, self._chunk(kept), gradients, scratch.data_ptr(), scratch.numel())
 
+    def add_first_layer(self, latent: Tensor, rel_weight: Tensor, kept: Kept, found: ContentGradients) -> None:
+        """By atomic sums, unless torch is to be deterministic."""
+        if torch.are_deterministic_algorithms_enabled():
+            super().add_first_layer(latent, rel_weight, kept, found)
+            return
+        rel = self.empty(self.problem.images * kept.tiles, 2, self.width, dtype=torch.float32)
+        with _on(self.device):
+            self.core.scatter(self._call, self._chunk(kept), *_pointers(found.z, latent, rel))
+        rel_weight += rel.sum(0)[:, : self.n].t()
+
     def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
         """Matrix products over the chunk's rows; where there is modulation, f becomes f * s for the second."""
         hidden = self.layers - 1

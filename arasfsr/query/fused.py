@@ -16,6 +16,7 @@ from torch import Tensor
 from arasfsr.query.operator import Arguments
 from arasfsr.query.packed import NARROWEST, Packed, padded_width
 from arasfsr.query.problem import Problem
+from arasfsr.query.row_sums import product_over_rows
 
 CHUNK_BYTES = 900 << 20
 """Of activations and gradients that the backward holds at a time; twice that where less is not a whole turn."""
@@ -99,6 +100,12 @@ class Launcher(abc.ABC):
     def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
         """Add a chunk's part of the hidden layers' gradients to `weight_sums`; may leave anything in `kept.f`."""
 
+    def add_first_layer(self, latent: Tensor, rel_weight: Tensor, kept: Kept, found: ContentGradients) -> None:
+        """Add a chunk's part of the gradients of the LR map, (its rows, n), and of rel's weight, (n, 2)."""
+        z = found.z[0, :, : self.n].to(torch.float32)
+        latent.index_add_(0, kept.cells, z)
+        rel_weight += product_over_rows(z, kept.rel)
+
     def empty(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         """Uninitialised memory beside the latent, in the compute dtype by default."""
         return torch.empty(shape, dtype=dtype or self.given.dtype, device=self.device)
@@ -118,7 +125,7 @@ class Launcher(abc.ABC):
     def chunks(self) -> Iterator[tuple[int, int]]:
         """First query and number of queries of each chunk of the backward: whole turns, where they fit."""
         size, images = self.given.dtype.itemsize, self.problem.images
-        content = images * 4 * self.width * (2 * self.layers * size + 4)
+        content = images * 4 * self.width * 2 * self.layers * size
         coordinate = self.width * (self.layers * (2 * size + 4) + images * 4)
         of_tile, turn = (content + coordinate) * self.tile, self.turn
         tiles = max(1, CHUNK_BYTES // of_tile)

@@ -72,18 +72,17 @@ class _Sums:
     def _geometry(self, kept: Kept, found: ContentGradients) -> Tensor | None:
         """The first layer backward: LR map, rel and cell; gives coord's gradient through rel and shares."""
         problem, n, count = self.launcher.problem, self.launcher.n, kept.size
-        z = found.z[0, :, :n].to(torch.float32)
-        self.latent.index_add_(0, kept.cells, z)
-        self.rel_weight += product_over_rows(z, kept.rel)
+        self.launcher.add_first_layer(self.latent, self.rel_weight, kept, found)
+        z = found.z[0, :, :n].view(problem.images, -1, 4, n)[:, :count]
         if problem.cell is not None and problem.cell_weight is not None and self.cell_weight is not None:
-            of_query = z.view(problem.images, -1, 4, n)[:, :count].sum((0, 2))
+            of_query = z.sum((0, 2), dtype=torch.float32)
             last = kept.first + count
             self.cell_weight += product_over_rows(of_query, problem.cell[kept.first : last])
             if self.cell is not None:
                 self.cell[kept.first : last] = of_query @ problem.cell_weight
         if found.share is None:
             return None
-        grad_rel = (z @ problem.rel_weight).view(problem.images, -1, 4, 2)[:, :count].sum(0).transpose(0, 1)
+        grad_rel = (z.to(torch.float32) @ problem.rel_weight).sum(0).transpose(0, 1)
         grad_share = found.share.view(problem.images, -1, 4)[:, :count].sum(0).t()
         corners = local_ensemble(self._coords(kept), problem.lr_size)
         return local_ensemble_backward(corners, problem.lr_size, grad_rel, grad_share)

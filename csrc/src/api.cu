@@ -266,3 +266,17 @@ arasfsr_status arasfsr_backward(const arasfsr_problem* problem, const arasfsr_ke
     if (failed(status)) return status;
     return run<BackwardStream>(plan, BackwardArguments{*problem, *kept, *gradients, nullptr}, scratch);
 }
+
+arasfsr_status arasfsr_scatter(
+    const arasfsr_problem* problem, const arasfsr_kept* kept, const void* z, float* latent, float* rel) {
+    Device device;
+    arasfsr_status status = supported(problem, &device);
+    if (failed(status)) return status;
+    status = check_chunk(*problem, kept);
+    if (failed(status) || empty(*problem) || kept->count == 0) return status;
+    status = check_kept(*problem, *kept);
+    if (failed(status)) return status;
+    status = check_scatter(z, latent, rel);
+    if (failed(status)) return status;
+    return scatter(*problem, *kept, z, latent, rel);
+}

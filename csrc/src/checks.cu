@@ -135,4 +135,8 @@ arasfsr_status check_gradients(const arasfsr_problem& problem, const arasfsr_gra
     });
 }
 
+arasfsr_status check_scatter(const void* z, const float* latent, const float* rel) {
+    return check_pointers({{"z", z, true}, {"latent", latent, true}, {"rel", rel, true}});
+}
+
 }  // namespace arasfsr

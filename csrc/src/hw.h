@@ -73,6 +73,12 @@ inline float relu(float x) { return x < 0.0f ? 0.0f : x; }
 
 inline Two load_constant(const float* from) { return {from[0], from[1]}; }
 
+inline void atomic_add(float* to, float x) { *to += x; }
+inline void atomic_add(float* to, Two x) {
+    to[0] += x.x;
+    to[1] += x.y;
+}
+
 inline void copy16(void* to, const void* from) { emulation::copy_async(to, from, 16); }
 inline void copy_commit() { emulation::copy_commit(); }
 template <int PENDING>
@@ -168,6 +174,17 @@ ARASFSR_DEVICE Two load_constant(const float* from) {
     Two result;
     asm("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(result.x), "=f"(result.y) : "l"(from));
     return result;
+}
+
+// Adds to a number in global memory, or to two at an even place, that other threads add to as well.
+ARASFSR_DEVICE void atomic_add(float* to, float x) { atomicAdd(to, x); }
+ARASFSR_DEVICE void atomic_add(float* to, Two x) {
+#if __CUDA_ARCH__ >= 900
+    atomicAdd(reinterpret_cast<float2*>(to), make_float2(x.x, x.y));
+#else
+    atomicAdd(to, x.x);
+    atomicAdd(to + 1, x.y);
+#endif
 }
 
 // cp.async: lands in shared memory some time before its group's wait returns.

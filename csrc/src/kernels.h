@@ -22,6 +22,10 @@ Kernel<ForwardArguments> forward90_kernel(Float16);
 Kernel<BackwardArguments> backward90_kernel(Bfloat16);
 Kernel<BackwardArguments> backward90_kernel(Float16);
 
+// Launches the first layer's backward; `padded` is one that the kernels above take.
+arasfsr_status scatter(const arasfsr_problem& problem, const arasfsr_kept& kept, const void* z, float* latent,
+                       float* rel);
+
 template <template <class> class KERNEL, class T, class Arguments, class Of>
 Kernel<Arguments> choose(int padded, int shared_limit, const Of& of) {
     using S = Shapes<T>;

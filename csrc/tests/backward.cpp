@@ -17,6 +17,33 @@ bool same(const Gradients& a, const Gradients& b) {
     return a.z.bytes() == b.z.bytes() && a.s.values() == b.s.values() && a.combined.values() == b.combined.values();
 }
 
+// Over z as it was found: sums of the same numbers.
+void the_first_layer_is_scattered(const Model& model, const Kept& kept, const Gradients& given) {
+    const arasfsr_problem& problem = model.problem;
+    const int np = problem.padded, n = problem.width;
+    const int64_t blocks = problem.images * kept.kept.tiles;
+    const int64_t images = problem.per_image ? problem.queries / problem.per_image : problem.images;
+    const int64_t cells = images * problem.lr_height * problem.lr_width;
+    const Buffer<float> latent(cells * n), rel(blocks * 2 * np);
+    for (size_t i = 0; i < latent.size(); ++i) latent[i] = 1.0f;
+    const arasfsr_status status =
+        arasfsr_scatter(&problem, &kept.kept, given.z.data(), latent.data(), rel.data());
+    CHECK_CASE(status.code == ARASFSR_OK, model.given.name + ", " + status.what);
+
+    std::vector<double> right(latent.size(), 1.0), right_rel(2 * np), found_rel(2 * np);
+    for (int64_t row = 0; row < kept.rows; ++row) {
+        for (int i = 0; i < np; ++i) {
+            const double z = given.z[row * np + i];
+            if (i < n) right[kept.cells[row] * n + i] += z;
+            for (int axis = 0; axis < 2; ++axis) right_rel[axis * np + i] += z * kept.rel[2 * row + axis];
+        }
+    }
+    for (size_t i = 0; i < rel.size(); ++i) found_rel[i % (2 * np)] += rel[i];
+    const std::vector<float> values = latent.values();
+    const double error = check::relative_error(std::vector<double>(values.begin(), values.end()), right);
+    CHECK_CASE(error < 1e-6 && check::relative_error(found_rel, right_rel) < 1e-6, model.given.name);
+}
+
 void gradients_are_those_of_the_plain_backward(
     const Model& model, std::initializer_list<const char*> seeds = {"1", "2", "3"}) {
     const Kept kept(model, 3, model.problem.queries - 5);
@@ -32,6 +59,8 @@ void gradients_are_those_of_the_plain_backward(
     std::printf("%-45s z %.1e, s %.1e, share %.1e, combined %.1e\n", model.given.name.c_str(), z, s, share, combined);
     CHECK_CASE(z < 1e-4 && s < 1e-4, model.given.name);  // but for steps of z, float32 sums
     CHECK_CASE(share < 1e-6 && combined < 1e-6, model.given.name);
+
+    the_first_layer_is_scattered(model, kept, given);
 
     CHECK_CASE(same(given, found(model, kept, false)), model.given.name);  // nobody asks for the shares'
     for (const char* seed : seeds) {

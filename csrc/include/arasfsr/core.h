@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Changes with every change of this header. */
-#define ARASFSR_ABI 4
+#define ARASFSR_ABI 5
 
 /* Queries of a tile: what `tiles` counts. */
 #define ARASFSR_TILE 64
@@ -132,6 +132,12 @@ ARASFSR_API struct arasfsr_status arasfsr_keep(
 ARASFSR_API struct arasfsr_status arasfsr_backward(
     const struct arasfsr_problem* problem, const struct arasfsr_kept* kept, const struct arasfsr_gradients* gradients,
     void* scratch, size_t scratch_bytes);
+
+/* The first layer backward, from z of f_1, (rows, NP): added to the gradient of the latent, of its shape; and `rel`,
+ * (images * tiles, 2, NP), gets z^T rel of each tile. Sums over a run of rows with one cell are atomic: what several
+ * give a cell is added in any order. */
+ARASFSR_API struct arasfsr_status arasfsr_scatter(const struct arasfsr_problem* problem,
+    const struct arasfsr_kept* kept, const void* z, float* latent, float* rel);
 
 #ifdef __cplusplus
 }
