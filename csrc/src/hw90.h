@@ -33,6 +33,8 @@ void take_registers() {}
 
 inline void keep_order() {}
 
+inline void prefetch(const void*, int) {}
+
 inline void fence_asynchronous() { emulation::publish(); }
 
 inline void mbarrier_init(Mbarrier* barrier, int count) { emulation::mbarrier_init(barrier, count); }
@@ -112,6 +114,11 @@ ARASFSR_DEVICE void mbarrier_init(Mbarrier* barrier, int count) {
 }
 // Initialised barriers are there for bulk copies and, after a barrier of the cluster, for its blocks.
 ARASFSR_DEVICE void mbarrier_publish() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+// Brings so many bytes, a multiple of 16, into the second level cache; nobody waits for it.
+ARASFSR_DEVICE void prefetch(const void* from, int bytes) {
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes));
+}
+
 // Arrives, and lets the phase last until so many bytes more have landed.
 ARASFSR_DEVICE void mbarrier_expect(Mbarrier* barrier, int bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
