@@ -179,6 +179,18 @@ void scatter(const arasfsr_problem& problem, const arasfsr_kept& kept, std::uint
     check(arasfsr_scatter(&problem, &kept, pointer<const void>(z), pointer<float>(latent), pointer<float>(rel)));
 }
 
+std::int64_t weight_splits(const arasfsr_problem& problem) {
+    std::int64_t splits = 0;
+    check(arasfsr_weight_splits(&problem, &splits));
+    return splits;
+}
+
+void weight_gradients(const arasfsr_problem& problem, const arasfsr_kept& kept, std::uintptr_t z,
+                      std::uintptr_t weights, std::uintptr_t biases, std::int64_t splits) {
+    check(arasfsr_weight_gradients(&problem, &kept, pointer<const void>(z), pointer<float>(weights),
+                                   pointer<double>(biases), splits));
+}
+
 }  // namespace
 
 PYBIND11_MODULE(ARASFSR_MODULE, module) {
@@ -207,4 +219,7 @@ PYBIND11_MODULE(ARASFSR_MODULE, module) {
                py::arg("bytes"), without_gil);
     module.def("scatter", &scatter, py::arg("problem"), py::arg("kept"), py::arg("z"), py::arg("latent"),
                py::arg("rel"), without_gil);
+    module.def("weight_splits", &weight_splits, py::arg("problem"));
+    module.def("weight_gradients", &weight_gradients, py::arg("problem"), py::arg("kept"), py::arg("z"),
+               py::arg("weights"), py::arg("biases"), py::arg("splits"), without_gil);
 }

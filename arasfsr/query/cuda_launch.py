@@ -77,6 +77,9 @@ class CudaLauncher(Launcher):
         self._tensors = self._inputs()
         """What the core's problem points to; they live as long as it does."""
         self._call = self._describe()
+        with _on(self.device):
+            self._splits = self.core.weight_splits(self._call)
+            """Of the kernel for the weights' gradients, 0 where there is none."""
 
     @property
     def tile(self) -> int:
@@ -86,6 +89,10 @@ class CudaLauncher(Launcher):
     def turn(self) -> int:
         with _on(self.device):
             return self.core.turn(self._call)
+
+    @property
+    def splits(self) -> int:
+        return max(self._splits, 1)
 
     def _inputs(self) -> dict[str, Tensor]:
         """The tensors of arasfsr_problem by its names; one that is not there stays a null pointer."""
@@ -172,9 +179,14 @@ class CudaLauncher(Launcher):
         rel_weight += rel.sum(0)[:, : self.n].t()
 
     def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
-        """Matrix products over the chunk's rows; where there is modulation, f becomes f * s for the second."""
+        """By a kernel, or else by matrix products over the chunk's rows, for the second of which f becomes f * s."""
         hidden = self.layers - 1
         if hidden == 0:
+            return
+        if self._splits:
+            with _on(self.device):
+                read, *sums = _pointers(found.z, weights, biases)
+                self.core.weight_gradients(self._call, self._chunk(kept), read, sums[0], sums[1], self._splits)
             return
         z, f = found.z[1:], kept.f[:-1]
         biases[0] += sum_over_rows(z)

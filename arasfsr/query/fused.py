@@ -22,7 +22,7 @@ CHUNK_BYTES = 900 << 20
 """Of activations and gradients that the backward holds at a time; twice that where less is not a whole turn."""
 
 WEIGHT_SPLITS = 8
-"""Sums of the weights' gradients that run side by side."""
+"""How many sums of the weights' gradients run side by side, unless a backend says otherwise."""
 
 
 class Kept(NamedTuple):
@@ -83,6 +83,11 @@ class Launcher(abc.ABC):
     def turn(self) -> int:
         """Tiles that the device takes at the same time."""
         return 1
+
+    @property
+    def splits(self) -> int:
+        """Sums of the weights' gradients that run side by side."""
+        return WEIGHT_SPLITS
 
     @abc.abstractmethod
     def _render(self, out: Tensor) -> None:
@@ -169,7 +174,7 @@ class Launcher(abc.ABC):
 
     def weight_sums(self) -> tuple[Tensor, Tensor]:
         """Where the hidden layers' gradients are summed: weights (splits, L - 1, halves, NP, NP), biases in float64."""
-        shape = (WEIGHT_SPLITS, self.layers - 1, self.halves, self.width, self.width)
+        shape = (self.splits, self.layers - 1, self.halves, self.width, self.width)
         weights = torch.zeros(shape, dtype=torch.float32, device=self.device)
         biases = torch.zeros((*shape[:2], self.width), dtype=torch.float64, device=self.device)
         return weights, biases

@@ -41,7 +41,14 @@ Kernel<BackwardArguments> backward_for(const arasfsr_problem& problem, const Dev
     return problem.dtype == ARASFSR_BFLOAT16 ? backward90_kernel(Bfloat16{}) : backward90_kernel(Float16{});
 }
 
+int64_t weight_splits_of(const arasfsr_problem& problem, const Device& device) {
+    const bool taken = streams(problem, device) && problem.modulated && problem.layers > 1;
+    return taken ? weight_splits90(problem, device.processors) : 0;
+}
+
 #else
+
+int64_t weight_splits_of(const arasfsr_problem&, const Device&) { return 0; }
 
 Kernel<ForwardArguments> forward_for(const arasfsr_problem& problem, const Device& device) {
     return portable_forward_for(problem, device);
@@ -279,4 +286,31 @@ arasfsr_status arasfsr_scatter(
     status = check_scatter(z, latent, rel);
     if (failed(status)) return status;
     return scatter(*problem, *kept, z, latent, rel);
+}
+
+arasfsr_status arasfsr_weight_splits(const arasfsr_problem* problem, int64_t* splits) {
+    if (splits == nullptr) return {ARASFSR_BAD_ARGUMENT, "splits", 0};
+    Device device;
+    const arasfsr_status status = supported(problem, &device);
+    if (!failed(status)) *splits = weight_splits_of(*problem, device);
+    return status;
+}
+
+arasfsr_status arasfsr_weight_gradients(const arasfsr_problem* problem, const arasfsr_kept* kept, const void* z,
+                                        float* weights, double* biases, int64_t splits) {
+    Device device;
+    arasfsr_status status = supported(problem, &device);
+    if (failed(status)) return status;
+    status = check_chunk(*problem, kept);
+    if (failed(status) || empty(*problem) || kept->count == 0) return status;
+    if (splits < 1 || weight_splits_of(*problem, device) == 0) return {ARASFSR_UNSUPPORTED, "splits", splits};
+    status = check_kept(*problem, *kept);
+    if (failed(status)) return status;
+    status = check_weight_gradients(z, weights, biases);
+    if (failed(status)) return status;
+#ifdef ARASFSR_WITH_90A
+    return weight_gradients90(*problem, *kept, z, weights, biases, splits);
+#else
+    return OK;
+#endif
 }

@@ -97,8 +97,8 @@ class Backward90 {
         uint32_t f[2], s[2];
     };
 
-    // From the gradient of f * s to that of s, summed over corners, and, in its place, to what reaches f. While a batch is
-    // computed, the next one's loads are under way.
+    // From the gradient of f * s to that of s, summed over corners, and, in its place, to what reaches f. While a batch
+    // is computed, the next one's loads are under way.
     ARASFSR_DEVICE void through_product(Accumulators& total, Signs& signs, int64_t start, int which, int layer) const {
         constexpr int BATCH = 4, BATCHES = hw::ACCUMULATORS / 4 / BATCH;
         const Place at(*this, start, which, layer);

@@ -1,4 +1,4 @@
-// Kernel: the first layer backward, from the gradient of f_1 before its ReLU to the LR map's and to that of rel's weight.
+// Kernel: the first layer backward, from the gradient of f_1 before its ReLU to those of the LR map and of rel's weight.
 //
 // A block takes a tile's queries, a warp one of their corners. Neighbouring queries of a grid meet the same LR cell, so
 // that a warp sums as long as the cell is the same, and only then adds to the map.

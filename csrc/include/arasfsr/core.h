@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Changes with every change of this header. */
-#define ARASFSR_ABI 5
+#define ARASFSR_ABI 6
 
 /* Queries of a tile: what `tiles` counts. */
 #define ARASFSR_TILE 64
@@ -138,6 +138,14 @@ ARASFSR_API struct arasfsr_status arasfsr_backward(
  * give a cell is added in any order. */
 ARASFSR_API struct arasfsr_status arasfsr_scatter(const struct arasfsr_problem* problem,
     const struct arasfsr_kept* kept, const void* z, float* latent, float* rel);
+
+/* Sums that arasfsr_weight_gradients takes side by side; 0 where no kernel of its own takes the problem. */
+ARASFSR_API struct arasfsr_status arasfsr_weight_splits(const struct arasfsr_problem* problem, int64_t* splits);
+
+/* The gradients of the hidden layers' weights and biases, from f, s and z, (L, rows, NP): added to (splits, L - 1, 2,
+ * NP, NP) as (output, input) and to (splits, L - 1, NP). */
+ARASFSR_API struct arasfsr_status arasfsr_weight_gradients(const struct arasfsr_problem* problem,
+    const struct arasfsr_kept* kept, const void* z, float* weights, double* biases, int64_t splits);
 
 #ifdef __cplusplus
 }
