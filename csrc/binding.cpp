@@ -155,6 +155,12 @@ std::size_t scratch(const arasfsr_problem& problem) {
     return bytes;
 }
 
+std::int64_t turn(const arasfsr_problem& problem) {
+    std::int64_t tiles = 0;
+    check(arasfsr_turn(&problem, &tiles));
+    return tiles;
+}
+
 void render(const arasfsr_problem& problem, std::uintptr_t out, std::uintptr_t scratch, std::size_t bytes) {
     check(arasfsr_render(&problem, pointer<float>(out), pointer<void>(scratch), bytes));
 }
@@ -166,6 +172,23 @@ void keep(const arasfsr_problem& problem, const arasfsr_kept& kept, std::uintptr
 void backward(const arasfsr_problem& problem, const arasfsr_kept& kept, const arasfsr_gradients& gradients,
               std::uintptr_t scratch, std::size_t bytes) {
     check(arasfsr_backward(&problem, &kept, &gradients, pointer<void>(scratch), bytes));
+}
+
+void scatter(const arasfsr_problem& problem, const arasfsr_kept& kept, std::uintptr_t z, std::uintptr_t latent,
+             std::uintptr_t rel) {
+    check(arasfsr_scatter(&problem, &kept, pointer<const void>(z), pointer<float>(latent), pointer<float>(rel)));
+}
+
+std::int64_t weight_splits(const arasfsr_problem& problem) {
+    std::int64_t splits = 0;
+    check(arasfsr_weight_splits(&problem, &splits));
+    return splits;
+}
+
+void weight_gradients(const arasfsr_problem& problem, const arasfsr_kept& kept, std::uintptr_t z,
+                      std::uintptr_t weights, std::uintptr_t biases, std::int64_t splits) {
+    check(arasfsr_weight_gradients(&problem, &kept, pointer<const void>(z), pointer<float>(weights),
+                                   pointer<double>(biases), splits));
 }
 
 }  // namespace
@@ -184,6 +207,7 @@ PYBIND11_MODULE(ARASFSR_MODULE, module) {
     module.def("abi", &arasfsr_abi);
     module.def("architectures", &arasfsr_architectures);
     module.def("supports", &supports, py::arg("problem"));
+    module.def("turn", &turn, py::arg("problem"));
     module.def("render_scratch", &scratch<arasfsr_render_scratch>, py::arg("problem"));
     module.def("keep_scratch", &scratch<arasfsr_keep_scratch>, py::arg("problem"));
     module.def("backward_scratch", &scratch<arasfsr_backward_scratch>, py::arg("problem"));
@@ -193,4 +217,9 @@ PYBIND11_MODULE(ARASFSR_MODULE, module) {
         "keep", &keep, py::arg("problem"), py::arg("kept"), py::arg("scratch"), py::arg("bytes"), without_gil);
     module.def("backward", &backward, py::arg("problem"), py::arg("kept"), py::arg("gradients"), py::arg("scratch"),
                py::arg("bytes"), without_gil);
+    module.def("scatter", &scatter, py::arg("problem"), py::arg("kept"), py::arg("z"), py::arg("latent"),
+               py::arg("rel"), without_gil);
+    module.def("weight_splits", &weight_splits, py::arg("problem"));
+    module.def("weight_gradients", &weight_gradients, py::arg("problem"), py::arg("kept"), py::arg("z"),
+               py::arg("weights"), py::arg("biases"), py::arg("splits"), without_gil);
 }

@@ -31,8 +31,14 @@ WARPGROUP_THREADS = 384
 WARPGROUPS = ("forward90", "backward90")
 """In the names of kernels with warpgroups."""
 
-ONLY_90A = (*WARPGROUPS, "order_kernel")
+WEIGHTS = "weights90"
+"""In the names of kernels with warpgroups whose operands do not come as a stream of weights."""
+
+ONLY_90A = (*WARPGROUPS, WEIGHTS, "order_kernel")
 """In the names of kernels that are there for 90a alone: those, and what brings their weights in order."""
+
+WITHOUT_PRODUCTS = ("order_kernel", "scatter_kernel")
+"""In the names of kernels that multiply no matrices."""
 
 PRODUCTS = 4
 """wgmma instructions with a stage of weights, between a fence and a wait."""
@@ -84,19 +90,26 @@ def problem(kernel: Kernel) -> str | None:
     if kernel.shared > SHARED_LIMIT:
         return f"{kernel.shared} bytes of static shared memory"
     if kernel.warpgroups:
-        return problem_of_warpgroups(kernel.instructions)
-    if not kernel.instructions["HMMA"] and "order_kernel" not in kernel.name:
+        return problem_of_products(kernel.instructions) or problem_of_streams(kernel.instructions)
+    if WEIGHTS in kernel.name:
+        return problem_of_products(kernel.instructions)
+    if not kernel.instructions["HMMA"] and not any(word in kernel.name for word in WITHOUT_PRODUCTS):
         return "no matrix instructions"
     return None
 
 
-def problem_of_warpgroups(instructions: Counter[str]) -> str | None:
-    """What is wrong with a kernel for sm_90a beyond what may be with any."""
+def problem_of_products(instructions: Counter[str]) -> str | None:
+    """What is wrong with the products of a kernel for sm_90a."""
     products, fences = instructions["HGMMA"], instructions["WARPGROUP.ARRIVE"]
     if not products:
         return "no warpgroup matrix instructions"
     if fences * PRODUCTS > products:  # ptxas then says C7510 or the like, which is no warning that -Werror takes
         return f"{fences} fences for {products} warpgroup matrix instructions: the compiler made them wait in turn"
+    return None
+
+
+def problem_of_streams(instructions: Counter[str]) -> str | None:
+    """What is wrong with how a kernel for sm_90a gets its weights."""
     if not instructions["UBLKCP.S.G.MULTICAST"]:
         return "no bulk copies to both blocks of a cluster"
     if instructions["USETMAXREG.TRY_ALLOC.CTAPOOL"] != 1 or instructions["USETMAXREG.DEALLOC.CTAPOOL"] != 1:

@@ -9,7 +9,11 @@ import torch
 from conftest import device_of, fused_arguments, fused_model
 
 from arasfsr import BackendUnavailable
-from arasfsr.query import cuda_core
+from arasfsr.coords import make_cell
+from arasfsr.query import cuda, cuda_core
+from arasfsr.query.call import Grid, QueryCall
+from arasfsr.query.cuda_launch import CudaLauncher
+from arasfsr.query.operator import arguments_of
 from arasfsr.query.packed import ENCODING_ROWS
 
 pytestmark = pytest.mark.gpu
@@ -68,6 +72,26 @@ def test_what_only_the_core_refuses_makes_the_backend_unavailable() -> None:
     model = fused_model(layers=9).to(device_of("cuda"))
     with pytest.raises(BackendUnavailable, match=r"^backend='cuda': layers=9, for which it has no kernel"):
         model(*fused_arguments("cuda"), backend="cuda", dtype=torch.bfloat16)
+
+
+@pytest.mark.skipif(not cuda.emulated(), reason="a GPU has the multiprocessors that it has")
+@pytest.mark.parametrize("processors", [132, 78])
+@pytest.mark.parametrize("images", [1, 2, 4])
+def test_chunks_fill_the_device(monkeypatch: pytest.MonkeyPatch, processors: int, images: int) -> None:
+    """Of the paper's model and 1024 x 1024 queries that images share, on compute capability 9.0."""
+    monkeypatch.setenv("ARASFSR_EMULATION_CAPABILITY", "90")
+    monkeypatch.setenv("ARASFSR_EMULATION_PROCESSORS", str(processors))
+    weights = fused_model(256, 4).decoder.weights()
+    features = torch.zeros(images, weights.content[0][0].shape[1] // 9, 16, 16)
+    grid = Grid((1024, 1024), (0, 0, 1024, 1024))
+    cell = make_cell(grid.size).view(1, 1, 2)
+    launcher = CudaLauncher(arguments_of(QueryCall(features, None, None, cell, grid, weights, torch.bfloat16)))
+    tiles = [-(-count // launcher.tile) for _, count in launcher.chunks()]
+    for name, at_a_time in (("keep", launcher.turn), ("backward", launcher.turn // 4)):
+        turns = sum(-(-of_chunk // at_a_time) for of_chunk in tiles)
+        efficiency = sum(tiles) / (turns * at_a_time)
+        print(f"{processors} multiprocessors, {images} images, {name}: {turns} turns, {efficiency:.0%} full")
+        assert efficiency >= 0.9
 
 
 def test_too_little_scratch_is_refused() -> None:

@@ -14,6 +14,7 @@ from arasfsr.query.call import QueryCall
 from arasfsr.query.fused import ContentGradients, Kept, Launcher
 from arasfsr.query.operator import Arguments
 from arasfsr.query.packed import Packed, padded_width
+from arasfsr.query.row_sums import product_over_rows, sum_over_rows
 
 NARROWEST = 64
 """Rows are padded at least to the narrowest kernel's width."""
@@ -26,13 +27,6 @@ def _dense(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """A tensor as the core takes them: dense and aligned."""
     dense = tensor.to(dtype or tensor.dtype).contiguous()
     return dense if dense.data_ptr() % ALIGNMENT == 0 else dense.clone()
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b summed and given in float32; of float32 matrices as torch's own products are."""
-    if a.device.type == "cuda" and a.dtype != torch.float32:
-        return torch.mm(a, b, out_dtype=torch.float32)
-    return a.float() @ b.float()
 
 
 def _on(device: torch.device) -> torch.cuda.device:
@@ -80,6 +74,9 @@ class CudaLauncher(Launcher):
         self._tensors = self._inputs()
         """What the core's problem points to; they live as long as it does."""
         self._call = self._describe()
+        with _on(self.device):
+            self._splits = self.core.weight_splits(self._call)
+            """Of the kernel for the weights' gradients, 0 where there is none."""
 
     @property
     def tile(self) -> int:
@@ -88,6 +85,15 @@ class CudaLauncher(Launcher):
     def pack(self) -> Packed:
         packed = super().pack()
         return packed._replace(**{name: _dense(value) for name, value in packed._asdict().items() if value is not None})
+
+    @property
+    def turn(self) -> int:
+        with _on(self.device):
+            return self.core.turn(self._call)
+
+    @property
+    def splits(self) -> int:
+        return max(self._splits, 1)
 
     def _inputs(self) -> dict[str, Tensor]:
         """The tensors of arasfsr_problem by its names; one that is not there stays a null pointer."""
@@ -161,16 +167,33 @@ class CudaLauncher(Launcher):
             scratch = self._scratch(self.core.backward_scratch)
             self.core.backward(self._call, self._chunk(kept), gradients, scratch.data_ptr(), scratch.numel())
 
+    def add_first_layer(self, latent: Tensor, rel_weight: Tensor, kept: Kept, found: ContentGradients) -> None:
+        """By atomic sums, unless torch is to be deterministic."""
+        if torch.are_deterministic_algorithms_enabled():
+            super().add_first_layer(latent, rel_weight, kept, found)
+            return
+        rel = self.empty(self.problem.images * kept.tiles, 2, self.width, dtype=torch.float32)
+        with _on(self.device):
+            self.core.scatter(self._call, self._chunk(kept), *_pointers(found.z, latent, rel))
+        rel_weight += rel.sum(0)[:, : self.n].t()
+
     def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
-        """A matrix product over the chunk's rows for each layer and half: in one order, so that sums repeat bitwise."""
-        for layer in range(self.layers - 1):
-            z, f = found.z[layer + 1], kept.f[layer]
-            biases[0, layer] += z.sum(0, dtype=biases.dtype)
-            weights[0, layer, 0] += _product(z.t(), f)
-            if self.given.modulated:
-                by_query = f.view(self.problem.images, -1, 4, self.width)
-                modulated = by_query * kept.s[layer].view(1, -1, 1, self.width)
-                weights[0, layer, 1] += _product(z.t(), modulated.view(-1, self.width))
+        """By a kernel, or else by matrix products over the chunk's rows, for the second of which f becomes f * s."""
+        hidden = self.layers - 1
+        if hidden == 0:
+            return
+        if self._splits:
+            with _on(self.device):
+                read, *sums = _pointers(found.z, weights, biases)
+                self.core.weight_gradients(self._call, self._chunk(kept), read, sums[0], sums[1], self._splits)
+            return
+        z, f = found.z[1:], kept.f[:-1]
+        biases[0] += sum_over_rows(z)
+        weights[0, :, 0] += product_over_rows(z, f)
+        if self.given.modulated:
+            by_query = f.view(hidden, self.problem.images, -1, 4, self.width)
+            by_query *= kept.s[:-1].view(hidden, 1, -1, 1, self.width)
+            weights[0, :, 1] += product_over_rows(z, f)
 
 
 def _pointers(*tensors: Tensor | None) -> list[int]:

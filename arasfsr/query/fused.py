@@ -20,12 +20,13 @@ from arasfsr.query.memo import remembered
 from arasfsr.query.operator import Arguments
 from arasfsr.query.packed import NARROWEST, Packed, padded_width
 from arasfsr.query.problem import Problem
+from arasfsr.query.row_sums import product_over_rows
 
-CHUNK_BYTES = 1 << 29
-"""Of activations that the backward keeps at a time."""
+CHUNK_BYTES = 900 << 20
+"""Of activations and gradients that the backward holds at a time; twice that where less is not a whole turn."""
 
 WEIGHT_SPLITS = 8
-"""Sums of the weights' gradients that run side by side."""
+"""How many sums of the weights' gradients run side by side, unless a backend says otherwise."""
 
 
 class Kept(NamedTuple):
@@ -84,6 +85,16 @@ class Launcher(abc.ABC):
     def tile(self) -> int:
         """Queries of a tile, BQ: what a chunk is padded to."""
 
+    @property
+    def turn(self) -> int:
+        """Tiles that the device takes at the same time."""
+        return 1
+
+    @property
+    def splits(self) -> int:
+        """Sums of the weights' gradients that run side by side."""
+        return WEIGHT_SPLITS
+
     @abc.abstractmethod
     def _render(self, out: Tensor) -> None:
         """Decode all queries into out (images, queries, 3) float32, the skip included."""
@@ -98,7 +109,13 @@ class Launcher(abc.ABC):
 
     @abc.abstractmethod
     def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
-        """Add a chunk's part of the hidden layers' gradients to `weight_sums`."""
+        """Add a chunk's part of the hidden layers' gradients to `weight_sums`; may leave anything in `kept.f`."""
+
+    def add_first_layer(self, latent: Tensor, rel_weight: Tensor, kept: Kept, found: ContentGradients) -> None:
+        """Add a chunk's part of the gradients of the LR map, (its rows, n), and of rel's weight, (n, 2)."""
+        z = found.z[0, :, : self.n].to(torch.float32)
+        latent.index_add_(0, kept.cells, z)
+        rel_weight += product_over_rows(z, kept.rel)
 
     def empty(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         """Uninitialised memory beside the latent, in the compute dtype by default."""
@@ -125,11 +142,15 @@ class Launcher(abc.ABC):
         return out
 
     def chunks(self) -> Iterator[tuple[int, int]]:
-        """First query and number of queries of each chunk of the backward."""
+        """First query and number of queries of each chunk of the backward: whole turns, where they fit."""
         size, images = self.given.dtype.itemsize, self.problem.images
-        content = images * 4 * self.width * (2 * self.layers * size + 4)
+        content = images * 4 * self.width * 2 * self.layers * size
         coordinate = self.width * (self.layers * (2 * size + 4) + images * 4)
-        step = max(1, CHUNK_BYTES // (content + coordinate) // self.tile) * self.tile
+        of_tile, turn = (content + coordinate) * self.tile, self.turn
+        tiles = max(1, CHUNK_BYTES // of_tile)
+        if turn * of_tile <= 2 * CHUNK_BYTES:
+            tiles = max(1, tiles // turn) * turn
+        step = tiles * self.tile
         for first in range(0, self.problem.queries, step):
             yield first, min(step, self.problem.queries - first)
 
@@ -167,7 +188,7 @@ class Launcher(abc.ABC):
 
     def weight_sums(self) -> tuple[Tensor, Tensor]:
         """Where the hidden layers' gradients are summed: weights (splits, L - 1, halves, NP, NP), biases in float64."""
-        shape = (WEIGHT_SPLITS, self.layers - 1, self.halves, self.width, self.width)
+        shape = (self.splits, self.layers - 1, self.halves, self.width, self.width)
         weights = torch.zeros(shape, dtype=torch.float32, device=self.device)
         biases = torch.zeros((*shape[:2], self.width), dtype=torch.float64, device=self.device)
         return weights, biases

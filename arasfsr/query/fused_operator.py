@@ -14,6 +14,7 @@ from arasfsr.query.call import QueryCall
 from arasfsr.query.fused import ContentGradients, Kept, Launcher
 from arasfsr.query.operator import Arguments, Gradients, Need
 from arasfsr.query.packed import ENCODING_ROWS, unpacked
+from arasfsr.query.row_sums import add_product, product_over_rows, sum_over_rows
 from arasfsr.query.skip import skip_gradients
 from arasfsr.query.tile_math import BIAS_SUM
 
@@ -35,8 +36,9 @@ class _Sums:
         self.cell = zeros(problem.queries, 2) if need.cell else None
         self.content, self.content_bias = launcher.weight_sums()
         branch = launcher.layers if launcher.given.modulated else 0
-        self.modulator = [zeros(width, width if i else ENCODING_ROWS) for i in range(branch)]
-        self.modulator_bias = [zeros(width, dtype=BIAS_SUM) for _ in range(branch)]
+        self.encoding = zeros(width, ENCODING_ROWS)
+        self.modulator = zeros(max(branch - 1, 0), width, width)
+        self.modulator_bias = zeros(branch, width, dtype=BIAS_SUM)
         self.output = zeros(3, width)
 
     def add(self, grad: Tensor, kept: Kept) -> None:
@@ -44,15 +46,20 @@ class _Sums:
         found = self.launcher.content_gradients(kept, grad, self.need.coord)
         self.launcher.add_weight_gradients(self.content, self.content_bias, kept, found)
         part = slice(kept.first, kept.first + kept.size)
-        combined = found.combined[:, : kept.size].reshape(-1, self.launcher.width)
-        self.output += grad[:, part].reshape(-1, 3).t() @ combined
+        of_queries = self._padded(grad[:, part], kept)
+        self.output += product_over_rows(of_queries, found.combined).sum(0)
         grad_coord = self._geometry(kept, found)
         if self.launcher.given.modulated:
             grad_encoding = self._coordinate_branch(kept, found)
-            if grad_coord is not None:
+            if grad_coord is not None and grad_encoding is not None:
                 grad_coord += fourier_encoding_backward(self._coords(kept), grad_encoding)
         if self.coord is not None and grad_coord is not None:
             self.coord[part] = grad_coord
+
+    @staticmethod
+    def _padded(of_queries: Tensor, kept: Kept) -> Tensor:
+        """(.., count, n) with zeros for the last tile's queries that there are not."""
+        return F.pad(of_queries, (0, 0, 0, kept.s.shape[1] - kept.size))
 
     def _coords(self, kept: Kept) -> Tensor:
         """Coordinates of the chunk's queries: (count, 2) float32."""
@@ -65,44 +72,50 @@ class _Sums:
     def _geometry(self, kept: Kept, found: ContentGradients) -> Tensor | None:
         """The first layer backward: LR map, rel and cell; gives coord's gradient through rel and shares."""
         problem, n, count = self.launcher.problem, self.launcher.n, kept.size
-        z = found.z[0, :, :n].to(torch.float32)
-        self.latent.index_add_(0, kept.cells, z)
-        self.rel_weight += z.t() @ kept.rel
+        self.launcher.add_first_layer(self.latent, self.rel_weight, kept, found)
+        z = found.z[0, :, :n].view(problem.images, -1, 4, n)[:, :count]
         if problem.cell is not None and problem.cell_weight is not None and self.cell_weight is not None:
-            of_query = z.view(problem.images, -1, 4, n)[:, :count].sum((0, 2))
+            of_query = z.sum((0, 2), dtype=torch.float32)
             last = kept.first + count
-            self.cell_weight += of_query.t() @ problem.cell[kept.first : last]
+            self.cell_weight += product_over_rows(of_query, problem.cell[kept.first : last])
             if self.cell is not None:
                 self.cell[kept.first : last] = of_query @ problem.cell_weight
         if found.share is None:
             return None
-        grad_rel = (z @ problem.rel_weight).view(problem.images, -1, 4, 2)[:, :count].sum(0).transpose(0, 1)
+        grad_rel = (z.to(torch.float32) @ problem.rel_weight).sum(0).transpose(0, 1)
         grad_share = found.share.view(problem.images, -1, 4)[:, :count].sum(0).t()
         corners = local_ensemble(self._coords(kept), problem.lr_size)
         return local_ensemble_backward(corners, problem.lr_size, grad_rel, grad_share)
 
-    def _coordinate_branch(self, kept: Kept, found: ContentGradients) -> Tensor:
-        """The coordinate branch backward, last layer to first: gives the gradient of the encoding, (count, 42)."""
-        packed, dtype, count = self.launcher.packed, self.launcher.given.dtype, kept.size
+    def _coordinate_branch(self, kept: Kept, found: ContentGradients) -> Tensor | None:
+        """The coordinate branch backward, last layer to first: gives the gradient of the encoding, (count, 42).
+
+        It has all queries of the last tile: gradients of those that there are not are zero.
+        """
+        packed, dtype = self.launcher.packed, self.launcher.given.dtype
         assert packed.modulator_weight is not None
         assert packed.encoding_weight is not None
         encoding = fourier_encoding(self._coords(kept)).to(dtype)
         channels = encoding.shape[1]
-        grad_s = found.s[-1, :count]
-        for layer in reversed(range(len(self.modulator))):
-            grad_angle = (grad_s * kept.cosines[layer, :count]).to(dtype)
-            below = kept.s[layer - 1, :count] if layer else F.pad(encoding, (0, ENCODING_ROWS - channels))
-            self.modulator[layer] += grad_angle.t() @ below
-            self.modulator_bias[layer] += grad_angle.sum(0, dtype=BIAS_SUM)
+        angles = kept.cosines  # which nobody reads after
+        for layer in reversed(range(self.launcher.layers)):
+            torch.mul(found.s[layer], angles[layer], out=angles[layer])
             if layer:
-                grad_s = found.s[layer - 1, :count] + grad_angle @ packed.modulator_weight[layer - 1]
-        return (grad_angle @ packed.encoding_weight)[:, :channels].to(torch.float32)
+                add_product(found.s[layer - 1], angles[layer], packed.modulator_weight[layer - 1])
+        below = F.pad(self._padded(encoding, kept), (0, ENCODING_ROWS - channels))
+        self.encoding += product_over_rows(angles[0], below)
+        self.modulator += product_over_rows(angles[1:], kept.s[:-1])
+        self.modulator_bias += sum_over_rows(angles)
+        if not self.need.coord:
+            return None
+        return (angles[0, : kept.size] @ packed.encoding_weight)[:, :channels].to(torch.float32)
 
     def weights(self, grad: Tensor) -> list[Tensor]:
         """Gradients in the order of `DecoderWeights.after_first`."""
         n = self.launcher.n
-        matrices = unpacked(self.content.sum(0), self.modulator, self.output, n)
-        biases = [*self.content_bias.sum(0).unbind(), *self.modulator_bias]
+        modulator = [self.encoding, *self.modulator] if self.launcher.given.modulated else []
+        matrices = unpacked(self.content.sum(0), modulator, self.output, n)
+        biases = [*self.content_bias.sum(0), *self.modulator_bias]
         output_bias = grad.sum((0, 1), dtype=BIAS_SUM)
         return [t for pair in zip(matrices, [*(bias[:n] for bias in biases), output_bias], strict=True) for t in pair]
 

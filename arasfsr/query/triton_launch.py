@@ -50,6 +50,10 @@ class TritonLauncher(Launcher):
     def tile(self) -> int:
         return int(self.table.queries)
 
+    @property
+    def turn(self) -> int:
+        return self._processors() * int(self.table.blocks)
+
     def _capability(self) -> tuple[int, int]:
         found: tuple[int, int] = ROCM if torch.version.hip else INTERPRETER
         if self.device.type == "cuda" and not torch.version.hip:

@@ -11,20 +11,30 @@
 namespace arasfsr::emulation {
 
 // A matrix in shared memory whose rows run along the inner dimension, with 128-byte swizzle: groups of eight rows of
-// 128 bytes lie `stride` bytes apart; of the address, bits 4 to 6 are flipped by bits 7 to 9.
+// 128 bytes lie `stride` bytes apart; of the address, bits 4 to 6 are flipped by bits 7 to 9. The other way around, 64
+// outer numbers lie in a row, eight inner ones in a group, and the next 64 `leading` bytes apart.
 struct SwizzledMatrix {
     const unsigned char* memory;  // of the block, as the asynchronous proxy sees it
-    uint32_t start, stride;
+    uint32_t start, stride, leading;
 
     static SwizzledMatrix of(uint64_t descriptor) {
         if (descriptor >> 62 != 1) fail("a matrix descriptor without 128-byte swizzle");
         if (descriptor >> 49 & 7) fail("a matrix descriptor with a base offset");
         return {published_of(rank()), static_cast<uint32_t>(descriptor & 0x3FFF) << 4,
-                static_cast<uint32_t>(descriptor >> 32 & 0x3FFF) << 4};
+                static_cast<uint32_t>(descriptor >> 32 & 0x3FFF) << 4,
+                static_cast<uint32_t>(descriptor >> 16 & 0x3FFF) << 4};
     }
 
     uint16_t at(int row, int inner) const {
-        const uint32_t plain = start + row / 8 * stride + row % 8 * 128 + inner * 2;
+        return read(start + row / 8 * stride + row % 8 * 128 + inner * 2);
+    }
+
+    uint16_t at_transposed(int outer, int inner) const {
+        return read(start + outer / 64 * leading + inner / 8 * stride + inner % 8 * 128 + outer % 64 * 2);
+    }
+
+  private:
+    uint16_t read(uint32_t plain) const {
         uint16_t number;
         std::memcpy(&number, memory + (plain ^ (plain >> 7 & 7) << 4), 2);
         return number;
@@ -39,6 +49,7 @@ struct Wgmma {
     const uint32_t* a;   // as for mma, or NULL: then the descriptor says where it is
     uint64_t a_matrix, b_matrix;
     bool add;            // to what total holds, or else to nothing
+    bool transposed = false;  // b lies with its columns side by side
 };
 
 template <float (*FROM)(uint16_t)>
@@ -46,7 +57,9 @@ void wgmma_execute(const std::array<Wgmma, WARP>& lanes, int warp_of_group) {
     static float b[WGMMA_INNER][WGMMA_COLUMNS], a[16][WGMMA_INNER];
     const SwizzledMatrix right = SwizzledMatrix::of(lanes[0].b_matrix);
     for (int column = 0; column < WGMMA_COLUMNS; ++column) {
-        for (int k = 0; k < WGMMA_INNER; ++k) b[k][column] = FROM(right.at(column, k));
+        for (int k = 0; k < WGMMA_INNER; ++k) {
+            b[k][column] = FROM(lanes[0].transposed ? right.at_transposed(column, k) : right.at(column, k));
+        }
     }
     for (int lane = 0; lane < WARP && lanes[0].a != nullptr; ++lane) {
         for (int j = 0; j < 8; ++j) {

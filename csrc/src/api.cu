@@ -42,7 +42,14 @@ Kernel<BackwardArguments> backward_for(const arasfsr_problem& problem, const Dev
     return problem.dtype == ARASFSR_BFLOAT16 ? backward90_kernel(Bfloat16{}) : backward90_kernel(Float16{});
 }
 
+int64_t weight_splits_of(const arasfsr_problem& problem, const Device& device) {
+    const bool taken = streams(problem, device) && problem.modulated && problem.layers > 1;
+    return taken ? weight_splits90(problem, device.processors) : 0;
+}
+
 #else
+
+int64_t weight_splits_of(const arasfsr_problem&, const Device&) { return 0; }
 
 Kernel<ForwardArguments> forward_for(const arasfsr_problem& problem, const Device& device, bool) {
     return portable_forward_for(problem, device);
@@ -84,6 +91,7 @@ struct Plan {
     int64_t stream_bytes = 0;  // of weights, followed by
     int64_t s_bytes = 0;       // of a forward that keeps nothing
 
+    int64_t at_a_time() const { return blocks / kernel.cluster * kernel.units; }
     size_t scratch_bytes() const { return static_cast<size_t>(stream_bytes + s_bytes); }
 };
 
@@ -103,9 +111,8 @@ arasfsr_status plan_forward(const arasfsr_problem& problem, const Device& device
     *plan = {render ? "arasfsr_render" : "arasfsr_keep", forward_for(problem, device, !render)};
     const arasfsr_status status = take_turns(*plan, device, tiles);
     if (plan->kernel.streams) plan->stream_bytes = Stream::of(problem).bytes();
-    const int64_t at_a_time = plan->blocks / plan->kernel.cluster * plan->kernel.units;
     const int64_t s_bytes = ARASFSR_TILE * problem.padded * (problem.dtype == ARASFSR_TF32 ? 4 : 2);
-    if (render && problem.modulated) plan->s_bytes = at_a_time * problem.layers * s_bytes;
+    if (render && problem.modulated) plan->s_bytes = plan->at_a_time() * problem.layers * s_bytes;
     return status;
 }
 
@@ -189,6 +196,17 @@ arasfsr_status arasfsr_keep_scratch(const arasfsr_problem* problem, size_t* byte
     return scratch_of_forward(problem, false, bytes);
 }
 
+arasfsr_status arasfsr_turn(const arasfsr_problem* problem, int64_t* tiles) {
+    if (tiles == nullptr) return {ARASFSR_BAD_ARGUMENT, "tiles", 0};
+    Device device;
+    arasfsr_status status = supported(problem, &device);
+    if (failed(status)) return status;
+    Plan<ForwardArguments> plan{};
+    status = plan_forward(*problem, device, tiles_of(INT64_MAX), false, &plan);
+    *tiles = plan.at_a_time();
+    return status;
+}
+
 arasfsr_status arasfsr_render(const arasfsr_problem* problem, float* out, void* scratch, size_t scratch_bytes) {
     Device device;
     arasfsr_status status = supported(problem, &device);
@@ -255,4 +273,45 @@ arasfsr_status arasfsr_backward(const arasfsr_problem* problem, const arasfsr_ke
     status = check_scratch(plan, scratch, scratch_bytes);
     if (failed(status)) return status;
     return run<BackwardStream>(plan, BackwardArguments{*problem, *kept, *gradients, nullptr}, scratch);
+}
+
+arasfsr_status arasfsr_scatter(
+    const arasfsr_problem* problem, const arasfsr_kept* kept, const void* z, float* latent, float* rel) {
+    Device device;
+    arasfsr_status status = supported(problem, &device);
+    if (failed(status)) return status;
+    status = check_chunk(*problem, kept);
+    if (failed(status) || empty(*problem) || kept->count == 0) return status;
+    status = check_kept(*problem, *kept);
+    if (failed(status)) return status;
+    status = check_scatter(z, latent, rel);
+    if (failed(status)) return status;
+    return scatter(*problem, *kept, z, latent, rel);
+}
+
+arasfsr_status arasfsr_weight_splits(const arasfsr_problem* problem, int64_t* splits) {
+    if (splits == nullptr) return {ARASFSR_BAD_ARGUMENT, "splits", 0};
+    Device device;
+    const arasfsr_status status = supported(problem, &device);
+    if (!failed(status)) *splits = weight_splits_of(*problem, device);
+    return status;
+}
+
+arasfsr_status arasfsr_weight_gradients(const arasfsr_problem* problem, const arasfsr_kept* kept, const void* z,
+                                        float* weights, double* biases, int64_t splits) {
+    Device device;
+    arasfsr_status status = supported(problem, &device);
+    if (failed(status)) return status;
+    status = check_chunk(*problem, kept);
+    if (failed(status) || empty(*problem) || kept->count == 0) return status;
+    if (splits < 1 || weight_splits_of(*problem, device) == 0) return {ARASFSR_UNSUPPORTED, "splits", splits};
+    status = check_kept(*problem, *kept);
+    if (failed(status)) return status;
+    status = check_weight_gradients(z, weights, biases);
+    if (failed(status)) return status;
+#ifdef ARASFSR_WITH_90A
+    return weight_gradients90(*problem, *kept, z, weights, biases, splits);
+#else
+    return OK;
+#endif
 }

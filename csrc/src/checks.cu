@@ -135,4 +135,12 @@ arasfsr_status check_gradients(const arasfsr_problem& problem, const arasfsr_gra
     });
 }
 
+arasfsr_status check_scatter(const void* z, const float* latent, const float* rel) {
+    return check_pointers({{"z", z, true}, {"latent", latent, true}, {"rel", rel, true}});
+}
+
+arasfsr_status check_weight_gradients(const void* z, const float* weights, const double* biases) {
+    return check_pointers({{"z", z, true}, {"weights", weights, true}, {"biases", biases, true}});
+}
+
 }  // namespace arasfsr

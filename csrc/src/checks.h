@@ -17,6 +17,8 @@ arasfsr_status check_inputs(const arasfsr_problem& problem);
 arasfsr_status check_chunk(const arasfsr_problem& problem, const arasfsr_kept* kept);
 arasfsr_status check_kept(const arasfsr_problem& problem, const arasfsr_kept& kept);
 arasfsr_status check_gradients(const arasfsr_problem& problem, const arasfsr_gradients& gradients);
+arasfsr_status check_weight_gradients(const void* z, const float* weights, const double* biases);
+arasfsr_status check_scatter(const void* z, const float* latent, const float* rel);
 
 // A pointer that must be there, aligned to 16 bytes; `value` tells how many bytes it is off.
 arasfsr_status check_pointer(const char* name, const void* pointer);

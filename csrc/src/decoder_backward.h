@@ -36,6 +36,16 @@ class DecoderBackward {
             const int64_t row = first_row(start, which) + query * CORNERS;
             const bool valid = start + query < kept.count;
             const float* pixel = gradients.grad + (which * problem.queries + kept.first + start + query) * 3;
+            Pair f[STEPS][CORNERS], s[STEPS];  // all loads begin together
+#pragma unroll
+            for (int i = 0; i < STEPS; ++i) {
+                const int column = 2 * lane + i * (2 * hw::WARP);
+                if (problem.modulated) s[i] = pair_ahead(kept.s, at_s(last, start) + query * NP + column);
+#pragma unroll
+                for (int v = 0; v < CORNERS; ++v) {
+                    f[i][v] = pair_ahead(kept.f, at(last, start, which) + (query * CORNERS + v) * NP + column);
+                }
+            }
             float rgb[3], share[CORNERS], of_share[CORNERS];
 #pragma unroll
             for (int channel = 0; channel < 3; ++channel) rgb[channel] = valid ? pixel[channel] : 0.0f;
@@ -50,26 +60,25 @@ class DecoderBackward {
                 float x = 0.0f, y = 0.0f;  // the gradient of f_L * s_L
 #pragma unroll
                 for (int channel = 0; channel < 3; ++channel) {
-                    x += rgb[channel] * problem.output_weight[channel * NP + column];
-                    y += rgb[channel] * problem.output_weight[channel * NP + column + 1];
+                    const hw::Two weight = hw::load_constant(problem.output_weight + channel * NP + column);
+                    x += rgb[channel] * weight.x;
+                    y += rgb[channel] * weight.y;
                 }
                 float f_x[CORNERS], f_y[CORNERS], ensemble_x = 0.0f, ensemble_y = 0.0f;
 #pragma unroll
                 for (int v = 0; v < CORNERS; ++v) {
-                    const Pair f = pair(kept.f, at(last, start, which) + (query * CORNERS + v) * NP + column);
-                    f_x[v] = hw::lower<T>(f);
-                    f_y[v] = hw::upper<T>(f);
+                    f_x[v] = hw::lower<T>(f[i][v]);
+                    f_y[v] = hw::upper<T>(f[i][v]);
                     ensemble_x += f_x[v] * share[v];
                     ensemble_y += f_y[v] * share[v];
                 }
                 if (problem.modulated) {
                     const int64_t at_query = at_s(last, start) + query * NP + column;
                     accumulate(gradients.s + at_query, ensemble_x * x, ensemble_y * y, which);
-                    const Pair s = pair(kept.s, at_query);
-                    ensemble_x *= hw::lower<T>(s);
-                    ensemble_y *= hw::upper<T>(s);
-                    x *= hw::lower<T>(s);
-                    y *= hw::upper<T>(s);
+                    ensemble_x *= hw::lower<T>(s[i]);
+                    ensemble_y *= hw::upper<T>(s[i]);
+                    x *= hw::lower<T>(s[i]);
+                    y *= hw::upper<T>(s[i]);
                 }
                 const int64_t of_query = (which * padded() + start + query) * NP + column;
                 accumulate(gradients.combined + of_query, ensemble_x, ensemble_y, 0);
@@ -124,20 +133,24 @@ class DecoderBackward {
         store_tile<ROWS, Crew>(static_cast<Number*>(gradients.z) + at(layer, start, which), z);
     }
 
-    const Z z;
-
-  private:
-    ARASFSR_DEVICE int64_t padded() const { return kept.tiles * ARASFSR_TILE; }
-    ARASFSR_DEVICE int64_t first_row(int64_t start, int which) const { return (which * padded() + start) * CORNERS; }
-
     // Where the part's rows start in a layer of f or z, and in one of s.
     ARASFSR_DEVICE int64_t at(int layer, int64_t start, int which) const {
         return (padded() * CORNERS * problem.images * layer + first_row(start, which)) * NP;
     }
     ARASFSR_DEVICE int64_t at_s(int layer, int64_t start) const { return (layer * padded() + start) * NP; }
 
+    const Z z;
+
+  private:
+    ARASFSR_DEVICE int64_t padded() const { return kept.tiles * ARASFSR_TILE; }
+    ARASFSR_DEVICE int64_t first_row(int64_t start, int which) const { return (which * padded() + start) * CORNERS; }
+
     static ARASFSR_DEVICE Pair pair(const void* numbers, int64_t at) {
         return *reinterpret_cast<const Pair*>(static_cast<const Number*>(numbers) + at);
+    }
+    // Likewise, but other reads need not wait for it: where registers suffice.
+    static ARASFSR_DEVICE Pair pair_ahead(const void* numbers, int64_t at) {
+        return hw::load_constant(static_cast<const Number*>(numbers) + at);
     }
 
     // Stores two numbers for the first image, adds them for those after it, in order.

@@ -80,6 +80,14 @@ inline Two load_constant(const float* from) { return {from[0], from[1]}; }
 inline void load_constant(float (&result)[4], const float* from) {
     for (int i = 0; i < 4; ++i) result[i] = from[i];
 }
+inline uint32_t load_constant(const uint16_t* from) { return *reinterpret_cast<const uint32_t*>(from); }
+inline uint32_t load_here(const uint16_t* from) { return load_constant(from); }
+
+inline void atomic_add(float* to, float x) { *to += x; }
+inline void atomic_add(float* to, Two x) {
+    to[0] += x.x;
+    to[1] += x.y;
+}
 
 inline void copy16(void* to, const void* from) { emulation::copy_async(to, from, 16); }
 inline void copy_commit() { emulation::copy_commit(); }
@@ -194,6 +202,29 @@ ARASFSR_DEVICE void load_constant(float (&result)[4], const float* from) {
     asm("ld.global.nc.v4.f32 {%0, %1, %2, %3}, [%4];"
         : "=f"(result[0]), "=f"(result[1]), "=f"(result[2]), "=f"(result[3])
         : "l"(from));
+}
+
+ARASFSR_DEVICE uint32_t load_constant(const uint16_t* from) {
+    uint32_t result;
+    asm("ld.global.nc.b32 %0, [%1];" : "=r"(result) : "l"(from));
+    return result;
+}
+// Likewise, but begun where the program says so, after the products before.
+ARASFSR_DEVICE uint32_t load_here(const uint16_t* from) {
+    uint32_t result;
+    asm volatile("ld.global.nc.b32 %0, [%1];" : "=r"(result) : "l"(from));
+    return result;
+}
+
+// Adds to a number in global memory, or to two at an even place, that other threads add to as well.
+ARASFSR_DEVICE void atomic_add(float* to, float x) { atomicAdd(to, x); }
+ARASFSR_DEVICE void atomic_add(float* to, Two x) {
+#if __CUDA_ARCH__ >= 900
+    atomicAdd(reinterpret_cast<float2*>(to), make_float2(x.x, x.y));
+#else
+    atomicAdd(to, x.x);
+    atomicAdd(to + 1, x.y);
+#endif
 }
 
 // cp.async: lands in shared memory some time before its group's wait returns.

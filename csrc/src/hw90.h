@@ -33,6 +33,8 @@ void take_registers() {}
 
 inline void keep_order() {}
 
+inline void prefetch(const void*, int) {}
+
 inline void fence_asynchronous() { emulation::publish(); }
 
 inline void mbarrier_init(Mbarrier* barrier, int count) { emulation::mbarrier_init(barrier, count); }
@@ -65,6 +67,14 @@ inline void wgmma(Bfloat16, float (&total)[ACCUMULATORS], const uint32_t (&a)[4]
 }
 inline void wgmma(Float16, float (&total)[ACCUMULATORS], const uint32_t (&a)[4], uint64_t b) {
     emulation::Wgmma operands{total, a, 0, b, true};
+    emulation::collective("wgmma.f16", &operands, emulation::wgmma<emulation::from_float16>);
+}
+inline void wgmma_by_columns(Bfloat16, float (&total)[ACCUMULATORS], const uint32_t (&a)[4], uint64_t b) {
+    emulation::Wgmma operands{total, a, 0, b, true, true};
+    emulation::collective("wgmma.bf16", &operands, emulation::wgmma<emulation::from_bfloat16>);
+}
+inline void wgmma_by_columns(Float16, float (&total)[ACCUMULATORS], const uint32_t (&a)[4], uint64_t b) {
+    emulation::Wgmma operands{total, a, 0, b, true, true};
     emulation::collective("wgmma.f16", &operands, emulation::wgmma<emulation::from_float16>);
 }
 inline void wgmma_fence() { emulation::collective("wgmma.fence", nullptr, emulation::wgmma_fence); }
@@ -103,6 +113,11 @@ ARASFSR_DEVICE void take_registers() {
 
 // The compiler moves no access of memory across; it is the least that does so.
 ARASFSR_DEVICE void keep_order() { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
+
+// Brings so many bytes, a multiple of 16, into the second level cache; nobody waits for it.
+ARASFSR_DEVICE void prefetch(const void* from, int bytes) {
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes));
+}
 
 // What the thread has written to shared memory is there for wgmma, which reads through another proxy.
 ARASFSR_DEVICE void fence_asynchronous() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
@@ -147,7 +162,8 @@ ARASFSR_DEVICE void copy_bulk(void* to, const void* from, int bytes, Mbarrier* b
 }
 
 // wgmma.m64n256k16: total (64 x 256) += a (64 x 16) b (16 x 256), b given by columns; a by a descriptor, in which case
-// total may be set instead of added to, or by registers as for mma, warp w having rows 16 w .. 16 w + 15.
+// total may be set instead of added to, or by registers as for mma, warp w having rows 16 w .. 16 w + 15. In the form
+// `by_columns`, b lies the other way, its columns side by side.
 #define ARASFSR_8(i) \
     "+f"(total[i]), "+f"(total[i + 1]), "+f"(total[i + 2]), "+f"(total[i + 3]), "+f"(total[i + 4]), \
         "+f"(total[i + 5]), "+f"(total[i + 6]), "+f"(total[i + 7])
@@ -164,6 +180,13 @@ ARASFSR_DEVICE void copy_bulk(void* to, const void* from, int bytes, Mbarrier* b
     "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, " \
     "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
     "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127}"
+#define ARASFSR_WGMMA_OF_REGISTERS(function, type, name, transposed) \
+    ARASFSR_DEVICE void function(type, float (&total)[ACCUMULATORS], const uint32_t (&a)[4], uint64_t b) { \
+        asm volatile("wgmma.mma_async.sync.aligned.m64n256k16.f32." name "." name " " ARASFSR_NAMES \
+                     ", {%128, %129, %130, %131}, %132, 1, 1, 1, " transposed ";" \
+                     : ARASFSR_TOTAL \
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)); \
+    }
 #define ARASFSR_WGMMA(type, name) \
     ARASFSR_DEVICE void wgmma(type, float (&total)[ACCUMULATORS], uint64_t a, uint64_t b, bool add) { \
         asm volatile("{ .reg .pred p; setp.ne.b32 p, %130, 0; wgmma.mma_async.sync.aligned.m64n256k16.f32." name "." \
@@ -171,12 +194,8 @@ ARASFSR_DEVICE void copy_bulk(void* to, const void* from, int bytes, Mbarrier* b
                      : ARASFSR_TOTAL \
                      : "l"(a), "l"(b), "r"(static_cast<int>(add))); \
     } \
-    ARASFSR_DEVICE void wgmma(type, float (&total)[ACCUMULATORS], const uint32_t (&a)[4], uint64_t b) { \
-        asm volatile("wgmma.mma_async.sync.aligned.m64n256k16.f32." name "." name " " ARASFSR_NAMES \
-                     ", {%128, %129, %130, %131}, %132, 1, 1, 1, 0;" \
-                     : ARASFSR_TOTAL \
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)); \
-    }
+    ARASFSR_WGMMA_OF_REGISTERS(wgmma, type, name, "0") \
+    ARASFSR_WGMMA_OF_REGISTERS(wgmma_by_columns, type, name, "1")
 ARASFSR_WGMMA(Bfloat16, "bf16")
 ARASFSR_WGMMA(Float16, "f16")
 
@@ -194,6 +213,7 @@ ARASFSR_DEVICE void wgmma_finish(float (&total)[ACCUMULATORS]) {
 }
 
 #undef ARASFSR_WGMMA
+#undef ARASFSR_WGMMA_OF_REGISTERS
 #undef ARASFSR_NAMES
 #undef ARASFSR_TOTAL
 #undef ARASFSR_64
@@ -206,6 +226,12 @@ ARASFSR_DEVICE void wgmma_finish(float (&total)[ACCUMULATORS]) {
 ARASFSR_DEVICE uint64_t swizzled_matrix(const void* start) {
     constexpr uint64_t stride = 1024;
     return uint64_t{1} << 62 | (stride >> 4) << 32 | uint64_t{1} << 16 | (shared_address(start) & 0x3FFFF) >> 4;
+}
+
+// Likewise a matrix whose columns run along the inner dimension: rows of 64 numbers, 128 bytes each, eight of them
+// every 1024 bytes, and the next 64 numbers of all rows `apart` bytes on.
+ARASFSR_DEVICE uint64_t swizzled_columns(const void* start, int apart) {
+    return (swizzled_matrix(start) & ~(uint64_t{0x3FFF} << 16)) | static_cast<uint64_t>(apart >> 4) << 16;
 }
 
 }  // namespace arasfsr::hw

@@ -23,6 +23,15 @@ Kernel<ForwardArguments> forward90_kernel(Float16, bool keeps);
 Kernel<BackwardArguments> backward90_kernel(Bfloat16);
 Kernel<BackwardArguments> backward90_kernel(Float16);
 
+// Likewise of the weights' gradients with modulation: how many sums run side by side, and their launch.
+int64_t weight_splits90(const arasfsr_problem& problem, int processors);
+arasfsr_status weight_gradients90(const arasfsr_problem& problem, const arasfsr_kept& kept, const void* z,
+                                  float* weights, double* biases, int64_t splits);
+
+// Launches the first layer's backward; `padded` is one that the kernels above take.
+arasfsr_status scatter(const arasfsr_problem& problem, const arasfsr_kept& kept, const void* z, float* latent,
+                       float* rel);
+
 template <template <class> class KERNEL, class T, class Arguments, class Of>
 Kernel<Arguments> choose(int padded, int shared_limit, const Of& of) {
     using S = Shapes<T>;

@@ -9,6 +9,10 @@
 
 #ifndef ARASFSR_EMULATE
 #include <cuda_runtime.h>
+
+#include <map>
+#include <mutex>
+#include <utility>
 #endif
 
 namespace arasfsr {
@@ -37,12 +41,13 @@ struct Device {
     int processors;
     int shared_limit;  // bytes that a block can have
     int capability;    // such as 80
+    int number;
 };
 
 #ifdef ARASFSR_EMULATE
 
 inline arasfsr_status current_device(Device* device) {
-    *device = {emulation::processors(), emulation::shared_limit(), emulation::capability()};
+    *device = {emulation::processors(), emulation::shared_limit(), emulation::capability(), 0};
     return OK;
 }
 
@@ -72,9 +77,32 @@ inline arasfsr_status cuda_status(const char* what, cudaError_t error) {
     return {ARASFSR_CUDA_ERROR, what, error};
 }
 
-inline arasfsr_status current_device(Device* device) {
-    int number = 0, major = 0, minor = 0;
-    cudaError_t error = cudaGetDevice(&number);
+// What the runtime was asked of a device, or of a kernel on it, and does not have to be asked again.
+template <class Value>
+class Known {
+  public:
+    // `find(Value*)` gives a status; what failed is not kept.
+    template <class Find>
+    arasfsr_status get(int device, const void* kernel, Value* value, const Find& find) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        const auto known = values.find({device, kernel});
+        if (known != values.end()) {
+            *value = known->second;
+            return OK;
+        }
+        const arasfsr_status status = find(value);
+        if (!failed(status)) values[{device, kernel}] = *value;
+        return status;
+    }
+
+  private:
+    std::mutex mutex;
+    std::map<std::pair<int, const void*>, Value> values;
+};
+
+inline arasfsr_status describe_device(int number, Device* device) {
+    int major = 0, minor = 0;
+    cudaError_t error = cudaSuccess;
     const auto read = [&](int* value, cudaDeviceAttr attribute) {
         if (error == cudaSuccess) error = cudaDeviceGetAttribute(value, attribute, number);
     };
@@ -83,7 +111,16 @@ inline arasfsr_status current_device(Device* device) {
     read(&major, cudaDevAttrComputeCapabilityMajor);
     read(&minor, cudaDevAttrComputeCapabilityMinor);
     device->capability = 10 * major + minor;
+    device->number = number;
     return cuda_status("cudaGetDevice", error);
+}
+
+inline arasfsr_status current_device(Device* device) {
+    static Known<Device> known;
+    int number = 0;
+    const cudaError_t error = cudaGetDevice(&number);
+    if (error != cudaSuccess) return cuda_status("cudaGetDevice", error);
+    return known.get(number, nullptr, device, [&](Device* found) { return describe_device(number, found); });
 }
 
 template <class Arguments>
@@ -93,11 +130,18 @@ const void* entry(const Kernel<Arguments>& kernel) {
 
 template <class Arguments>
 arasfsr_status has_code(const Kernel<Arguments>& kernel, const Device& device) {
-    cudaFuncAttributes attributes;
-    const cudaError_t error = cudaFuncGetAttributes(&attributes, entry(kernel));
-    if (error != cudaErrorNoKernelImageForDevice) return cuda_status("cudaFuncGetAttributes", error);
-    cudaGetLastError();
-    return {ARASFSR_UNSUPPORTED, "compute capability", device.capability};
+    static Known<bool> known;
+    bool there = false;
+    const arasfsr_status status = known.get(device.number, entry(kernel), &there, [&](bool* found) {
+        cudaFuncAttributes attributes;
+        const cudaError_t error = cudaFuncGetAttributes(&attributes, entry(kernel));
+        *found = error != cudaErrorNoKernelImageForDevice;
+        if (*found) return cuda_status("cudaFuncGetAttributes", error);
+        cudaGetLastError();
+        return OK;
+    });
+    return failed(status) || there ? status : arasfsr_status{ARASFSR_UNSUPPORTED, "compute capability",
+                                                             device.capability};
 }
 
 template <class Arguments>
@@ -127,20 +171,23 @@ struct Configuration {
 template <class Arguments>
 arasfsr_status resident_blocks(
     const Kernel<Arguments>& kernel, const char* name, const Device& device, int64_t* blocks) {
-    int each = 0;
-    cudaError_t error = allow_shared(kernel);
-    if (error == cudaSuccess && kernel.cluster > 1) {
-        const Configuration given(kernel, kernel.cluster, nullptr);
-        error = cudaOccupancyMaxActiveClusters(&each, entry(kernel), &given.config);
-        *blocks = static_cast<int64_t>(std::max(each, 1)) * kernel.cluster;
+    static Known<int64_t> known;
+    return known.get(device.number, entry(kernel), blocks, [&](int64_t* found) {
+        int each = 0;
+        cudaError_t error = allow_shared(kernel);
+        if (error == cudaSuccess && kernel.cluster > 1) {
+            const Configuration given(kernel, kernel.cluster, nullptr);
+            error = cudaOccupancyMaxActiveClusters(&each, entry(kernel), &given.config);
+            *found = static_cast<int64_t>(std::max(each, 1)) * kernel.cluster;
+            return cuda_status(name, error);
+        }
+        if (error == cudaSuccess) {
+            error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+                &each, entry(kernel), kernel.threads, kernel.shared_bytes);
+        }
+        *found = static_cast<int64_t>(device.processors) * std::max(each, 1);
         return cuda_status(name, error);
-    }
-    if (error == cudaSuccess) {
-        error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(
-            &each, entry(kernel), kernel.threads, kernel.shared_bytes);
-    }
-    *blocks = static_cast<int64_t>(device.processors) * std::max(each, 1);
-    return cuda_status(name, error);
+    });
 }
 
 template <class Arguments>

@@ -103,6 +103,9 @@ void chunks_are_checked(const Model& model) {
     arasfsr_gradients gradients = found.gradients;
     gradients.combined = nullptr;
     CHECK(is(backward(&gradients), ARASFSR_BAD_ARGUMENT, "combined", 0));
+    const Buffer<float> sums(16);
+    CHECK(is(arasfsr_scatter(&model.problem, &buffers.kept, found.z.data(), nullptr, sums.data()), ARASFSR_BAD_ARGUMENT,
+             "latent", 0));
 }
 
 void nothing_to_do_is_done(const Model& model) {
@@ -116,6 +119,12 @@ void nothing_to_do_is_done(const Model& model) {
     problem = model.problem;
     problem.images = 0;
     CHECK(arasfsr_render(&problem, nullptr, nullptr, 0).code == ARASFSR_OK);
+}
+
+void turns_are_told(const Model& model) {
+    int64_t tiles = 0;
+    CHECK(is(arasfsr_turn(&model.problem, nullptr), ARASFSR_BAD_ARGUMENT, "tiles", 0));
+    CHECK(arasfsr_turn(&model.problem, &tiles).code == ARASFSR_OK && tiles > 0);
 }
 
 void scratch_is_bounded(const Model& model) {
@@ -167,6 +176,7 @@ int main() {
     chunks_are_checked(model);
     if (std::strcmp(arasfsr_architectures(), "emulated") == 0) scratch_for_streams_is_checked();
     nothing_to_do_is_done(model);
+    turns_are_told(model);
     scratch_is_bounded(model);
     return check::report("arguments");
 }

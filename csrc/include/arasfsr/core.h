@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Changes with every change of this header. */
-#define ARASFSR_ABI 3
+#define ARASFSR_ABI 6
 
 /* Queries of a tile: what `tiles` counts. */
 #define ARASFSR_TILE 64
@@ -121,6 +121,9 @@ ARASFSR_API struct arasfsr_status arasfsr_render(
 ARASFSR_API struct arasfsr_status arasfsr_keep_scratch(const struct arasfsr_problem* problem, size_t* bytes);
 ARASFSR_API struct arasfsr_status arasfsr_backward_scratch(const struct arasfsr_problem* problem, size_t* bytes);
 
+/* Tiles that the current device takes at the same time: a chunk of whole turns leaves no multiprocessor idle. */
+ARASFSR_API struct arasfsr_status arasfsr_turn(const struct arasfsr_problem* problem, int64_t* tiles);
+
 /* The forward of a chunk, every activation kept; nothing is decoded. */
 ARASFSR_API struct arasfsr_status arasfsr_keep(
     const struct arasfsr_problem* problem, const struct arasfsr_kept* kept, void* scratch, size_t scratch_bytes);
@@ -129,6 +132,20 @@ ARASFSR_API struct arasfsr_status arasfsr_keep(
 ARASFSR_API struct arasfsr_status arasfsr_backward(
     const struct arasfsr_problem* problem, const struct arasfsr_kept* kept, const struct arasfsr_gradients* gradients,
     void* scratch, size_t scratch_bytes);
+
+/* The first layer backward, from z of f_1, (rows, NP): added to the gradient of the latent, of its shape; and `rel`,
+ * (images * tiles, 2, NP), gets z^T rel of each tile. Sums over a run of rows with one cell are atomic: what several
+ * give a cell is added in any order. */
+ARASFSR_API struct arasfsr_status arasfsr_scatter(const struct arasfsr_problem* problem,
+    const struct arasfsr_kept* kept, const void* z, float* latent, float* rel);
+
+/* Sums that arasfsr_weight_gradients takes side by side; 0 where no kernel of its own takes the problem. */
+ARASFSR_API struct arasfsr_status arasfsr_weight_splits(const struct arasfsr_problem* problem, int64_t* splits);
+
+/* The gradients of the hidden layers' weights and biases, from f, s and z, (L, rows, NP): added to (splits, L - 1, 2,
+ * NP, NP) as (output, input) and to (splits, L - 1, NP). */
+ARASFSR_API struct arasfsr_status arasfsr_weight_gradients(const struct arasfsr_problem* problem,
+    const struct arasfsr_kept* kept, const void* z, float* weights, double* biases, int64_t splits);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,197 @@
+// Kernel for compute capability 9.0a: the gradients of the hidden layers' weights and biases at a width of 256, over a
+// chunk's rows of z, f and, with modulation, f s, which is formed in registers.
+//
+// A block has 64 inputs of a layer: one warpgroup multiplies their f with z, the other their f s. The four blocks that
+// share z run side by side, so that it comes from the second level cache.
+#ifndef ARASFSR_WEIGHTS90_H
+#define ARASFSR_WEIGHTS90_H
+
+#include "streaming.h"
+#include "geometry.h"
+
+namespace arasfsr {
+
+struct WeightArguments {
+    arasfsr_problem problem;
+    arasfsr_kept kept;
+    const void* z;
+    float* weights;
+    double* biases;
+    int64_t splits;
+};
+
+template <class T>
+class Weights90 {
+    static constexpr int NP = Stream::OUTPUTS, ROWS = 64, INPUTS = 64, QUERIES = ROWS / CORNERS;
+    static constexpr int HALVES = 2, PANELS = NP / INPUTS;
+    using Gradients = Panels<ROWS, NP>;
+    using Inputs = Tile<INPUTS>;
+
+    struct Stage {  // of shared memory
+        static constexpr int z = 0;
+        static constexpr int f = z + Gradients::BYTES;
+        static constexpr int s = f + Inputs::bytes(ROWS);
+        static constexpr int end = s + Inputs::bytes(QUERIES);
+    };
+    static_assert(Stage::end % 1024 == 0, "swizzles repeat every 1024 bytes");
+
+    static constexpr int STAGES = 5;
+    static constexpr int AHEAD = STAGES - 2;  // one is being read, of the one before products may be under way
+    static constexpr int STEPS = ROWS / 16;   // of wgmma with a stage
+    static constexpr int STEP = 2048 >> 4;    // from one to the next in a descriptor's address
+
+  public:
+    static constexpr int THREADS = HALVES * hw::WARPGROUP;
+    static constexpr int SHARED_BYTES = STAGES * Stage::end;
+
+    // How many parts the rows are cut into, so that the device is full.
+    static int64_t splits(const arasfsr_problem& problem, int processors) {
+        return std::max(processors / (PANELS * std::max(problem.layers - 1, 1)), 1);
+    }
+    static int64_t blocks(const arasfsr_problem& problem, int64_t splits) {
+        return splits * (problem.layers - 1) * PANELS;
+    }
+
+    explicit ARASFSR_DEVICE Weights90(const WeightArguments& arguments)
+        : call(arguments),
+          panel(static_cast<int>(hw::block() % PANELS)),
+          layer(static_cast<int>(hw::block() / PANELS % (arguments.problem.layers - 1))),
+          split(hw::block() / PANELS / (arguments.problem.layers - 1)) {}
+
+    ARASFSR_DEVICE void run() {
+        const int64_t pairs = all_rows() / (2 * ROWS);  // of stages, so that operands alternate between two places
+        const int64_t first = pairs * split / call.splits * 2, end = pairs * (split + 1) / call.splits * 2;
+        if (first == end) return;
+        for (int i = 0; i < AHEAD; ++i) {
+            if (first + i < end) load(first + i, i);
+            hw::copy_commit();
+        }
+        Accumulators total;
+#pragma unroll
+        for (int i = 0; i < hw::ACCUMULATORS; ++i) total.numbers[i] = 0.0f;
+        uint32_t inputs[2][STEPS][4];
+        hw::Two bias{};
+        int reading = 0;
+        for (int64_t stage = first; stage < end; stage += 2) {
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+                multiply(total, inputs[i], bias, stage + i, end, reading);
+                reading = reading + 1 == STAGES ? 0 : reading + 1;
+            }
+        }
+        hw::wgmma_finish(total.numbers);
+        add_weights(total);
+        add_biases(bias);
+    }
+
+  private:
+    ARASFSR_DEVICE int64_t padded() const { return call.kept.tiles * ARASFSR_TILE; }
+    ARASFSR_DEVICE int64_t all_rows() const { return call.problem.images * padded() * CORNERS; }
+    static ARASFSR_DEVICE unsigned char* place(int number) { return hw::shared() + number * Stage::end; }
+
+    // Starts to copy 64 rows to a place of the ring.
+    ARASFSR_DEVICE void load(int64_t stage, int number) const {
+        const int thread = hw::thread(), row = thread / Inputs::CHUNKS, chunk = thread % Inputs::CHUNKS;
+        const int64_t first = stage * ROWS, query = stage * QUERIES % padded();
+        const auto* z = static_cast<const uint16_t*>(call.z) + ((layer + 1) * all_rows() + first) * NP;
+        const auto* f = static_cast<const uint16_t*>(call.kept.f) + (layer * all_rows() + first) * NP + panel * INPUTS;
+        const auto* s = static_cast<const uint16_t*>(call.kept.s) + (layer * padded() + query) * NP + panel * INPUTS;
+        fetch_tile<ROWS, Whole>(Gradients{place(number) + Stage::z}, z);
+        const Inputs of_f{place(number) + Stage::f}, of_s{place(number) + Stage::s};
+        constexpr int DOWN = THREADS / Inputs::CHUNKS;
+#pragma unroll
+        for (int i = 0; i < ROWS; i += DOWN) {
+            hw::copy16(of_f.chunk(row + i, chunk), f + (row + i) * NP + chunk * CHUNK);
+        }
+        if (row < QUERIES) hw::copy16(of_s.chunk(row, chunk), s + row * NP + chunk * CHUNK);
+    }
+
+    struct Whole {
+        static constexpr int THREADS = Weights90::THREADS;
+        static ARASFSR_DEVICE int thread() { return hw::thread(); }
+    };
+
+    // Begins the products with a stage; those with the one before are done.
+    ARASFSR_DEVICE void multiply(Accumulators& total, uint32_t (&inputs)[STEPS][4], hw::Two& bias, int64_t stage,
+                                 int64_t end, int reading) const {
+        hw::copy_wait<AHEAD - 1>();
+        hw::fence_asynchronous();
+        hw::barrier();  // the stage is there for all, and all are done with the second before it, whose place is next
+        if (stage + AHEAD < end) load(stage + AHEAD, (reading + AHEAD) % STAGES);
+        hw::copy_commit();
+        read_inputs(inputs, reading);
+        const uint64_t right = hw::swizzled_columns(place(reading) + Stage::z, Gradients::PANEL_BYTES);
+        hw::wgmma_fence();
+#pragma unroll
+        for (int k = 0; k < STEPS; ++k) hw::wgmma_by_columns(T{}, total.numbers, inputs[k], right + k * STEP);
+        hw::wgmma_commit();
+        add_rows(bias, reading);
+        hw::wgmma_wait<1>();
+    }
+
+    // The left operand: f of 16 inputs a warp, transposed, for the second warpgroup times s.
+    ARASFSR_DEVICE void read_inputs(uint32_t (&inputs)[STEPS][4], int reading) const {
+        const int thread = hw::thread(), lane = thread % hw::WARP, warp = thread / hw::WARP % Warpgroup::WARPS;
+        const Inputs f{place(reading) + Stage::f}, s{place(reading) + Stage::s};
+        const int row = lane / 16 * 8 + lane % 8, chunk = warp * 2 + lane / 8 % 2;
+#pragma unroll
+        for (int k = 0; k < STEPS; ++k) hw::load_matrices_transposed(inputs[k], f.chunk(row + k * 16, chunk));
+        if (thread < hw::WARPGROUP) return;
+        const int query = lane % 4 / 2, column = warp * 16 + lane / 4;  // of the lane's first pair of rows
+#pragma unroll
+        for (int k = 0; k < STEPS; ++k) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const uint32_t factor = s.number(k * 4 + query + i / 2 * 2, column + i % 2 * 8);
+                inputs[k][i] = hw::multiply_registers<T>(inputs[k][i], factor | factor << 16);
+            }
+        }
+    }
+
+    // Adds a stage's rows of the block's part of z: a thread has two of its 64 outputs and every eighth row.
+    ARASFSR_DEVICE void add_rows(hw::Two& bias, int reading) const {
+        const int thread = hw::thread(), column = thread % hw::WARP * 2, row = thread / hw::WARP;
+        const typename Gradients::Panel z = Gradients{place(reading) + Stage::z}.panel(panel);
+#pragma unroll
+        for (int i = 0; i < ROWS; i += THREADS / hw::WARP) {
+            const uint32_t pair = z.pair(row + i, column);
+            bias.x += hw::lower<T>(pair);
+            bias.y += hw::upper<T>(pair);
+        }
+    }
+
+    ARASFSR_DEVICE void add_weights(Accumulators& total) const {
+        const int half = hw::thread() / hw::WARPGROUP;
+        const int64_t matrix = (split * (call.problem.layers - 1) + layer) * HALVES + half;
+        float* const to = call.weights + matrix * (NP * NP) + panel * INPUTS;
+        total.each_pair([&](int input, int output, float& x, float& y) {
+            to[output * NP + input] += x;
+            to[(output + 1) * NP + input] += y;
+        });
+    }
+
+    ARASFSR_DEVICE void add_biases(const hw::Two& bias) const {
+        constexpr int WARPS = THREADS / hw::WARP;
+        float* const all = reinterpret_cast<float*>(hw::shared());
+        const int thread = hw::thread();
+        hw::barrier();  // nobody reads a stage any more
+        *reinterpret_cast<hw::Two*>(all + thread * 2) = bias;
+        hw::barrier();
+        if (thread >= INPUTS) return;
+        float sum = 0.0f;
+        for (int warp = 0; warp < WARPS; ++warp) sum += all[warp * INPUTS + thread];
+        call.biases[(split * (call.problem.layers - 1) + layer) * NP + panel * INPUTS + thread] += sum;
+    }
+
+    const WeightArguments& call;
+    const int panel, layer;
+    const int64_t split;
+};
+
+template <class T>
+ARASFSR_KERNEL(Weights90<T>::THREADS, 1) weights90(const ARASFSR_PARAMETER WeightArguments arguments) {
+    Weights90<T>(arguments).run();
+}
+
+}  // namespace arasfsr
+#endif
