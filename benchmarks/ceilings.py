@@ -33,7 +33,7 @@ RUN_SECONDS = 0.5
 def precision(dtype: str) -> Iterator[None]:
     """TF32 products and convolutions on GPUs in `tf32`, and in no other dtype; afterwards as before."""
     backends: Any = torch.backends
-    switches = backends.cuda.matmul, backends.cudnn.conv
+    switches = backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn  # older interfaces ask for the last two's
     before = [switch.fp32_precision for switch in switches]
     for switch in switches:
         switch.fp32_precision = "tf32" if dtype == "tf32" else "ieee"

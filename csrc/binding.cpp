@@ -191,6 +191,11 @@ void weight_gradients(const arasfsr_problem& problem, const arasfsr_kept& kept, 
                                    pointer<double>(biases), splits));
 }
 
+void coordinate(const arasfsr_problem& problem, const arasfsr_kept& kept, std::uintptr_t s, std::uintptr_t scratch,
+                std::size_t bytes) {
+    check(arasfsr_coordinate(&problem, &kept, pointer<const float>(s), pointer<void>(scratch), bytes));
+}
+
 }  // namespace
 
 PYBIND11_MODULE(ARASFSR_MODULE, module) {
@@ -222,4 +227,7 @@ PYBIND11_MODULE(ARASFSR_MODULE, module) {
     module.def("weight_splits", &weight_splits, py::arg("problem"));
     module.def("weight_gradients", &weight_gradients, py::arg("problem"), py::arg("kept"), py::arg("z"),
                py::arg("weights"), py::arg("biases"), py::arg("splits"), without_gil);
+    module.def("coordinate_scratch", &scratch<arasfsr_coordinate_scratch>, py::arg("problem"));
+    module.def("coordinate", &coordinate, py::arg("problem"), py::arg("kept"), py::arg("s"), py::arg("scratch"),
+               py::arg("bytes"), without_gil);
 }

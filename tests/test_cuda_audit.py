@@ -28,7 +28,7 @@ THREADS = 256
 
 WARPGROUP_THREADS = 384
 
-WARPGROUPS = ("forward90", "backward90")
+WARPGROUPS = ("forward90", "backward90", "coordinate90")
 """In the names of kernels with warpgroups."""
 
 WEIGHTS = "weights90"
@@ -200,7 +200,8 @@ def test_every_architecture_has_the_same_kernels() -> None:
 def test_warpgroups_are_used_where_there_are_any() -> None:
     found = {kernel.architecture for kernel in KERNELS}
     assert {kernel.architecture for kernel in KERNELS if kernel.only_90a} == found & {"90a"}
-    assert sum(kernel.warpgroups for kernel in KERNELS) == 6 * ("90a" in found)
+    each = len(WARPGROUPS) + 1  # the forward is there with keeping and without
+    assert sum(kernel.warpgroups for kernel in KERNELS) == 2 * each * ("90a" in found)
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: f"sm_{kernel.architecture}-{kernel.name}")

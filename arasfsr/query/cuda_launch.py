@@ -76,7 +76,7 @@ class CudaLauncher(Launcher):
         self._call = self._describe()
         with _on(self.device):
             self._splits = self.core.weight_splits(self._call)
-            """Of the kernel for the weights' gradients, 0 where there is none."""
+            """Of the kernel for the weights' gradients; 0 where neither it nor the coordinate branch's is there."""
 
     @property
     def tile(self) -> int:
@@ -176,6 +176,15 @@ class CudaLauncher(Launcher):
         with _on(self.device):
             self.core.scatter(self._call, self._chunk(kept), *_pointers(found.z, latent, rel))
         rel_weight += rel.sum(0)[:, : self.n].t()
+
+    def angle_gradients(self, kept: Kept, found: ContentGradients) -> Tensor:
+        """By a kernel, where there is one."""
+        if not self._splits:
+            return super().angle_gradients(kept, found)
+        with _on(self.device):
+            scratch = self._scratch(self.core.coordinate_scratch)
+            self.core.coordinate(self._call, self._chunk(kept), found.s.data_ptr(), scratch.data_ptr(), scratch.numel())
+        return kept.cosines
 
     def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
         """By a kernel, or else by matrix products over the chunk's rows, for the second of which f becomes f * s."""

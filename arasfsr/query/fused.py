@@ -20,7 +20,7 @@ from arasfsr.query.memo import remembered
 from arasfsr.query.operator import Arguments
 from arasfsr.query.packed import NARROWEST, Packed, padded_width
 from arasfsr.query.problem import Problem
-from arasfsr.query.row_sums import product_over_rows
+from arasfsr.query.row_sums import add_product, product_over_rows
 
 CHUNK_BYTES = 900 << 20
 """Of activations and gradients that the backward holds at a time; twice that where less is not a whole turn."""
@@ -116,6 +116,16 @@ class Launcher(abc.ABC):
         z = found.z[0, :, : self.n].to(torch.float32)
         latent.index_add_(0, kept.cells, z)
         rel_weight += product_over_rows(z, kept.rel)
+
+    def angle_gradients(self, kept: Kept, found: ContentGradients) -> Tensor:
+        """Gradients of the coordinate branch's angles, last layer to first: (L, Q, NP), where the cosines were."""
+        angles, weights = kept.cosines, self.packed.modulator_weight
+        assert weights is not None
+        for layer in reversed(range(self.layers)):
+            torch.mul(found.s[layer], angles[layer], out=angles[layer])
+            if layer:
+                add_product(found.s[layer - 1], angles[layer], weights[layer - 1])
+        return angles
 
     def empty(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         """Uninitialised memory beside the latent, in the compute dtype by default."""

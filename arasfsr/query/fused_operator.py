@@ -14,7 +14,7 @@ from arasfsr.query.call import QueryCall
 from arasfsr.query.fused import ContentGradients, Kept, Launcher
 from arasfsr.query.operator import Arguments, Gradients, Need
 from arasfsr.query.packed import ENCODING_ROWS, unpacked
-from arasfsr.query.row_sums import add_product, product_over_rows, sum_over_rows
+from arasfsr.query.row_sums import product_over_rows, sum_over_rows
 from arasfsr.query.skip import skip_gradients
 from arasfsr.query.tile_math import BIAS_SUM
 
@@ -93,15 +93,10 @@ class _Sums:
         It has all queries of the last tile: gradients of those that there are not are zero.
         """
         packed, dtype = self.launcher.packed, self.launcher.given.dtype
-        assert packed.modulator_weight is not None
         assert packed.encoding_weight is not None
         encoding = fourier_encoding(self._coords(kept)).to(dtype)
         channels = encoding.shape[1]
-        angles = kept.cosines  # which nobody reads after
-        for layer in reversed(range(self.launcher.layers)):
-            torch.mul(found.s[layer], angles[layer], out=angles[layer])
-            if layer:
-                add_product(found.s[layer - 1], angles[layer], packed.modulator_weight[layer - 1])
+        angles = self.launcher.angle_gradients(kept, found)
         below = F.pad(self._padded(encoding, kept), (0, ENCODING_ROWS - channels))
         self.encoding += product_over_rows(angles[0], below)
         self.modulator += product_over_rows(angles[1:], kept.s[:-1])

@@ -42,14 +42,22 @@ Kernel<BackwardArguments> backward_for(const arasfsr_problem& problem, const Dev
     return problem.dtype == ARASFSR_BFLOAT16 ? backward90_kernel(Bfloat16{}) : backward90_kernel(Float16{});
 }
 
+// Both are there for problems with modulation and a hidden layer.
 int64_t weight_splits_of(const arasfsr_problem& problem, const Device& device) {
     const bool taken = streams(problem, device) && problem.modulated && problem.layers > 1;
     return taken ? weight_splits90(problem, device.processors) : 0;
 }
 
+Kernel<CoordinateArguments> coordinate_for(const arasfsr_problem& problem, const Device& device) {
+    if (weight_splits_of(problem, device) == 0) return {nullptr, 0, 0};
+    return problem.dtype == ARASFSR_BFLOAT16 ? coordinate90_kernel(Bfloat16{}) : coordinate90_kernel(Float16{});
+}
+
 #else
 
 int64_t weight_splits_of(const arasfsr_problem&, const Device&) { return 0; }
+
+Kernel<CoordinateArguments> coordinate_for(const arasfsr_problem&, const Device&) { return {nullptr, 0, 0}; }
 
 Kernel<ForwardArguments> forward_for(const arasfsr_problem& problem, const Device& device, bool) {
     return portable_forward_for(problem, device);
@@ -126,6 +134,14 @@ arasfsr_status plan_backward(
     }
     plan->stream_bytes = BackwardStream::of(problem).bytes();
     return take_turns(*plan, device, parts);
+}
+
+arasfsr_status plan_coordinate(
+    const arasfsr_problem& problem, const Device& device, int64_t tiles, Plan<CoordinateArguments>* plan) {
+    *plan = {"arasfsr_coordinate", coordinate_for(problem, device)};
+    if (plan->kernel.function == nullptr) return {ARASFSR_UNSUPPORTED, "arasfsr_coordinate", device.capability};
+    plan->stream_bytes = CoordinateStream::of(problem).bytes();
+    return take_turns(*plan, device, tiles);
 }
 
 template <class Arguments>
@@ -314,4 +330,31 @@ arasfsr_status arasfsr_weight_gradients(const arasfsr_problem* problem, const ar
 #else
     return OK;
 #endif
+}
+
+arasfsr_status arasfsr_coordinate_scratch(const arasfsr_problem* problem, size_t* bytes) {
+    return scratch_of<CoordinateArguments>(problem, bytes, [&](const Device& device, int64_t tiles, auto* plan) {
+        return plan_coordinate(*problem, device, tiles, plan);
+    });
+}
+
+arasfsr_status arasfsr_coordinate(const arasfsr_problem* problem, const arasfsr_kept* kept, const float* s,
+                                  void* scratch, size_t scratch_bytes) {
+    Device device;
+    arasfsr_status status = supported(problem, &device);
+    if (failed(status)) return status;
+    status = check_chunk(*problem, kept);
+    if (failed(status) || empty(*problem) || kept->count == 0) return status;
+    status = check_inputs(*problem);
+    if (failed(status)) return status;
+    status = check_kept(*problem, *kept);
+    if (failed(status)) return status;
+    status = check_pointer("s", s);
+    if (failed(status)) return status;
+    Plan<CoordinateArguments> plan{};
+    status = plan_coordinate(*problem, device, kept->tiles, &plan);
+    if (failed(status)) return status;
+    status = check_scratch(plan, scratch, scratch_bytes);
+    if (failed(status)) return status;
+    return run<CoordinateStream>(plan, CoordinateArguments{*problem, *kept, s, nullptr}, scratch);
 }

@@ -82,6 +82,8 @@ inline void load_constant(float (&result)[4], const float* from) {
 }
 inline uint32_t load_constant(const uint16_t* from) { return *reinterpret_cast<const uint32_t*>(from); }
 inline uint32_t load_here(const uint16_t* from) { return load_constant(from); }
+inline Two load_here(const float* from) { return load_constant(from); }
+inline uint32_t load_here_once(const uint16_t* from) { return load_constant(from); }
 
 inline void atomic_add(float* to, float x) { *to += x; }
 inline void atomic_add(float* to, Two x) {
@@ -213,6 +215,17 @@ ARASFSR_DEVICE uint32_t load_constant(const uint16_t* from) {
 ARASFSR_DEVICE uint32_t load_here(const uint16_t* from) {
     uint32_t result;
     asm volatile("ld.global.nc.b32 %0, [%1];" : "=r"(result) : "l"(from));
+    return result;
+}
+ARASFSR_DEVICE Two load_here(const float* from) {
+    Two result;
+    asm volatile("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(result.x), "=f"(result.y) : "l"(from));
+    return result;
+}
+// Of numbers that are overwritten later.
+ARASFSR_DEVICE uint32_t load_here_once(const uint16_t* from) {
+    uint32_t result;
+    asm volatile("ld.global.b32 %0, [%1];" : "=r"(result) : "l"(from));
     return result;
 }
 

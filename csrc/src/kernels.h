@@ -3,6 +3,7 @@
 #define ARASFSR_KERNELS_H
 
 #include "backward.h"
+#include "coordinate90.h"
 #include "forward.h"
 #include "launch.h"
 
@@ -22,6 +23,9 @@ Kernel<ForwardArguments> forward90_kernel(Bfloat16, bool keeps);
 Kernel<ForwardArguments> forward90_kernel(Float16, bool keeps);
 Kernel<BackwardArguments> backward90_kernel(Bfloat16);
 Kernel<BackwardArguments> backward90_kernel(Float16);
+
+Kernel<CoordinateArguments> coordinate90_kernel(Bfloat16);
+Kernel<CoordinateArguments> coordinate90_kernel(Float16);
 
 // Likewise of the weights' gradients with modulation: how many sums run side by side, and their launch.
 int64_t weight_splits90(const arasfsr_problem& problem, int processors);

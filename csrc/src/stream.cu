@@ -47,5 +47,6 @@ arasfsr_status order_stream(const arasfsr_problem& problem, unsigned char* to) {
 
 template arasfsr_status order_stream<Stream>(const arasfsr_problem&, unsigned char*);
 template arasfsr_status order_stream<BackwardStream>(const arasfsr_problem&, unsigned char*);
+template arasfsr_status order_stream<CoordinateStream>(const arasfsr_problem&, unsigned char*);
 
 }  // namespace arasfsr

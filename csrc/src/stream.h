@@ -44,6 +44,12 @@ struct Stream {
         return square(problem.modulator_weight, (stage - 1) / PANELS, (stage - 1) % PANELS);
     }
 
+    // A panel of outputs of one of several square matrices, as inputs.
+    static ARASFSR_DEVICE Source transposed(const void* matrices, int number, int panel) {
+        const uint16_t* first = static_cast<const uint16_t*>(matrices) + number * (OUTPUTS * OUTPUTS);
+        return {first + panel * (INPUTS * OUTPUTS), 1, OUTPUTS};
+    }
+
   private:
     static ARASFSR_DEVICE Source square(const void* matrices, int number, int panel) {
         return {static_cast<const uint16_t*>(matrices) + number * (OUTPUTS * OUTPUTS) + panel * INPUTS, OUTPUTS, 1};
@@ -63,10 +69,23 @@ struct BackwardStream {
     ARASFSR_HOST_DEVICE int64_t bytes() const { return static_cast<int64_t>(stages()) * Stream::STAGE_BYTES; }
 
     ARASFSR_DEVICE Stream::Source source(const arasfsr_problem& problem, int stage) const {
-        constexpr int NP = Stream::OUTPUTS;
         const int matrix = hidden * halves - 1 - stage / Stream::PANELS;
-        const uint16_t* first = static_cast<const uint16_t*>(problem.content_weight) + matrix * (NP * NP);
-        return {first + stage % Stream::PANELS * Stream::INPUTS * NP, 1, NP};
+        return Stream::transposed(problem.content_weight, matrix, stage % Stream::PANELS);
+    }
+};
+
+// Likewise for the backward of the coordinate branch, once a tile.
+struct CoordinateStream {
+    int hidden;
+
+    static ARASFSR_HOST_DEVICE CoordinateStream of(const arasfsr_problem& problem) { return {problem.layers - 1}; }
+
+    ARASFSR_HOST_DEVICE int stages() const { return hidden * Stream::PANELS; }
+    ARASFSR_HOST_DEVICE int64_t bytes() const { return static_cast<int64_t>(stages()) * Stream::STAGE_BYTES; }
+
+    ARASFSR_DEVICE Stream::Source source(const arasfsr_problem& problem, int stage) const {
+        const int matrix = hidden - 1 - stage / Stream::PANELS;
+        return Stream::transposed(problem.modulator_weight, matrix, stage % Stream::PANELS);
     }
 };
 

@@ -93,6 +93,38 @@ void weights_gradients_are_sums_over_rows(const Model& model, const Kept& kept, 
     CHECK_CASE(error < 1e-5 && of_bias < 1e-5, model.given.name);  // of float32 sums
 }
 
+// Where there is a kernel for it: from the last layer to the first, angles' gradients rounded where it rounds them.
+void angles_follow_from_what_s_was_given(const Model& model, const Kept& kept, const Gradients& given) {
+    const arasfsr_problem& problem = model.problem;
+    int64_t splits = 0;
+    CHECK_CASE(arasfsr_weight_splits(&problem, &splits).code == ARASFSR_OK, model.given.name);
+    size_t bytes = 0;
+    const arasfsr_status scratch_status = arasfsr_coordinate_scratch(&problem, &bytes);
+    CHECK_CASE(scratch_status.code == (splits > 0 ? ARASFSR_OK : ARASFSR_UNSUPPORTED), model.given.name);
+    if (splits == 0) return;
+
+    const std::vector<double> cosines = kept.cosines.values(), weights = model.modulator_weight.values();
+    const Buffer<unsigned char> scratch(bytes);
+    const arasfsr_status status =
+        arasfsr_coordinate(&problem, &kept.kept, given.s.data(), scratch.or_null(), bytes);
+    CHECK_CASE(status.code == ARASFSR_OK, model.given.name + ", " + status.what);
+    const std::vector<double> found = kept.cosines.values();
+
+    const size_t np = problem.padded, size = kept.kept.tiles * ARASFSR_TILE * np;
+    std::vector<double> right(found.size());
+    for (size_t i = right.size(); i-- > 0;) {
+        const size_t layer = i / size, row = i % size / np * np, column = i % np;
+        double of_s = given.s[i];
+        for (size_t o = 0; o < np && layer + 1 < static_cast<size_t>(problem.layers); ++o) {
+            of_s += right[(layer + 1) * size + row + o] * weights[(layer * np + o) * np + column];
+        }
+        right[i] = rounded_to(problem.dtype, of_s * cosines[i]);
+    }
+    const double error = check::relative_error(found, right);
+    std::printf("%-45s angles %.1e\n", model.given.name.c_str(), error);
+    CHECK_CASE(error < 1e-4, model.given.name);  // but for steps of the angles, float32 sums
+}
+
 void gradients_are_those_of_the_plain_backward(
     const Model& model, std::initializer_list<const char*> seeds = {"1", "2", "3"}) {
     const Kept kept(model, 3, model.problem.queries - 5);
@@ -111,6 +143,7 @@ void gradients_are_those_of_the_plain_backward(
 
     the_first_layer_is_scattered(model, kept, given);
     weights_gradients_are_sums_over_rows(model, kept, given);
+    angles_follow_from_what_s_was_given(model, kept, given);
 
     CHECK_CASE(same(given, found(model, kept, false)), model.given.name);  // nobody asks for the shares'
     for (const char* seed : seeds) {

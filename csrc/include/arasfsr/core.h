@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Changes with every change of this header. */
-#define ARASFSR_ABI 6
+#define ARASFSR_ABI 7
 
 /* Queries of a tile: what `tiles` counts. */
 #define ARASFSR_TILE 64
@@ -139,13 +139,19 @@ ARASFSR_API struct arasfsr_status arasfsr_backward(
 ARASFSR_API struct arasfsr_status arasfsr_scatter(const struct arasfsr_problem* problem,
     const struct arasfsr_kept* kept, const void* z, float* latent, float* rel);
 
-/* Sums that arasfsr_weight_gradients takes side by side; 0 where no kernel of its own takes the problem. */
+/* Sums that arasfsr_weight_gradients takes side by side; 0 where neither it nor arasfsr_coordinate takes the problem. */
 ARASFSR_API struct arasfsr_status arasfsr_weight_splits(const struct arasfsr_problem* problem, int64_t* splits);
 
 /* The gradients of the hidden layers' weights and biases, from f, s and z, (L, rows, NP): added to (splits, L - 1, 2,
  * NP, NP) as (output, input) and to (splits, L - 1, NP). */
 ARASFSR_API struct arasfsr_status arasfsr_weight_gradients(const struct arasfsr_problem* problem,
     const struct arasfsr_kept* kept, const void* z, float* weights, double* biases, int64_t splits);
+
+/* The coordinate branch backward: from s, (L, Q, NP), gradients that the content branch gave, to those of the angles,
+ * which take the cosines' place. */
+ARASFSR_API struct arasfsr_status arasfsr_coordinate_scratch(const struct arasfsr_problem* problem, size_t* bytes);
+ARASFSR_API struct arasfsr_status arasfsr_coordinate(const struct arasfsr_problem* problem,
+    const struct arasfsr_kept* kept, const float* s, void* scratch, size_t scratch_bytes);
 
 #ifdef __cplusplus
 }
