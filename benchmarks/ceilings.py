@@ -32,16 +32,14 @@ RUN_SECONDS = 0.5
 @contextmanager
 def precision(dtype: str) -> Iterator[None]:
     """TF32 products and convolutions on GPUs in `tf32`, and in no other dtype; afterwards as before."""
-    backends: Any = torch.backends
-    switches = backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn  # older interfaces ask for the last two's
-    before = [switch.fp32_precision for switch in switches]
-    for switch in switches:
-        switch.fp32_precision = "tf32" if dtype == "tf32" else "ieee"
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    # torch's older switches set its newer ones as well; the newer alone would make whoever reads the older raise
+    matmul.allow_tf32 = cudnn.allow_tf32 = dtype == "tf32"
     try:
         yield
     finally:
-        for switch, precision in zip(switches, before, strict=True):
-            switch.fp32_precision = precision
+        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 def dtypes(device: torch.device) -> list[str]:

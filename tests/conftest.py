@@ -39,8 +39,7 @@ ROWS = os.environ.get("ARASFSR_TEST_ROWS")
 CUDA_ROWS = (int(ROWS),) if ROWS else (64,) if ON_HOST else (64, 256)
 """The lengths that its tests run with: on a GPU the portable kernels' and that of compute capability 9.0's."""
 
-# or encoders would err on a GPU, at whose features tests look; both switches, as exporters ask for what they agree on
-torch.backends.cudnn.conv.fp32_precision = torch.backends.cudnn.rnn.fp32_precision = "ieee"
+torch.backends.cudnn.allow_tf32 = False  # or encoders would err on a GPU, at whose features tests look
 
 _FUSED_TESTS = ["test_fused.py", "test_fused_shapes.py", "test_fused_tf32.py"]
 _OWN_PROCESS = {"triton": "test_interpreter.py", "cuda": "test_emulation.py"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -99,13 +101,15 @@ def test_a_slow_dtype_s_product_is_small_enough_to_wait_for(monkeypatch: pytest.
 
 
 def test_tf32_is_on_in_its_own_cases_only() -> None:
-    def switches() -> tuple[str, str]:
-        return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+    def switches() -> tuple[bool, bool]:
+        newer: tuple[Any, ...] = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+        assert torch.backends.cudnn.allow_tf32 == (newer[1].fp32_precision == "tf32")  # and nothing raises
+        return newer[0].fp32_precision == "tf32", newer[1].fp32_precision == "tf32"
 
     before = switches()
     with ceilings.precision("tf32"):
-        assert switches() == ("tf32", "tf32")
+        assert switches() == (True, True)
         with ceilings.precision("float32"):
-            assert switches() == ("ieee", "ieee")
-        assert switches() == ("tf32", "tf32")
+            assert switches() == (False, False)
+        assert switches() == (True, True)
     assert switches() == before
