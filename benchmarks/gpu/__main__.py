@@ -15,17 +15,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--minutes", type=float, default=7.0, help="for everything together (7)")
     parser.add_argument("--out", type=Path, default=os.environ.get("OUT"), help="a folder for the results ($OUT)")
-    parser.add_argument("--only", action="append", choices=plan.GROUPS, help="a part of the plan; several may be named")
+    parts = [*plan.GROUPS, *(step.name for step in plan.steps())]
+    parser.add_argument(
+        "--only", action="append", metavar="PART", help="a part or step of the plan; several may be named"
+    )
     parser.add_argument("--plan", action="store_true", help="print the plan and do nothing")
     given = parser.parse_args()
     if given.plan:
         print("\n".join(plan.table()))
         return 0
+    unknown = [name for name in given.only or () if name not in parts]
+    if unknown:
+        parser.error(f"--only {unknown[0]}; taken are {', '.join(parts)}")
     if given.out is None:
         parser.error("no folder for the results; name one by --out or $OUT")
     results = Results(given.out)
     supervisor = Supervisor(results, 60 * given.minutes)
-    supervisor.run(step for step in plan.steps() if not given.only or step.group in given.only)
+    supervisor.run(step for step in plan.steps() if not given.only or {step.group, step.name} & {*given.only})
     page = "\n".join(summary.page(results.files))
     (given.out / "summary.txt").write_text(page + "\n")
     print(page)
