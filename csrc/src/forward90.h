@@ -26,11 +26,10 @@ class Forward90 {
         static constexpr int f = 0;
         static constexpr int ring = f + CONSUMERS * Rows::BYTES;
         static constexpr int s = ring + StreamRing::BYTES;
-        // of these each consumer has two: one to fill while the other is read
         static constexpr int rows = s + CONSUMERS * S_BYTES;
-        static constexpr int skips = rows + CONSUMERS * 2 * Layers::ROWS_BYTES;
-        static constexpr int biases = skips + CONSUMERS * 2 * Layers::SKIPS_BYTES;
-        static constexpr int output = biases + CONSUMERS * 2 * BIAS_BYTES;  // weights
+        static constexpr int skips = rows + CONSUMERS * Layers::ROWS_BYTES;
+        static constexpr int biases = skips + CONSUMERS * Layers::SKIPS_BYTES;  // two for each
+        static constexpr int output = biases + CONSUMERS * 2 * BIAS_BYTES;    // weights
         static constexpr int barriers = output + 3 * BIAS_BYTES;
         static constexpr int end = barriers + static_cast<int>(sizeof(StreamRing::Barriers));
     };
@@ -39,13 +38,15 @@ class Forward90 {
     static constexpr int SHARED_BYTES = Layout::end, QUERIES = Layers::QUERIES;
     static_assert(SHARED_BYTES <= 227 * 1024, "what a block can have");
     static_assert(Layout::ring % 1024 == 0, "swizzles repeat every 1024 bytes");
-    static_assert(PARTS % 2 == 0, "the first part of an image takes the other place than the last of the one before");
 
     explicit ARASFSR_DEVICE Forward90(const ForwardArguments& arguments)
         : call(arguments),
           problem(arguments.problem),
           consumer(consumer_number()),
-          layers(layers_of(0)),
+          layers(arguments, hw::shared() + Layout::f + consumer * Rows::BYTES,
+                 hw::shared() + Layout::s + consumer * S_BYTES,
+                 hw::shared() + Layout::rows + consumer * Layers::ROWS_BYTES,
+                 hw::shared() + Layout::skips + consumer * Layers::SKIPS_BYTES),
           ring(hw::shared() + Layout::ring, hw::shared() + Layout::barriers) {}
 
     ARASFSR_DEVICE void run() {
@@ -103,22 +104,22 @@ class Forward90 {
     }
 
     ARASFSR_DEVICE void content_branch(int64_t tile, int which, int part) {
-        const int64_t start = start_of(tile, part);
-        const bool ahead = problem.modulated && problem.layers > 1;  // rows are found under the part before's products
+        const int64_t start = tile * ARASFSR_TILE + part * QUERIES;
         fetch(tile, part, 1);
-        if (!ahead || which + part == 0) {
-            find(tile, which, part);
-            Warpgroup::barrier();
+        layers.find_rows(start, which);
+        if (layers.keeps()) {
+            layers.keep_rows(start, which);
+        } else {
+            layers.find_skip(start, which);
         }
-        layers_of(part).first_layer();
+        Warpgroup::barrier();
+        layers.first_layer();
         receive();
         if (layers.keeps()) layers.keep_f(start, which, 1);
         for (int layer = 1; layer < problem.layers; ++layer) {  // f holds f_layer, s holds s_layer
             Accumulators product;
             if (problem.modulated) {
-                multiply_modulated(product, [&] {
-                    if (layer == 1) find_next(tile, which, part);
-                });
+                multiply_modulated(product);
             } else {
                 multiply<Stream::PANELS>(product);
             }
@@ -130,35 +131,8 @@ class Forward90 {
             receive();
             if (layers.keeps()) layers.keep_f(start, which, layer + 1);
         }
-        if (!layers.keeps()) layers_of(part).output_layer(start, which, InShared{output_weights()});
+        if (!layers.keeps()) layers.output_layer(start, which, InShared{output_weights()});
         Warpgroup::barrier();  // all have read f, s and what else the part left in shared memory
-    }
-
-    ARASFSR_DEVICE int64_t start_of(int64_t tile, int part) const { return tile * ARASFSR_TILE + part * QUERIES; }
-
-    // With what is found of a part.
-    ARASFSR_DEVICE Layers layers_of(int part) const {
-        const int number = consumer * 2 + part % 2;
-        return {call, hw::shared() + Layout::f + consumer * Rows::BYTES, hw::shared() + Layout::s + consumer * S_BYTES,
-                hw::shared() + Layout::rows + number * Layers::ROWS_BYTES,
-                hw::shared() + Layout::skips + number * Layers::SKIPS_BYTES};
-    }
-
-    // Finds what a part needs to know of its queries; there for all after the next barrier.
-    ARASFSR_DEVICE void find(int64_t tile, int which, int part) const {
-        const Layers of_part = layers_of(part);
-        of_part.find_rows(start_of(tile, part), which);
-        if (of_part.keeps()) {
-            of_part.keep_rows(start_of(tile, part), which);
-        } else {
-            of_part.find_skip(start_of(tile, part), which);
-        }
-    }
-
-    // Likewise of the part after another, if the tile has one.
-    ARASFSR_DEVICE void find_next(int64_t tile, int which, int part) const {
-        const int next = (part + 1) % PARTS, image = which + (part + 1) / PARTS;
-        if (image < problem.images) find(tile, image, next);
     }
 
     // Starts copying what f_layer will meet: a part's s_layer, and the bias of the layer above.
@@ -190,9 +164,8 @@ class Forward90 {
     }
 
     // total = W_f f + W_p (f s). While the products with one stage run, the operand of the next is formed, in registers
-    // that are free again two stages later; and while those with the first do, `meanwhile` is called.
-    template <class Meanwhile>
-    ARASFSR_DEVICE void multiply_modulated(Accumulators& total, const Meanwhile& meanwhile) {
+    // that are free again two stages later.
+    ARASFSR_DEVICE void multiply_modulated(Accumulators& total) {
         const int thread = Warpgroup::thread(), lane = thread % hw::WARP;
         const int row = thread / hw::WARP * 16 + lane % 16;
         Product product(ring);
@@ -200,7 +173,6 @@ class Forward90 {
 #pragma unroll
         for (int panel = 0; panel < Stream::PANELS; ++panel) {
             product.template start<false>(total, layers.f, panel);
-            if (panel == 0) meanwhile();
 #pragma unroll
             for (int k = 0; k < Product::STEPS; ++k) {
                 const int number = panel * (Stream::INPUTS / CHUNK) + 2 * k + lane / 16;
