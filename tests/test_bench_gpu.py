@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks import tune
-from benchmarks.gpu import plan, probes, summary
+from benchmarks.gpu import adopt, plan, probes, summary
 from benchmarks.gpu.plan import Program, Request, Step
 from benchmarks.gpu.supervisor import RESERVE, Results, Supervisor
 from benchmarks.gpu.worker import case_of
@@ -109,6 +109,41 @@ def test_a_program_that_fails_or_is_not_there_is_named(supervisor: Supervisor) -
     assert "=== wrong\nwhy" in supervisor.results.log.read_text()
 
 
+def test_programs_run_side_by_side_and_what_is_timed_waits_for_them(supervisor: Supervisor) -> None:
+    wait = "import time; print(time.monotonic()); time.sleep(0.7); print(time.monotonic())"
+    command = Program((sys.executable, "-c", wait))
+    together = [Step(f"program {i}", "tests", 5, program=command, background=True) for i in range(2)]
+    supervisor.run([*together, Step("alone", "tests", 5, program=command)])
+    begin, end = (
+        [float(time) for time in supervisor.results.log.read_text().split() if "." in time][i::2] for i in (0, 1)
+    )
+    assert begin[1] < end[0]
+    assert begin[2] > max(end[:2])
+
+
+def test_the_best_candidates_make_the_entry_that_is_adopted(tmp_path: Path) -> None:
+    own = {"queries": 64, "gather": 16, "forward": {"depth": 32}, "backward": {"rows": 64}, "weights": {"rows": 128}}
+
+    def row(kernel: str, seconds: float | None, **changes: Any) -> dict[str, Any]:
+        return {"kernel": kernel, "seconds": seconds, "cut": {**own, **changes}}
+
+    rows = {
+        "forward": row("forward", 0.0140),
+        "forward, queries 128": row("forward", 0.0120, queries=128),
+        "forward, gather 32": row("forward", 0.0119, gather=32),  # less is noise
+        "forward, depth 64": row("forward", None, forward={"depth": 64}),
+        "backward": row("backward", 0.002),
+        "backward, 128 rows": row("backward", 0.001, backward={"rows": 128}),
+        "weights": row("weights", 0.001),
+        "kernels of something": {"kernels": []},
+    }
+    (tmp_path / "kernels.json").write_text(json.dumps(rows))
+    (tmp_path / "measured.json").write_text("{}")
+    adopt.adopt(tmp_path, tmp_path / "measured.json")
+    entry = json.loads((tmp_path / "measured.json").read_text())["sm90/256/bfloat16"]
+    assert entry == {**own, "queries": 128, "backward": {"rows": 128}}
+
+
 def test_rows_are_on_disk_as_soon_as_they_come(tmp_path: Path) -> None:
     results = Results(tmp_path)
     results("suites.json", "case", {"samples_s": [1.0]})
@@ -121,7 +156,9 @@ def test_rows_are_on_disk_as_soon_as_they_come(tmp_path: Path) -> None:
 
 def test_the_plan_is_in_order_and_prints(capfd: pytest.CaptureFixture[str]) -> None:
     names = [step.name for step in plan.steps()]
-    assert names.index("right") < names.index("headline") < names.index("training") < names.index("tests")
+    assert names.index("cuda right") < names.index("headline") < names.index("training") < names.index("tf32")
+    timed = [step.name for step in plan.steps() if not step.background]
+    assert names[-len(timed) :] == timed  # nothing begins beside them
     assert len(names) == len(set(names))
     assert len(plan.table()) == len(names) + 1
     assert all(step.group in plan.GROUPS for step in plan.steps())

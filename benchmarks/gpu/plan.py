@@ -81,7 +81,7 @@ PROBES = (
 """Backend, width and dtype of the kernels that are judged: width 256 in 16 bits is that of the sm_90a kernels."""
 
 
-CANDIDATES = 16
+CANDIDATES = 17
 """Of `benchmarks.tune.LISTED`, which is not imported here: it would load torch."""
 
 
@@ -110,59 +110,68 @@ NO_CACHE = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
 def _sanitizer(tool: str, backend: str) -> Step:
     command = ("compute-sanitizer", "--tool", tool, "--print-limit", "20", "--error-exitcode", "1")
     program = Program((*command, *_run("once", f"probe-{backend}")), NO_CACHE)
-    return Step(f"{tool} {backend}", "sanitize", 60, program=program)
+    return Step(f"{tool} {backend}", "sanitize", 75, program=program, background=True)
 
 
 TESTS = tuple(f"tests/test_{name}.py" for name in ("fused_cuda", "cuda_device", "fused_tf32", "golden", "fused"))
 
 
+def _tests(backend: str) -> Step:
+    command = (sys.executable, "-m", "pytest", "-m", "gpu", "-n", "6", "--timeout", "45", "-p", "no:cacheprovider")
+    return Step(f"tests of {backend}", "tests", 90, program=Program((*command, "-k", backend, *TESTS)), background=True)
+
+
+def right() -> Iterator[Step]:
+    """What tells whether the kernels are right, and what is compiled for later: all at the same time, before any time
+    is taken."""
+    compiled = ((COMPILED, HEADLINE), (f"{COMPILED}#train", TRAIN_MIDDLE))
+    ahead = tuple(Request(name, "prepare", {"case": case}) for name, case in compiled)
+    yield Step("compiling the public way", "headline", 100, ahead, together=True, background=True)
+    for backend in ("cuda", "triton"):
+        probes = tuple(
+            Request(f"{backend}#{width}-{dtype}", "probe", {"width": width, "dtype": dtype})
+            for which, width, dtype in PROBES
+            if which == backend
+        )
+        yield Step(f"{backend} right", "right", 75, probes, together=True, background=True)
+    ahead = tuple(replace(request, arguments={**request.arguments, "ahead": True}) for request in TUNED)
+    yield Step("compiling to tune", "tune", 75, ahead, together=True, background=True)
+    for tool in ("memcheck", "racecheck", "synccheck"):
+        yield _sanitizer(tool, "cuda")
+    yield _sanitizer("memcheck", "triton")
+    for backend in ("cuda", "triton"):
+        yield _tests(backend)
+
+
+TUNED = tuple(Request(f"triton#tune-{i}", "tune", {"number": i}) for i in range(CANDIDATES))
+
+
 def steps() -> Iterator[Step]:
     """The plan."""
-    probes = tuple(
-        Request(f"{backend}#{width}-{dtype}", "probe", {"width": width, "dtype": dtype})
-        for backend, width, dtype in PROBES
-    )
-    compiled = (COMPILED, f"{COMPILED}#train")
-    yield Step(
-        "compile",
-        "headline",
-        100,
-        (Request(compiled[0], "prepare", {"case": HEADLINE}), Request(compiled[1], "prepare", {"case": TRAIN_MIDDLE})),
-        together=True,
-        background=True,
-    )
-    yield Step("right", "right", 75, (Request("tiled", "machine"), *probes), together=True)
+    yield from right()
+    yield Step("machine", "right", 30, (Request("tiled", "machine"),))
     yield Step("ceilings", "headline", 30, (Request("tiled", "ceilings"),))
-    yield Step("headline", "headline", 30, _cases("measure", HEADLINE, ("cuda", "triton", "tiled", AUTOCAST)))
+    yield Step("tuning", "tune", 10, TUNED)
+    adopt = Program(("bash", "-c", f"{sys.executable} -m benchmarks.gpu.adopt $ARASFSR_GPU_RESULTS"))
+    yield Step("adopting what was tuned", "tune", 20, program=adopt)
+    yield Step("headline", "headline", 30, _cases("measure", HEADLINE, ("cuda", "triton", "tiled", AUTOCAST, COMPILED)))
     yield Step("training", "train", 30, _cases("measure", TRAIN_LARGE, OURS))
     yield Step("profile", "profile", 30, _cases("profile", HEADLINE, ("cuda", "triton")))
     yield Step("profile of training", "profile", 30, _cases("profile", TRAIN_LARGE, ("cuda", "triton")))
-    yield Step("headline compiled", "headline", 150, _cases("measure", HEADLINE, compiled[:1]))
+    yield Step("growth to 8192", "more", 40, _cases("measure", {**HEADLINE, "output": (8192, 8192)}, ("cuda",)))
+    yield Step("64 to 256", "more", 20, _cases("measure", SMALL, (*OURS, AUTOCAST)))
+    yield Step("batch 8", "more", 30, _cases("measure", {**HEADLINE, "batch": 8}, OURS))
+    yield Step("training 512", "train", 40, _cases("measure", TRAIN_MIDDLE, (*OURS, AUTOCAST)))
+    yield Step("training 512 compiled", "train", 30, _cases("measure", TRAIN_MIDDLE, (f"{COMPILED}#train",)))
+    yield Step("training recipe", "train", 30, _cases("measure", TRAIN_RECIPE, (*OURS, AUTOCAST)))
+    for dtype in ("tf32", "float32"):
+        contestants = ("triton", "tiled", "public") if dtype == "float32" else (*OURS, "public")
+        yield Step(dtype, "more", 40, _cases("measure", {**HEADLINE, "dtype": dtype}, contestants))
+    yield Step("float16", "more", 20, _cases("measure", {**HEADLINE, "dtype": "float16"}, ("cuda", "triton")))
+    for side in (2048, 4096):
+        yield Step(f"growth to {side}", "more", 40, _cases("measure", {**HEADLINE, "output": (side, side)}, ("cuda",)))
     yield _ncu("cuda", "forward90", "headline")
     yield _ncu("cuda", "backward90", "train")
-    yield Step("64 to 256", "more", 20, _cases("measure", SMALL, (*OURS, AUTOCAST)))
-    yield Step("training 512", "train", 40, _cases("measure", TRAIN_MIDDLE, (*OURS, AUTOCAST)))
-    yield Step("training 512 compiled", "train", 150, _cases("measure", TRAIN_MIDDLE, compiled[1:]))
-    yield Step("training recipe", "train", 30, _cases("measure", TRAIN_RECIPE, (*OURS, AUTOCAST)))
-    for dtype in ("float32", "tf32"):
-        case, contestants = {**HEADLINE, "dtype": dtype}, ("triton", "tiled", "public")
-        yield Step(
-            dtype, "more", 40, _cases("measure", case, ("cuda", *contestants) if dtype == "tf32" else contestants)
-        )
-    yield Step("float16", "more", 20, _cases("measure", {**HEADLINE, "dtype": "float16"}, ("cuda", "triton")))
-    yield Step("batch 8", "more", 30, _cases("measure", {**HEADLINE, "batch": 8}, ("cuda", "triton", "tiled")))
-    for side in (2048, 4096, 8192):
-        yield Step(f"growth to {side}", "more", 40, _cases("measure", {**HEADLINE, "output": (side, side)}, ("cuda",)))
-    tuned = tuple(Request(f"triton#tune-{i}", "tune", {"number": i}) for i in range(CANDIDATES))
-    ahead = tuple(replace(request, arguments={**request.arguments, "ahead": True}) for request in tuned)
-    yield Step("compiling to tune", "tune", 60, ahead, together=True)
-    yield Step("tuning", "tune", 10, tuned)
-    yield _sanitizer("memcheck", "cuda")
-    yield _sanitizer("memcheck", "triton")
-    yield _sanitizer("racecheck", "cuda")
-    yield _sanitizer("synccheck", "cuda")
-    tests = (sys.executable, "-m", "pytest", "-m", "gpu", "-n", "8", "--timeout", "45", "-p", "no:cacheprovider")
-    yield Step("tests", "tests", 150, program=Program((*tests, *TESTS)))
 
 
 def table() -> list[str]:

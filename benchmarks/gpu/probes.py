@@ -116,10 +116,12 @@ SAMPLE = 64
 """Queries of a draw whose gradients are judged."""
 
 
-def judge(probe: Probe, backend: str, width: int, dtype: str, device: torch.device) -> dict[str, Any]:
+def judge(
+    probe: Probe, backend: str, width: int, dtype: str, device: torch.device, draws: int = DRAWS, repeats: int = REPEATS
+) -> dict[str, Any]:
     """What a backend makes of a probe: verdicts of output and gradients, and whether runs repeat bitwise."""
     model = _model(width, probe, device)
-    found = [_judge_draw(model, probe, backend, dtype, device, draw) for draw in range(DRAWS)]
+    found = [_judge_draw(model, probe, backend, dtype, device, draw, 1 if draw else repeats) for draw in range(draws)]
     verdicts = [_median([verdicts[which] for verdicts, _, _ in found]) for which in range(2)]
     same, same_gradients = (all(draw[which] for draw in found) for which in (1, 2))
     return {
@@ -137,7 +139,7 @@ def _median(verdicts: list[Verdict]) -> Verdict:
 
 
 def _judge_draw(
-    model: ImplicitSR, probe: Probe, backend: str, dtype: str, device: torch.device, draw: int
+    model: ImplicitSR, probe: Probe, backend: str, dtype: str, device: torch.device, draw: int, repeats: int
 ) -> tuple[list[Verdict], bool, bool]:
     """Verdicts of output and gradients, and whether each repeats bitwise."""
     weights, inputs = model.decoder.weights(), _inputs(probe, model.config.feature_channels, device, draw)
@@ -147,7 +149,7 @@ def _judge_draw(
         with poisoned():
             out = decode(inputs, weights)
             found = gradients(out, inputs, weights, upstream)
-            outputs = [decode(inputs, weights) for _ in range(REPEATS if draw == 0 else 1)]
+            outputs = [decode(inputs, weights) for _ in range(repeats)]
             again = [gradients(each, inputs, weights, upstream) for each in outputs[:3]]
         verdicts = [judge_output(out, inputs, weights, dtype), judge_gradients(found, inputs, weights, dtype, SAMPLE)]
     same = all(torch.equal(out, each) for each in outputs)

@@ -12,12 +12,13 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from benchmarks.gpu.plan import WIDTH, Request, Step
 
@@ -62,6 +63,11 @@ class Results:
             self.files.setdefault(file, {})[key] = dict(row)
             self._rows.write(json.dumps({"file": file, "key": key, "row": row}) + "\n")
             self._rows.flush()
+
+    def tell(self, name: str, output: bytes) -> None:
+        """What a program printed, to the log."""
+        with self._lock, self.log.open("ab") as file:
+            file.write(f"\n=== {name}\n".encode() + output)
 
     def write(self) -> None:
         """The files as they are now."""
@@ -144,7 +150,7 @@ class Supervisor:
         self._deadline = self._began + seconds - RESERVE
         self._workers: dict[str, Worker] = {}
         self._busy: dict[str, threading.Lock] = {}
-        self._pool = ThreadPoolExecutor(32)
+        self._pool = ThreadPoolExecutor(64)
         self.failed: dict[str, str] = {}
         """What failed: step and worker, with the reason in one line."""
         self.left_out: dict[str, str] = {}
@@ -161,7 +167,7 @@ class Supervisor:
                     self._leave_out(step.name, "no time was left")
                     continue
                 self._say(f"{time.monotonic() - self._began:6.1f} s  {step.name}")
-                if not step.together:
+                if not step.background:
                     wait(background, timeout=max(0.0, self._left()))  # what is timed is alone on the machine
                 futures = self._step(step)
                 if step.background:
@@ -184,6 +190,8 @@ class Supervisor:
 
     def _step(self, step: Step) -> list[Future[None]]:
         if step.program is not None:
+            if step.background:
+                return [self._pool.submit(self._program, step)]
             self._program(step)
             return []
         if not step.together:
@@ -231,29 +239,36 @@ class Supervisor:
         program = step.program
         assert program is not None
         seconds = min(step.limit, self._left())
-        environment = {**os.environ, **program.environment}
-        with self.results.log.open("ab") as file:
-            file.write(f"\n=== {step.name}\n".encode())
-            file.flush()
-            try:
-                process = subprocess.Popen(
-                    program.command,
-                    cwd=ROOT,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=file,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                self.failed[step.name] = str(error)
-                return
-            try:
-                status = process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                self.failed[step.name] = f"not done after {seconds:.0f} s"
-                return
-            finally:
-                kill_group(process)
-        if status:
-            self.failed[step.name] = f"ended with status {status}, see {self.results.log.name}"
+        environment = {**os.environ, "ARASFSR_GPU_RESULTS": str(self.results.folder), **program.environment}
+        began = time.monotonic()
+        with tempfile.TemporaryFile() as output:
+            told = _run(program.command, environment, output, seconds)
+            output.seek(0)
+            self.results.tell(step.name, output.read())
+        if told is not None:
+            self.failed[step.name] = told
+            self._say(f"{step.name}: {told}")
+        self.results("run.json", f"seconds of {step.name}", {"seconds": round(time.monotonic() - began, 2)})
+
+
+def _run(command: Sequence[str], environment: dict[str, str], output: IO[bytes], seconds: float) -> str | None:
+    """Run a program: why it failed, in one line, or None."""
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        return str(error)
+    try:
+        status = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return f"not done after {seconds:.0f} s"
+    finally:
+        kill_group(process)
+    return f"ended with status {status}, see all.log" if status else None
