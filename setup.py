@@ -106,7 +106,10 @@ if __name__ == "__main__":
         ],
         package_dir={KERNELS: "kernels"},  # at top level, "kernels" is the name of a package on PyPI
         include_package_data=False,
-        package_data={"arasfsr": ["py.typed", "assets/*", "weights/*.safetensors"], KERNELS: ["*.json"]},
+        package_data={
+            "arasfsr": ["py.typed", "assets/*", "weights/*.safetensors", "query/*.json"],
+            KERNELS: ["*.json"],
+        },
         ext_modules=[Extension(EXTENSION, sources=[])] if compiler(os.environ) else [],
         cmdclass={"build_ext": CMakeBuild},
     )

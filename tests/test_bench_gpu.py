@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks import tune
-from benchmarks.gpu import adopt, plan, probes, summary
+from benchmarks.gpu import adopt, plan, probes, prove, summary
 from benchmarks.gpu.plan import Program, Request, Step
 from benchmarks.gpu.supervisor import RESERVE, Results, Supervisor
 from benchmarks.gpu.worker import case_of
@@ -230,3 +230,24 @@ def test_the_page_names_what_is_not_right() -> None:
     assert "output errs by 2.00e+00, limit 1.00e+00; not bitwise" in page
     assert "illegal address" in page
     assert "failed: headline cuda: not done after 30 s" in page
+
+
+def test_what_is_proven_was_right_on_every_probe_and_faster_than_tiled(tmp_path: Path) -> None:
+    case = "query/full/128x128/1024x1024/b1"
+    probed = {f"{name} {width} {dtype}: grid": {"ok": True} for name, width, dtype in plan.PROBES}
+    probed["triton 256 float16: grid"]["ok"] = False
+    timed = {
+        f"{case}/{dtype} {name}": {"samples_s": [seconds], "error": None}
+        for dtype in ("bfloat16", "float16", "float32")
+        for name, seconds in (("cuda", 0.007), ("triton", 0.006 if dtype == "bfloat16" else 0.2), ("tiled", 0.1))
+    }
+    timed[f"{case}/float16 cuda"]["error"] = "red gate"
+    (tmp_path / "probes.json").write_text(json.dumps(probed))
+    (tmp_path / "suites.json").write_text(json.dumps(timed))
+    (tmp_path / "run.json").write_text(json.dumps({"machine": {"compute_capability": "9.0"}}))
+    (tmp_path / "proven.json").write_text(json.dumps({"sm80": {"bfloat16": ["triton"]}}))
+    prove.prove([tmp_path], tmp_path / "proven.json")
+    assert json.loads((tmp_path / "proven.json").read_text()) == {
+        "sm80": {"bfloat16": ["triton"]},
+        "sm90": {"bfloat16": ["triton", "cuda"]},
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from conftest import small_model
 
 import arasfsr
 from arasfsr import BackendUnavailable
+from arasfsr.query import proven
 from arasfsr.query import triton as triton_backend
-from arasfsr.query.dispatch import AUTO_ORDER, BACKENDS, Backend
+from arasfsr.query.dispatch import BACKENDS, FUSED, Backend, _choose
 
 
 def call(backend: str = "auto", **changes: Any) -> torch.Tensor:
@@ -63,8 +65,43 @@ def test_auto_logs_why_it_passed_over_faster_ones(caplog: pytest.LogCaptureFixtu
     assert "backend triton passed over: no CUDA device" in caplog.text
 
 
-def test_auto_does_not_take_kernels_that_no_gpu_has_run() -> None:
-    assert "cuda" not in AUTO_ORDER
+PROVEN_HERE = {"sm90": {"bfloat16": ["cuda", "triton"], "tf32": ["triton"]}}
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "tf32", "taken"),
+    [
+        ((9, 0), torch.bfloat16, False, "cuda"),
+        ((9, 0), torch.float16, False, "tiled"),
+        ((9, 0), torch.float32, False, "tiled"),
+        ((9, 0), torch.float32, True, "triton"),
+        ((8, 0), torch.bfloat16, False, "tiled"),
+    ],
+)
+def test_on_a_gpu_auto_takes_what_is_proven_there(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capability: tuple[int, int],
+    dtype: torch.dtype,
+    tf32: bool,
+    taken: str,
+) -> None:
+    for name in FUSED:
+        monkeypatch.setitem(BACKENDS, name, Backend(lambda call: call.features, lambda call: None, ""))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
+    monkeypatch.setattr(proven, "tf32_allowed", lambda: tf32)
+    monkeypatch.setattr(proven, "_proven", lambda: PROVEN_HERE)
+    features = SimpleNamespace(device=torch.device("cuda", 0))
+    with caplog.at_level(logging.DEBUG, logger="arasfsr"):
+        found = _choose(SimpleNamespace(features=features, dtype=dtype), "auto")  # type: ignore[arg-type]
+    assert found is BACKENDS[taken]
+    assert ("passed over: no committed result" in caplog.text) == (taken == "tiled")
+
+
+def test_what_is_proven_names_backends_and_arithmetics_that_there_are() -> None:
+    for by_arithmetic in proven._proven().values():
+        assert {*by_arithmetic} <= {"bfloat16", "float16", "tf32", "float32"}
+        assert all({*names} <= {*FUSED} for names in by_arithmetic.values())
 
 
 def test_the_environment_names_what_auto_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:

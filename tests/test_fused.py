@@ -12,6 +12,7 @@ import torch
 from conftest import (
     DTYPES,
     FUSED,
+    ON_HOST,
     Decode,
     device_of,
     each_dtype,
@@ -35,8 +36,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from arasfsr import BackendUnavailable
 from arasfsr.coords import make_cell, make_coord
 from arasfsr.model import Encoding
+from arasfsr.query import proven
 from arasfsr.query.call import Grid
-from arasfsr.query.dispatch import AUTO_ORDER, DEFAULT
+from arasfsr.query.dispatch import DEFAULT
 from arasfsr.query.fused import Launcher
 from arasfsr.query.operator import arguments_of
 from arasfsr.query.skip import bilinear_skip
@@ -329,10 +331,11 @@ def operator_arguments(device: torch.device, grid: bool, dtype: torch.dtype) -> 
 
 
 @each_fused
-def test_auto_takes_it_if_it_is_the_first_in_order(fused: str) -> None:
+def test_auto_takes_what_is_proven_on_the_device(fused: str) -> None:
     model, given_arguments = fused_model().to(device_of(fused)), fused_arguments(fused)
-    first = next((name for name in AUTO_ORDER if name in FUSED), "tiled")
     options = {"dtype": DTYPES[fused][-1]}
+    proven_here = [] if ON_HOST else [name for name in proven.on_gpu(0, options["dtype"]) if name in FUSED]
+    first = next(iter(proven_here), "tiled")
     assert torch.equal(model(*given_arguments, **options), model(*given_arguments, backend=first, **options))
 
 

@@ -6,7 +6,7 @@ import sys
 import zipfile
 from pathlib import Path, PurePosixPath
 
-DATA = ("arasfsr/py.typed", "arasfsr/assets/*", "arasfsr/weights/*.safetensors")
+DATA = ("arasfsr/py.typed", "arasfsr/assets/*", "arasfsr/weights/*.safetensors", "arasfsr/query/*.json")
 """Files of the checkout, besides modules, that the wheel must hold."""
 
 EXTENSION = "arasfsr/_C"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from arasfsr.errors import BackendUnavailable
-from arasfsr.query import baselines, cuda, reference, tiled, triton
+from arasfsr.query import baselines, cuda, proven, reference, tiled, triton
 from arasfsr.query.call import QueryCall
 
 _log = logging.getLogger(__name__)
@@ -58,8 +58,10 @@ BACKENDS = {
 }
 """Every backend, by name."""
 
-AUTO_ORDER = ("triton", "tiled", "reference")
-"""What "auto" tries, fastest first; cuda is not among them before a GPU has run its kernels."""
+FUSED = ("cuda", "triton")
+"""Backends that "auto" takes only where results of such a device are committed."""
+
+UNPROVEN = "no committed result of such a device shows it right and faster than tiled"
 
 DEFAULT = "ARASFSR_BACKEND"
 """The environment variable that names what backend="auto" stands for."""
@@ -73,8 +75,9 @@ def backends() -> dict[str, str | None]:
 def dispatch(call: QueryCall, backend: str = "auto") -> Tensor:
     """Decode a checked call with the named backend: (B, Q, 3).
 
-    "auto" is what the environment's ARASFSR_BACKEND says, or else takes the fastest that supports the call and logs at
-    DEBUG why it passed over others. A backend asked for by name, in either way, never falls back.
+    "auto" is what the environment's ARASFSR_BACKEND says, or else the fastest that supports the call and is proven on
+    such a device (proven.json), or else tiled; at DEBUG it logs why it passed over others. A backend asked for by name,
+    in either way, never falls back.
 
     Raises:
         ValueError: there is no such backend.
@@ -90,6 +93,15 @@ def _default() -> str:
     return os.environ.get(DEFAULT) or "auto"
 
 
+def _order(call: QueryCall) -> list[str]:
+    """The fused backends that "auto" tries, fastest first."""
+    device = call.features.device
+    if device.type != "cuda":
+        return []
+    order: list[str] = proven.on_gpu(device.index or 0, call.dtype)
+    return order
+
+
 def _choose(call: QueryCall, backend: str) -> Backend:
     name, asked = backend, f"backend={backend!r}"
     if backend == "auto":
@@ -97,12 +109,14 @@ def _choose(call: QueryCall, backend: str) -> Backend:
         if name != "auto":
             asked = f"{DEFAULT}={name}"
     if name == "auto":
-        for candidate in AUTO_ORDER:
+        order = _order(call)
+        for candidate in (*order, *(name for name in FUSED if name not in order)):
             reason = BACKENDS[candidate].reason(call)
-            if reason is None:
+            if reason is None and candidate in order:
                 return BACKENDS[candidate]
             if not torch.compiler.is_compiling():  # a log record would split the graph
-                _log.debug("backend %s passed over: %s", candidate, reason)
+                _log.debug("backend %s passed over: %s", candidate, reason or UNPROVEN)
+        return BACKENDS["tiled"]
     if name not in BACKENDS:
         raise ValueError(f"{asked}; taken are auto, {', '.join(BACKENDS)}")
     reason = BACKENDS[name].reason(call)
