@@ -20,6 +20,7 @@ from benchmarks import methods as comparing
 from benchmarks import profiling
 from benchmarks import versions as tried
 from benchmarks.contestants import known
+from benchmarks.gpu.__main__ import main as run_on_gpu
 from benchmarks.report import draw_plots, refresh_readme, write_excerpts, write_machines, write_versions
 from benchmarks.results import RESULTS, SUITES_FILE, device_name, write_results
 from benchmarks.run import CASE_SECONDS, run_cases
@@ -110,6 +111,15 @@ def _require_cuda(command: str) -> None:
         told = f"torch {torch.__version__} finds none here"
         typer.echo(f"python -m benchmarks {command} takes a machine with a CUDA device; {told}", err=True)
         raise typer.Exit(2)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    short_help="All that minutes on a CUDA machine can tell: right or wrong first, then times, within --minutes.",
+)
+def gpu(context: typer.Context) -> None:
+    """As `python -m benchmarks.gpu`, which begins at once: this one loads torch first."""
+    raise typer.Exit(run_on_gpu(context.args))
 
 
 @app.command()

@@ -238,10 +238,27 @@ def _suites(path: Path) -> str:
     return "\n".join(parts).strip()
 
 
+def _is_gpu(path: Path) -> bool:
+    """Whether a file of suites is of a GPU."""
+    return "gpu" in json.loads(path.read_text())["ceilings"]["machine"]
+
+
 def suites_tables() -> str:
-    """Tables and plots of the machine that ran them last; a sentence where none has."""
-    found = _by_age(SUITES_FILE)
+    """Tables and plots of the CPU that ran them last; a sentence where none has."""
+    found = [path for path in _by_age(SUITES_FILE) if not _is_gpu(path)]
     return _suites(found[-1]) if found else "No machine's results are committed yet."
+
+
+def gpu_tables() -> str:
+    """Of the GPU that ran them last: the largest picture and the largest training step, and where the rest is."""
+    found = [path for path in _by_age(SUITES_FILE) if _is_gpu(path)]
+    if not found:
+        return "No GPU's results are committed yet."
+    path = found[-1]
+    ceilings, rows = json.loads(path.read_text())["ceilings"], read_rows(path).values()
+    shown = [row for row in rows if row["output"] == [1024, 1024] and (row["batch"], row["dtype"]) == (1, "bfloat16")]
+    rest = f"Other sizes and dtypes are in [{_page(path).name}](docs/{_page(path).name})."
+    return "\n\n".join([machine_line(ceilings["machine"], ceilings), tables(shown), rest])
 
 
 def _excerpts(path: Path) -> Path:
@@ -278,6 +295,7 @@ def draw_plots(folder: Path = DOCS) -> list[Path]:
 SECTIONS: dict[str, Callable[[], str]] = {
     "bars": bars_tables,
     "data": data_tables,
+    "gpu": gpu_tables,
     "methods": methods_table,
     "quality": quality_tables,
     "suites": suites_tables,

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks import tune
-from benchmarks.gpu import adopt, plan, probes, prove, summary
+from benchmarks.gpu import adopt, plan, probes, publish, summary
 from benchmarks.gpu.plan import Program, Request, Step
 from benchmarks.gpu.supervisor import RESERVE, Results, Supervisor
 from benchmarks.gpu.worker import case_of
@@ -242,11 +242,19 @@ def test_what_is_proven_was_right_on_every_probe_and_faster_than_tiled(tmp_path:
         for name, seconds in (("cuda", 0.007), ("triton", 0.006 if dtype == "bfloat16" else 0.2), ("tiled", 0.1))
     }
     timed[f"{case}/float16 cuda"]["error"] = "red gate"
-    (tmp_path / "probes.json").write_text(json.dumps(probed))
-    (tmp_path / "suites.json").write_text(json.dumps(timed))
-    (tmp_path / "run.json").write_text(json.dumps({"machine": {"compute_capability": "9.0"}}))
+    ceilings = {"flops": {"bfloat16": 8e14, "float16": 8e14, "float32": 5e13}}
+    row = {"dtype": "bfloat16", "macs": 2e12, "quartiles_s": [0.009, 0.01, 0.011], "share": 0.1}
+    files = {
+        "probes.json": probed,
+        "suites.json": {**timed, "ceilings": ceilings, "case": row},
+        "run.json": {"machine": {"compute_capability": "9.0"}},
+    }
+    (tmp_path / "run").mkdir()
+    for name, content in files.items():
+        (tmp_path / "run" / name).write_text(json.dumps(content))
     (tmp_path / "proven.json").write_text(json.dumps({"sm80": {"bfloat16": ["triton"]}}))
-    prove.prove([tmp_path], tmp_path / "proven.json")
+    publish.publish([tmp_path / "run"], tmp_path / "proven.json")
+    assert json.loads((tmp_path / "suites.json").read_text())["case"]["share"] == pytest.approx(0.5)
     assert json.loads((tmp_path / "proven.json").read_text()) == {
         "sm80": {"bfloat16": ["triton"]},
         "sm90": {"bfloat16": ["triton", "cuda"]},

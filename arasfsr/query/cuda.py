@@ -1,7 +1,4 @@
-"""Backend `cuda`: the native core's fused kernels, forward and backward; here is what it takes, nothing is loaded yet.
-
-No GPU has run these kernels so far: `auto` passes them over, backend="cuda" and ARASFSR_BACKEND=cuda ask for them.
-"""
+"""Backend `cuda`: the native core's fused kernels, forward and backward; here is what it takes, nothing is loaded yet."""
 
 from __future__ import annotations
 

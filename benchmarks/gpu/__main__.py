@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.gpu import plan, summary
 from benchmarks.gpu.supervisor import Results, Supervisor
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command with these arguments, or the process's; returns 1 where a step failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--minutes", type=float, default=7.0, help="for everything together (7)")
     parser.add_argument("--out", type=Path, default=os.environ.get("OUT"), help="a folder for the results ($OUT)")
@@ -20,7 +22,7 @@ def main() -> int:
         "--only", action="append", metavar="PART", help="a part or step of the plan; several may be named"
     )
     parser.add_argument("--plan", action="store_true", help="print the plan and do nothing")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if given.plan:
         print("\n".join(plan.table()))
         return 0

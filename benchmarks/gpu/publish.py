@@ -1,6 +1,7 @@
-"""`python -m benchmarks.gpu.prove FOLDER...`: what runs on one kind of GPU have proven, into arasfsr/query/proven.json.
+"""`python -m benchmarks.gpu.publish FOLDER...`: what runs on one GPU have found, to where the tables and auto read it.
 
-Of several runs' folders the later ones' rows go before the earlier ones'.
+Writes suites.json beside the folders, with shares of the ceilings that were measured, and arasfsr/query/proven.json. Of
+several runs' folders the later ones' rows go before the earlier ones'.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from arasfsr.query.proven import PROVEN
+from benchmarks.ceilings import share
 from benchmarks.gpu.plan import HEADLINE, PROBES
 from benchmarks.gpu.worker import case_of
+from benchmarks.results import SUITES_FILE
 
 Rows = Mapping[str, Mapping[str, Any]]
 
@@ -48,18 +51,31 @@ def _seconds(row: Mapping[str, Any]) -> float:
     return statistics.median(samples) if samples and not row.get("error") else float("inf")
 
 
-def prove(folders: Sequence[Path], target: Path = PROVEN) -> None:
-    """Write what the runs have proven, beside what the file says of other kinds of GPU."""
-    merged: dict[str, dict[str, Any]] = {"probes.json": {}, "suites.json": {}, "run.json": {}}
+def settled(suites: Rows) -> dict[str, Any]:
+    """The rows that were timed, with their shares of the ceilings in `suites`."""
+    flops = suites["ceilings"]["flops"]
+    found: dict[str, Any] = {"ceilings": suites["ceilings"]}
+    for name, row in suites.items():
+        if row.get("quartiles_s"):
+            rate = flops[row["dtype"]]
+            part = share(row["macs"], row["quartiles_s"][1], rate)
+            found[name] = {**row, "ceiling_dtype": row["dtype"], "ceiling_flops": rate, "share": part}
+    return found
+
+
+def publish(folders: Sequence[Path], proven_file: Path = PROVEN) -> None:
+    """Write both files, beside what proven.json says of other kinds of GPU."""
+    merged: dict[str, dict[str, Any]] = {"probes.json": {}, SUITES_FILE: {}, "run.json": {}}
     for folder in folders:
         for name, rows in merged.items():
             if (folder / name).is_file():
                 rows.update(json.loads((folder / name).read_text()))
+    suites = merged[SUITES_FILE]
+    (folders[0].parent / SUITES_FILE).write_text(json.dumps(settled(suites), indent=1) + "\n")
     architecture = "sm" + merged["run.json"]["machine"]["compute_capability"].replace(".", "")
-    own = proven(merged["probes.json"], merged["suites.json"])
-    found = {**json.loads(target.read_text()), architecture: own}
-    target.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    kinds = {**json.loads(proven_file.read_text()), architecture: proven(merged["probes.json"], suites)}
+    proven_file.write_text(json.dumps(kinds, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
-    prove([Path(name) for name in sys.argv[1:]])
+    publish([Path(name) for name in sys.argv[1:]])
