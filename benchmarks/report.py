@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from arasfsr.atomic import replacing
 from benchmarks.excerpt_tables import compared, excerpt_page, summary
+from benchmarks.gpu import history
 from benchmarks.methods import METHODS_FILE
 from benchmarks.plots import KINDS, draw, plotted
 from benchmarks.results import RESULTS, ROOT, SUITES_FILE, read_rows
@@ -106,6 +107,9 @@ def write_machines() -> list[Path]:
     for name, make in (("bars.json", _bars), (SUITES_FILE, _suites)):
         for path in sorted(RESULTS.glob(f"*/{name}")):
             parts.setdefault(_page(path), [f"# {path.parent.name}"]).append(make(path).replace("](docs/", "]("))
+    for folder in sorted({path.parents[1] for path in RESULTS.glob("*/*/kernels.json")}):
+        text = "\n".join(["Kernels' own times, a column a run:", "", *history.table(folder)])
+        parts.setdefault(DOCS / f"{folder.name}.md", [f"# {folder.name}"]).append(text)
     for page, texts in parts.items():
         with replacing(page) as temporary:
             temporary.write_text("\n\n".join(texts) + "\n")

@@ -1,4 +1,4 @@
-"""Backend `cuda`: the native core's fused kernels, forward and backward; here is what it takes, nothing is loaded yet."""
+"""Backend `cuda`: the native core's fused kernels, both ways; here is what it takes, nothing is loaded yet."""
 
 from __future__ import annotations
 
