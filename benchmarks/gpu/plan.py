@@ -126,7 +126,9 @@ def right() -> Iterator[Step]:
     is taken."""
     compiled = ((COMPILED, HEADLINE), (f"{COMPILED}#train", TRAIN_MIDDLE))
     ahead = tuple(Request(name, "prepare", {"case": case}) for name, case in compiled)
-    yield Step("compiling the public way", "headline", 100, ahead, together=True, background=True)
+    ready = tuple(Request(name, "ready") for name in (*OURS, AUTOCAST, "public"))
+    yield Step("starting workers", "right", 60, ready, together=True, background=True)
+    yield Step("compiling the public way", "headline", 80, ahead, together=True, background=True)
     for backend in ("cuda", "triton"):
         probes = tuple(
             Request(f"{backend}#{width}-{dtype}", "probe", {"width": width, "dtype": dtype})
