@@ -13,6 +13,9 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 Value = TypeVar("Value")
 
+DEFAULT_STREAM = 0
+"""Its handle on every CUDA device."""
+
 
 class _Source(NamedTuple):
     """A tensor as it was when a value was made of it."""
@@ -41,8 +44,12 @@ class _Entry(NamedTuple):
     value: Any
 
     def is_of(self, tensors: Sequence[Tensor], variant: Hashable) -> bool:
-        same = self.variant == variant and len(self.sources) == len(tensors)
-        return same and all(source.is_still(tensor) for source, tensor in zip(self.sources, tensors, strict=True))
+        if self.variant != variant or len(self.sources) != len(tensors):
+            return False
+        for source, tensor in zip(self.sources, tensors, strict=True):  # noqa: SIM110 - no generator: every call waits
+            if not source.is_still(tensor):
+                return False
+        return True
 
 
 _lock = threading.Lock()
@@ -50,13 +57,19 @@ _entries: Any = WeakIdKeyDictionary()
 """By the first source's owner, and then by name: with the model its entries go."""
 
 
-def remembered(sources: Sequence[Tensor], name: Hashable, make: Callable[[], Value], variant: Hashable = None) -> Value:
+def remembered(
+    sources: Sequence[Tensor],
+    name: Hashable,
+    make: Callable[[], Value],
+    variant: Hashable = None,
+    apart: Callable[[Value], Value] | None = None,
+) -> Value:
     """`make()`, or what it last gave under that name, if it was of this variant and no source has changed since.
 
     A change is another tensor, other memory, or a step of the version counter, which in-place operations move. Fused
     optimizers do not, nor does a graph's replay: nothing is kept of tensors that require gradients. Nor does what
-    writes through `.data`, as no autograd sees it either: `forget` after that. What is made must not hold the sources
-    themselves, and nobody may write to it.
+    writes through `.data`, as no autograd sees it either: `forget` after that. What is kept must not hold the sources
+    themselves: where what is made does, `apart` gives of it what may be kept. Nobody may write to it.
 
     On CUDA devices calls on the default stream alone share values: there they come in order. A graph is captured on
     another stream, and its replays must not read what has been freed since.
@@ -71,7 +84,7 @@ def remembered(sources: Sequence[Tensor], name: Hashable, make: Callable[[], Val
         return value
     before = [_Source.of(tensor) for tensor in sources]
     with torch.inference_mode(False), torch.no_grad():
-        value = make()
+        value = make() if apart is None else apart(make())
     with _lock:
         _entries.setdefault(owner, {})[name] = _Entry(before, variant, value)
     return value
@@ -88,7 +101,7 @@ def _owner(tensor: Tensor) -> Tensor:
 
 
 def _can_keep(sources: Sequence[Tensor]) -> bool:
-    if any(tensor.requires_grad or tensor.is_inference() for tensor in sources):  # the latter have no version
-        return False
-    device = sources[0].device
-    return device.type != "cuda" or torch.cuda.current_stream(device) == torch.cuda.default_stream(device)
+    for tensor in sources:
+        if tensor.requires_grad or tensor.is_inference():  # the latter have no version
+            return False
+    return not sources[0].is_cuda or torch.cuda.current_stream(sources[0].device).cuda_stream == DEFAULT_STREAM

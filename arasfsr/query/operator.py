@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from arasfsr.decoder import is_modulated, split_first_layer
+from arasfsr.decoder import is_modulated
 from arasfsr.query.call import Grid, QueryCall, geometry_dtype
+from arasfsr.query.latent import first_layer
 
 
 class Arguments(NamedTuple):
@@ -83,7 +84,7 @@ class Gradients(NamedTuple):
 
 def arguments_of(call: QueryCall) -> Arguments:
     """The operator's arguments for a call; what gradients need of the LR map flows through plain torch."""
-    first = split_first_layer(call.weights)
+    first = first_layer(call.weights)
     per_query_cell = call.cell is not None and call.cell.shape[1] > 1
     return Arguments(
         latent=call.latent(first),
