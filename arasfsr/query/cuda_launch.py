@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from arasfsr.decoder import is_modulated
 from arasfsr.errors import BackendUnavailable
 from arasfsr.query import cuda_core, fused_operator
 from arasfsr.query.call import QueryCall
@@ -40,25 +42,34 @@ def _code(core: cuda_core.Core, dtype: torch.dtype) -> int:
 
 def refusal(call: QueryCall) -> str | None:
     """What of a call no kernel takes on its device, as the core says it."""
+    device, weights = call.features.device, call.weights
+    sizes = len(weights.content), weights.output[0].shape[1], NARROWEST, int(is_modulated(weights))
+    try:
+        found = _unsupported(device, call.dtype, *sizes, *call.features.shape[2:])
+    except RuntimeError as error:  # such as a driver that is too old for the extension
+        return str(error)
+    return None if found is None else f"{found[0]}={found[1]}, for which it has no kernel"
+
+
+@functools.lru_cache
+def _unsupported(
+    device: torch.device, dtype: torch.dtype, layers: int, width: int, narrowest: int, modulated: int, h: int, w: int
+) -> tuple[str, int] | None:
+    """What the core's kernels do not take, and its value; asked once for each such problem."""
     core = cuda_core.load()
-    width = call.weights.output[0].shape[1]
     problem = core.Problem(
         abi=cuda_core.ABI,
-        dtype=_code(core, call.dtype),
-        layers=len(call.weights.content),
+        dtype=_code(core, dtype),
+        layers=layers,
         width=width,
-        padded=padded_width(width, NARROWEST),
-        modulated=int(call.weights.modulated),
-        lr_height=call.features.shape[2],
-        lr_width=call.features.shape[3],
+        padded=padded_width(width, narrowest),
+        modulated=modulated,
+        lr_height=h,
+        lr_width=w,
         images=1,
     )
-    with _on(call.features.device):
-        try:
-            found = core.supports(problem)
-        except RuntimeError as error:  # such as a driver that is too old for the extension
-            return str(error)
-    return None if found is None else f"{found[0]}={found[1]}, for which it has no kernel"
+    with _on(device):
+        return core.supports(problem)
 
 
 class CudaLauncher(Launcher):
@@ -74,9 +85,12 @@ class CudaLauncher(Launcher):
         self._tensors = self._inputs()
         """What the core's problem points to; they live as long as it does."""
         self._call = self._describe()
+
+    @functools.cached_property
+    def _splits(self) -> int:
+        """Of the kernel for the weights' gradients; 0 where neither it nor the coordinate branch's is there."""
         with _on(self.device):
-            self._splits = self.core.weight_splits(self._call)
-            """Of the kernel for the weights' gradients; 0 where neither it nor the coordinate branch's is there."""
+            return self.core.weight_splits(self._call)
 
     @property
     def tile(self) -> int:
