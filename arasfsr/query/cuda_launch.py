@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -72,6 +72,14 @@ def _unsupported(
         return core.supports(problem)
 
 
+class AlignedPacked(Packed):
+    """The weights, dense and aligned, and their addresses by the names of arasfsr_problem."""
+
+    @functools.cached_property
+    def addresses(self) -> dict[str, int]:
+        return _addresses(self._asdict())
+
+
 class CudaLauncher(Launcher):
     """One call's arguments as the native core takes them."""
 
@@ -96,9 +104,8 @@ class CudaLauncher(Launcher):
     def tile(self) -> int:
         return self.core.TILE
 
-    def pack(self) -> Packed:
-        packed = super().pack()
-        return packed._replace(**{name: _dense(value) for name, value in packed._asdict().items() if value is not None})
+    def pack(self) -> AlignedPacked:
+        return AlignedPacked._make(None if part is None else _dense(part) for part in super().pack())
 
     @property
     def turn(self) -> int:
@@ -110,7 +117,7 @@ class CudaLauncher(Launcher):
         return max(self._splits, 1)
 
     def _inputs(self) -> dict[str, Tensor]:
-        """The tensors of arasfsr_problem by its names; one that is not there stays a null pointer."""
+        """The tensors of arasfsr_problem but for the packed ones, by its names."""
         given, problem = self.given, self.problem
         found = {
             "latent": problem.latent,
@@ -120,13 +127,12 @@ class CudaLauncher(Launcher):
             "rel_weight": self.by_axis(problem.rel_weight),
             "cell_weight": None if problem.cell_weight is None else self.by_axis(problem.cell_weight),
         }
-        inputs = {name: _dense(value, torch.float32) for name, value in found.items() if value is not None}
-        packed = {name: value for name, value in self.packed._asdict().items() if value is not None}
-        return {**inputs, **packed}
+        return {name: _dense(value, torch.float32) for name, value in found.items() if value is not None}
 
     def _describe(self) -> Any:
-        """The problem as the core's struct."""
+        """The problem as the core's struct; of tensors that are not there it has null pointers."""
         given, problem, grid = self.given, self.problem, self.problem.grid
+        assert isinstance(self.packed, AlignedPacked)
         region = {}
         if grid is not None:
             region = {
@@ -151,7 +157,8 @@ class CudaLauncher(Launcher):
             per_image=problem.per_image,
             stream=stream,
             **region,
-            **{name: value.data_ptr() for name, value in self._tensors.items()},
+            **_addresses(self._tensors),
+            **self.packed.addresses,
         )
 
     def _render(self, out: Tensor) -> None:
@@ -217,6 +224,10 @@ class CudaLauncher(Launcher):
             by_query = f.view(hidden, self.problem.images, -1, 4, self.width)
             by_query *= kept.s[:-1].view(hidden, 1, -1, 1, self.width)
             weights[0, :, 1] += product_over_rows(z, f)
+
+
+def _addresses(tensors: Mapping[str, Tensor | None]) -> dict[str, int]:
+    return {name: tensor.data_ptr() for name, tensor in tensors.items() if tensor is not None}
 
 
 def _pointers(*tensors: Tensor | None) -> list[int]:

@@ -30,9 +30,6 @@ class _Source(NamedTuple):
     def of(cls, tensor: Tensor) -> _Source:
         return cls(weakref.ref(_owner(tensor)), _state(tensor), tensor.untyped_storage())
 
-    def is_still(self, tensor: Tensor) -> bool:
-        return self.owner() is _owner(tensor) and self.state == _state(tensor)
-
 
 def _state(tensor: Tensor) -> tuple[Any, ...]:
     return tensor._version, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
@@ -44,10 +41,14 @@ class _Entry(NamedTuple):
     value: Any
 
     def is_of(self, tensors: Sequence[Tensor], variant: Hashable) -> bool:
+        """Whether it was made of these as they are. Every call waits for this: one loop, without functions."""
         if self.variant != variant or len(self.sources) != len(tensors):
             return False
-        for source, tensor in zip(self.sources, tensors, strict=True):  # noqa: SIM110 - no generator: every call waits
-            if not source.is_still(tensor):
+        for (owner, state, _), tensor in zip(self.sources, tensors, strict=True):
+            base = tensor._base
+            if tensor.requires_grad or owner() is not (tensor if base is None else base):
+                return False
+            if state != (tensor._version, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()):
                 return False
         return True
 
@@ -74,7 +75,7 @@ def remembered(
     On CUDA devices calls on the default stream alone share values: there they come in order. A graph is captured on
     another stream, and its replays must not read what has been freed since.
     """
-    if torch.compiler.is_compiling() or not _can_keep(sources):
+    if torch.compiler.is_compiling() or not _on_shared_stream(sources[0]):
         return make()
     owner = _owner(sources[0])
     with _lock:
@@ -82,6 +83,8 @@ def remembered(
     if found is not None and found.is_of(sources, variant):
         value: Value = found.value
         return value
+    if any(tensor.requires_grad or tensor.is_inference() for tensor in sources):  # the latter have no version
+        return make()
     before = [_Source.of(tensor) for tensor in sources]
     with torch.inference_mode(False), torch.no_grad():
         value = make() if apart is None else apart(make())
@@ -100,8 +103,5 @@ def _owner(tensor: Tensor) -> Tensor:
     return tensor if tensor._base is None else tensor._base
 
 
-def _can_keep(sources: Sequence[Tensor]) -> bool:
-    for tensor in sources:
-        if tensor.requires_grad or tensor.is_inference():  # the latter have no version
-            return False
-    return not sources[0].is_cuda or torch.cuda.current_stream(sources[0].device).cuda_stream == DEFAULT_STREAM
+def _on_shared_stream(tensor: Tensor) -> bool:
+    return not tensor.is_cuda or torch.cuda.current_stream(tensor.device).cuda_stream == DEFAULT_STREAM
