@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakIdKeyDictionary
 
 Value = TypeVar("Value")
 
@@ -54,8 +53,8 @@ class _Entry(NamedTuple):
 
 
 _lock = threading.Lock()
-_entries: Any = WeakIdKeyDictionary()
-"""By the first source's owner, and then by name: with the model its entries go."""
+_entries: dict[int, tuple[weakref.ref[Tensor], dict[Hashable, _Entry]]] = {}
+"""By the identity of the first source's owner, and then by name: with the model its entries go."""
 
 
 def remembered(
@@ -79,7 +78,8 @@ def remembered(
         return make()
     owner = _owner(sources[0])
     with _lock:
-        found: _Entry | None = _entries.get(owner, {}).get(name)
+        of_owner = _entries.get(id(owner))
+        found = None if of_owner is None else of_owner[1].get(name)
     if found is not None and found.is_of(sources, variant):
         value: Value = found.value
         return value
@@ -88,9 +88,21 @@ def remembered(
     before = [_Source.of(tensor) for tensor in sources]
     with torch.inference_mode(False), torch.no_grad():
         value = make() if apart is None else apart(make())
-    with _lock:
-        _entries.setdefault(owner, {})[name] = _Entry(before, variant, value)
+    _keep(owner, name, _Entry(before, variant, value))
     return value
+
+
+def _keep(owner: Tensor, name: Hashable, entry: _Entry) -> None:
+    key, entries = id(owner), _entries  # which at the interpreter's end is no global any more
+
+    def drop(_: object) -> None:
+        entries.pop(key, None)
+
+    with _lock:
+        of_owner = entries.get(key)
+        if of_owner is None or of_owner[0]() is not owner:
+            of_owner = entries[key] = weakref.ref(owner, drop), {}
+        of_owner[1][name] = entry
 
 
 def forget() -> None:
@@ -104,4 +116,4 @@ def _owner(tensor: Tensor) -> Tensor:
 
 
 def _on_shared_stream(tensor: Tensor) -> bool:
-    return not tensor.is_cuda or torch.cuda.current_stream(tensor.device).cuda_stream == DEFAULT_STREAM
+    return not tensor.is_cuda or torch._C._cuda_getCurrentRawStream(tensor.get_device()) == DEFAULT_STREAM
