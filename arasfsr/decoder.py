@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Hashable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +90,8 @@ class FirstLayer(NamedTuple):
     """(n, 2)."""
     bias: Tensor
     """(n,)."""
+    kept: dict[Hashable, tuple[Hashable, Any]] | None = None
+    """Of frozen parameters: what else was made of these parts, by name and with its variant. These stay as they are."""
 
 
 def split_first_layer(weights: DecoderWeights) -> FirstLayer:

@@ -71,10 +71,10 @@ py::class_<Struct> fields(py::module_& module, const char* name, const char* doc
     bound.def(py::init([name](const py::kwargs& given) {
         py::object self = py::cast(Struct{});
         for (const auto& item : given) {
-            if (!py::hasattr(self, item.first)) {
-                throw py::type_error(std::string(name) + " has no field " + py::cast<std::string>(item.first));
-            }
-            py::setattr(self, item.first, item.second);
+            if (PyObject_SetAttr(self.ptr(), item.first.ptr(), item.second.ptr()) == 0) continue;
+            if (!PyErr_ExceptionMatches(PyExc_AttributeError)) throw py::error_already_set();
+            PyErr_Clear();
+            throw py::type_error(std::string(name) + " has no field " + py::cast<std::string>(item.first));
         }
         return py::cast<Struct>(self);
     }));

@@ -62,6 +62,23 @@ def test_by_products_it_is_the_convolution(
         torch.testing.assert_close(ours, truth, rtol=FLOAT64, atol=FLOAT64)
 
 
+@pytest.mark.parametrize("small", [0, 1 << 15])
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 1, 1), (1, 2, 5), (2, 7, 4), (3, 5, 1), (0, 3, 3)])
+@pytest.mark.parametrize("terms", [1, 2, 3])
+@pytest.mark.usefixtures("products")
+@torch.no_grad()
+def test_by_products_it_is_the_convolution_without_gradients(
+    batch: int, height: int, width: int, terms: int, small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolution, "SMALL", small)
+    given = arguments(batch, height, width)[: 2 + terms]
+    before = [tensor.clone() for tensor in given]
+    found = convolve(*given)
+    assert found.is_contiguous()
+    torch.testing.assert_close(found, by_torch(*given), rtol=FLOAT64, atol=FLOAT64)
+    assert all(torch.equal(a, b) for a, b in zip(before, given, strict=True))
+
+
 @pytest.mark.usefixtures("products")
 def test_by_products_it_has_second_derivatives() -> None:
     features, weight, *_ = arguments(1, 2, 3)

@@ -94,4 +94,4 @@ def test_a_device_that_it_has_no_code_for_is_named(
 ) -> None:
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda index: capability)
     monkeypatch.setattr(cuda_core, "load", lambda: SimpleNamespace(architectures=lambda: held))
-    assert cuda._device_reason(1) == message
+    assert cuda.reason_of_device.__wrapped__(1) == message

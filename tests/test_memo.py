@@ -94,7 +94,7 @@ def test_the_last_variant_is_kept() -> None:
     for variant in (1, 1, 2, 2, 1):
         doubled.of(weight, variant)
     assert doubled.made == 3
-    assert len(memo._entries[weight]) == 1
+    assert len(memo._entries[id(weight)][1]) == 1
 
 
 def test_forgotten_it_is_made_again() -> None:

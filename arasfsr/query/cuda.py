@@ -43,8 +43,25 @@ def _machine_reason() -> str | None:
     return _load_error()
 
 
+def _host_reason(device: torch.device) -> str | None:
+    """Why they cannot serve tensors on a device of another kind than CUDA."""
+    machine: str | None = _machine_reason()
+    if machine is None and not (emulated() and device.type == "cpu"):
+        where = "ARASFSR_EMULATED runs the kernels on the CPU" if emulated() else "it needs a CUDA device"
+        return f"the features are on device {device}, {where}"
+    return machine
+
+
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _device_reason(index: int) -> str | None:
+    if emulated():
+        return f"the features are on device cuda:{index}, ARASFSR_EMULATED runs the kernels on the CPU"
+    return _load_error() or reason_of_device(index)
+
+
+@functools.cache
+def reason_of_device(index: int) -> str | None:
+    """Why the CUDA device of that index is none for them: every call asks, and it stays the same."""
     if torch.version.hip is not None:
         return "this build of torch is for ROCm, it needs CUDA"
     old = limits.device_reason(index)
@@ -88,19 +105,12 @@ def _dtype_and_size_reason(call: QueryCall) -> str | None:
 
 def reason(call: QueryCall | None) -> str | None:
     """Why the kernels cannot serve a call, or, given None, any on this machine."""
-    machine: str | None = _machine_reason()
-    if machine is not None or call is None:
-        return machine
+    if call is None:
+        return _machine_reason()  # type: ignore[no-any-return]
     device = call.features.device
-    if emulated():
-        if device.type != "cpu":
-            return f"the features are on device {device}, ARASFSR_EMULATED runs the kernels on the CPU"
-    elif device.type != "cuda":
-        return f"the features are on device {device}, it needs a CUDA device"
-    else:
-        old: str | None = _device_reason(device.index or 0)
-        if old is not None:
-            return old
+    old: str | None = _device_reason(device.index or 0) if device.type == "cuda" else _host_reason(device)
+    if old is not None:
+        return old
     unfit = _dtype_and_size_reason(call)
     if unfit is not None or torch.compiler.is_compiling():  # what the core then refuses, it refuses at the call
         return unfit

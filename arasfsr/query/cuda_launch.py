@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from arasfsr.decoder import is_modulated
 from arasfsr.errors import BackendUnavailable
 from arasfsr.query import cuda_core, fused_operator
 from arasfsr.query.call import QueryCall
@@ -40,25 +42,42 @@ def _code(core: cuda_core.Core, dtype: torch.dtype) -> int:
 
 def refusal(call: QueryCall) -> str | None:
     """What of a call no kernel takes on its device, as the core says it."""
+    device, weights = call.features.device, call.weights
+    sizes = len(weights.content), weights.output[0].shape[1], NARROWEST, int(is_modulated(weights))
+    try:
+        found = _unsupported(device, call.dtype, *sizes, *call.features.shape[2:])
+    except RuntimeError as error:  # such as a driver that is too old for the extension
+        return str(error)
+    return None if found is None else f"{found[0]}={found[1]}, for which it has no kernel"
+
+
+@functools.lru_cache
+def _unsupported(
+    device: torch.device, dtype: torch.dtype, layers: int, width: int, narrowest: int, modulated: int, h: int, w: int
+) -> tuple[str, int] | None:
+    """What the core's kernels do not take, and its value; asked once for each such problem."""
     core = cuda_core.load()
-    width = call.weights.output[0].shape[1]
     problem = core.Problem(
         abi=cuda_core.ABI,
-        dtype=_code(core, call.dtype),
-        layers=len(call.weights.content),
+        dtype=_code(core, dtype),
+        layers=layers,
         width=width,
-        padded=padded_width(width, NARROWEST),
-        modulated=int(call.weights.modulated),
-        lr_height=call.features.shape[2],
-        lr_width=call.features.shape[3],
+        padded=padded_width(width, narrowest),
+        modulated=modulated,
+        lr_height=h,
+        lr_width=w,
         images=1,
     )
-    with _on(call.features.device):
-        try:
-            found = core.supports(problem)
-        except RuntimeError as error:  # such as a driver that is too old for the extension
-            return str(error)
-    return None if found is None else f"{found[0]}={found[1]}, for which it has no kernel"
+    with _on(device):
+        return core.supports(problem)
+
+
+class AlignedPacked(Packed):
+    """The weights, dense and aligned, and their addresses by the names of arasfsr_problem."""
+
+    @functools.cached_property
+    def addresses(self) -> dict[str, int]:
+        return _addresses(self._asdict())
 
 
 class CudaLauncher(Launcher):
@@ -74,17 +93,19 @@ class CudaLauncher(Launcher):
         self._tensors = self._inputs()
         """What the core's problem points to; they live as long as it does."""
         self._call = self._describe()
+
+    @functools.cached_property
+    def _splits(self) -> int:
+        """Of the kernel for the weights' gradients; 0 where neither it nor the coordinate branch's is there."""
         with _on(self.device):
-            self._splits = self.core.weight_splits(self._call)
-            """Of the kernel for the weights' gradients; 0 where neither it nor the coordinate branch's is there."""
+            return self.core.weight_splits(self._call)
 
     @property
     def tile(self) -> int:
         return self.core.TILE
 
-    def pack(self) -> Packed:
-        packed = super().pack()
-        return packed._replace(**{name: _dense(value) for name, value in packed._asdict().items() if value is not None})
+    def pack(self) -> AlignedPacked:
+        return AlignedPacked._make(None if part is None else _dense(part) for part in super().pack())
 
     @property
     def turn(self) -> int:
@@ -96,7 +117,7 @@ class CudaLauncher(Launcher):
         return max(self._splits, 1)
 
     def _inputs(self) -> dict[str, Tensor]:
-        """The tensors of arasfsr_problem by its names; one that is not there stays a null pointer."""
+        """The tensors of arasfsr_problem but for the packed ones, by its names."""
         given, problem = self.given, self.problem
         found = {
             "latent": problem.latent,
@@ -106,13 +127,12 @@ class CudaLauncher(Launcher):
             "rel_weight": self.by_axis(problem.rel_weight),
             "cell_weight": None if problem.cell_weight is None else self.by_axis(problem.cell_weight),
         }
-        inputs = {name: _dense(value, torch.float32) for name, value in found.items() if value is not None}
-        packed = {name: value for name, value in self.packed._asdict().items() if value is not None}
-        return {**inputs, **packed}
+        return {name: _dense(value, torch.float32) for name, value in found.items() if value is not None}
 
     def _describe(self) -> Any:
-        """The problem as the core's struct."""
+        """The problem as the core's struct; of tensors that are not there it has null pointers."""
         given, problem, grid = self.given, self.problem, self.problem.grid
+        assert isinstance(self.packed, AlignedPacked)
         region = {}
         if grid is not None:
             region = {
@@ -137,7 +157,8 @@ class CudaLauncher(Launcher):
             per_image=problem.per_image,
             stream=stream,
             **region,
-            **{name: value.data_ptr() for name, value in self._tensors.items()},
+            **_addresses(self._tensors),
+            **self.packed.addresses,
         )
 
     def _render(self, out: Tensor) -> None:
@@ -203,6 +224,10 @@ class CudaLauncher(Launcher):
             by_query = f.view(hidden, self.problem.images, -1, 4, self.width)
             by_query *= kept.s[:-1].view(hidden, 1, -1, 1, self.width)
             weights[0, :, 1] += product_over_rows(z, f)
+
+
+def _addresses(tensors: Mapping[str, Tensor | None]) -> dict[str, int]:
+    return {name: tensor.data_ptr() for name, tensor in tensors.items() if tensor is not None}
 
 
 def _pointers(*tensors: Tensor | None) -> list[int]:

@@ -83,8 +83,10 @@ def dispatch(call: QueryCall, backend: str = "auto") -> Tensor:
         ValueError: there is no such backend.
         BackendUnavailable: the backend asked for cannot serve the call.
     """
-    chosen = _choose(call, backend)
-    with torch.autocast(call.features.device.type, enabled=False):  # the call's dtype already follows autocast
+    chosen, device = _choose(call, backend), call.features.device.type
+    if not (torch.compiler.is_compiling() or torch.is_autocast_enabled(device)):
+        return chosen.run(call)
+    with torch.autocast(device, enabled=False):  # the call's dtype already follows autocast
         return chosen.run(call)
 
 

@@ -14,7 +14,7 @@ from arasfsr.query.call import QueryCall
 from arasfsr.query.fused import ContentGradients, Kept, Launcher
 from arasfsr.query.operator import Arguments, Gradients, Need
 from arasfsr.query.packed import ENCODING_ROWS, unpacked
-from arasfsr.query.row_sums import product_over_rows, sum_over_rows
+from arasfsr.query.row_sums import NARROW_PIECES, product_over_rows, sum_over_rows
 from arasfsr.query.skip import skip_gradients
 from arasfsr.query.tile_math import BIAS_SUM
 
@@ -46,8 +46,8 @@ class _Sums:
         found = self.launcher.content_gradients(kept, grad, self.need.coord)
         self.launcher.add_weight_gradients(self.content, self.content_bias, kept, found)
         part = slice(kept.first, kept.first + kept.size)
-        of_queries = self._padded(grad[:, part], kept)
-        self.output += product_over_rows(of_queries, found.combined).sum(0)
+        of_queries = self._padded(grad[:, part], kept).flatten(0, 1)
+        self.output += product_over_rows(of_queries, found.combined.flatten(0, 1), NARROW_PIECES)
         grad_coord = self._geometry(kept, found)
         if self.launcher.given.modulated:
             grad_encoding = self._coordinate_branch(kept, found)
@@ -59,7 +59,8 @@ class _Sums:
     @staticmethod
     def _padded(of_queries: Tensor, kept: Kept) -> Tensor:
         """(.., count, n) with zeros for the last tile's queries that there are not."""
-        return F.pad(of_queries, (0, 0, 0, kept.s.shape[1] - kept.size))
+        missing = kept.s.shape[1] - kept.size
+        return F.pad(of_queries, (0, 0, 0, missing)) if missing else of_queries
 
     def _coords(self, kept: Kept) -> Tensor:
         """Coordinates of the chunk's queries: (count, 2) float32."""
@@ -92,12 +93,13 @@ class _Sums:
 
         It has all queries of the last tile: gradients of those that there are not are zero.
         """
-        packed, dtype = self.launcher.packed, self.launcher.given.dtype
+        packed = self.launcher.packed
         assert packed.encoding_weight is not None
-        encoding = fourier_encoding(self._coords(kept)).to(dtype)
-        channels = encoding.shape[1]
         angles = self.launcher.angle_gradients(kept, found)
-        below = F.pad(self._padded(encoding, kept), (0, ENCODING_ROWS - channels))
+        encoding = fourier_encoding(self._coords(kept))
+        channels = encoding.shape[1]
+        below = angles.new_zeros(angles.shape[1], ENCODING_ROWS)
+        below[: kept.size, :channels] = encoding
         self.encoding += product_over_rows(angles[0], below)
         self.modulator += product_over_rows(angles[1:], kept.s[:-1])
         self.modulator_bias += sum_over_rows(angles)

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from arasfsr.coords import cell_centres, make_cell, times
-from arasfsr.decoder import FirstLayer
+from arasfsr.decoder import DecoderWeights, FirstLayer, is_modulated, split_first_layer
 from arasfsr.query.convolution import convolve
-from arasfsr.query.memo import remembered
+from arasfsr.query.memo import Value, remembered
+
+FEW = 1 << 15
+"""LR pixels, or fewer, whose summed terms are kept of a frozen first layer: 34 MB 256 wide."""
+
+
+def first_layer(weights: DecoderWeights) -> FirstLayer:
+    """I_0 cut along its inputs; while frozen it is cut once, and keeps what else is made of it."""
+    modulated = is_modulated(weights)
+    return remembered(weights.content[0], "first layer", lambda: split_first_layer(weights), modulated, _keeper)
+
+
+def _keeper(first: FirstLayer) -> FirstLayer:
+    """Parts of their own, or they would keep what they are views of."""
+    parts = {name: part.clone() for name, part in first._asdict().items() if part is not None}
+    return FirstLayer(**{"centre": None, **parts}, kept={})
 
 
 def latent_map(features: Tensor, cell: Tensor | tuple[int, int], first: FirstLayer) -> Tensor:
@@ -27,10 +44,25 @@ def latent_map(features: Tensor, cell: Tensor | tuple[int, int], first: FirstLay
         size = cell
 
         def of_grid() -> list[Tensor]:
-            return _terms(lr_size, make_cell(size, device).view(1, 1, 2), first, dtype)
+            terms = _terms(lr_size, make_cell(size, device).view(1, 1, 2), first, dtype)
+            few = first.kept is not None and lr_size[0] * lr_size[1] <= FEW
+            return [terms[0] + terms[1]] if few and len(terms) > 1 else terms
 
-        terms = remembered([first.cell, first.bias], "lr map", of_grid, (size, lr_size, dtype))
-    return convolve(features, first.unfold.to(dtype).unflatten(1, (-1, 3, 3)), *terms)
+        terms = _kept(first, "terms", (size, lr_size, dtype), of_grid)
+    weight = _kept(first, "weight", dtype, lambda: first.unfold.to(dtype).unflatten(1, (-1, 3, 3)))
+    return convolve(features, weight, *terms)
+
+
+def _kept(first: FirstLayer, name: str, variant: Hashable, make: Callable[[], Value]) -> Value:
+    """`make()`, or what it last gave of a frozen first layer under that name, if it was of this variant."""
+    if first.kept is None:
+        return make()
+    found = first.kept.get(name)
+    if found is None or found[0] != variant:
+        with torch.inference_mode(False), torch.no_grad():
+            found = first.kept[name] = variant, make()
+    value: Value = found[1]
+    return value
 
 
 def _terms(lr_size: tuple[int, int], cell: Tensor, first: FirstLayer, dtype: torch.dtype) -> list[Tensor]:

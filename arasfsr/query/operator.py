@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from arasfsr.decoder import is_modulated, split_first_layer
+from arasfsr.decoder import is_modulated
 from arasfsr.query.call import Grid, QueryCall, geometry_dtype
+from arasfsr.query.latent import first_layer
 
 
 class Arguments(NamedTuple):
@@ -49,9 +50,9 @@ class Arguments(NamedTuple):
     @property
     def queries(self) -> int:
         """Queries an image."""
-        region = self.region
-        if region is not None:
-            return region.height * region.width
+        if self.grid is not None:
+            _, _, top, left, bottom, right = self.grid
+            return (bottom - top) * (right - left)
         assert self.coord is not None
         return self.coord.shape[1]
 
@@ -83,7 +84,7 @@ class Gradients(NamedTuple):
 
 def arguments_of(call: QueryCall) -> Arguments:
     """The operator's arguments for a call; what gradients need of the LR map flows through plain torch."""
-    first = split_first_layer(call.weights)
+    first = first_layer(call.weights)
     per_query_cell = call.cell is not None and call.cell.shape[1] > 1
     return Arguments(
         latent=call.latent(first),
@@ -116,13 +117,18 @@ def register(
     """
 
     def run(call: QueryCall) -> Tensor:
-        out: Tensor = getattr(torch.ops.arasfsr, name)(*arguments_of(call))
+        arguments = arguments_of(call)
+        if _nobody_asks(arguments):
+            return forward_op(*arguments)
+        out: Tensor = getattr(torch.ops.arasfsr, name)(*arguments)
         return out
 
     def forward_op(*arguments: Any) -> Tensor:
         given = Arguments(*arguments)
         if not given.latent.shape[0] * given.queries:
             return _forward_fake(*arguments)
+        if not torch.is_autocast_enabled(given.latent.device.type):
+            return forward(given)
         with torch.autocast(given.latent.device.type, enabled=False):
             return forward(given)
 
@@ -154,6 +160,17 @@ def register(
     torch.library.register_autograd(f"arasfsr::{name}", autograd, setup_context=_setup_context)
     torch.library.register_autograd(f"arasfsr::{name}_backward", no_double_backward)
     return run
+
+
+def _nobody_asks(arguments: Arguments) -> bool:
+    """Whether nothing records, traces or transforms what is called.
+
+    Then torch's dispatch would only come to the operator's own function, by wrappers in Python that take as long as a
+    small picture's kernel.
+    """
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch._C._is_tracing():
+        return False
+    return type(arguments.latent) is Tensor and torch._C._len_torch_dispatch_stack() == 0
 
 
 def _as_given(found: Gradients, given: Arguments) -> list[Tensor]:

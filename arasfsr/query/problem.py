@@ -37,7 +37,7 @@ class Problem(NamedTuple):
         """Lay out the operator's arguments, but for the layers after the first."""
         batch, h, w, n = given.latent.shape
         geometry = given.geometry
-        coord, cell = given.coord, given.cell
+        coord, cell, queries = given.coord, given.cell, given.queries
         shared = coord is None or (coord.shape[0] == 1 and (cell is None or cell.shape[0] == 1))
         if coord is not None:
             coord = coord[0] if shared else coord.expand(batch, -1, -1).reshape(-1, 2)
@@ -53,8 +53,8 @@ class Problem(NamedTuple):
             cell_weight=None if given.cell_weight is None else given.cell_weight.to(geometry),
             lr_size=(h, w),
             images=batch if shared else 1,
-            queries=given.queries if shared else batch * given.queries,
-            per_image=0 if shared else given.queries,
+            queries=queries if shared else batch * queries,
+            per_image=0 if shared else queries,
             geometry=geometry,
         )
 

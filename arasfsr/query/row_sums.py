@@ -13,6 +13,9 @@ PIECES = 32
 """Of a sum. A product of 256 x 256 is few blocks of a matrix multiplication, too few for a GPU; libraries may cut along
 the rows by themselves, but do not have to."""
 
+NARROW_PIECES = 256
+"""Of one that has few columns on one side, as the output layer's, which would be fewer blocks yet."""
+
 RUN = 256
 """Rows that are summed in float32: few enough that what is lost is far below what the numbers were rounded by."""
 
@@ -22,12 +25,12 @@ def _cut(x: Tensor, pieces: int) -> Tensor:
     return x.reshape(-1, x.shape[-2] // pieces, x.shape[-1])
 
 
-def product_over_rows(a: Tensor, b: Tensor) -> Tensor:
+def product_over_rows(a: Tensor, b: Tensor, pieces: int = PIECES) -> Tensor:
     """a^T b of dense (.., rows, m) and (.., rows, k): (.., m, k), summed in float32 and in one order.
 
     float32 is multiplied as torch's own products are.
     """
-    pieces = math.gcd(a.shape[-2], PIECES)
+    pieces = math.gcd(a.shape[-2], pieces)
     transposed, right = _cut(a, pieces).transpose(1, 2), _cut(b, pieces)
     if a.device.type == "cuda" and a.dtype != torch.float32:
         found = torch.bmm(transposed, right, out_dtype=torch.float32)
