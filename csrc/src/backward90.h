@@ -101,7 +101,7 @@ class Backward90 {
         layers.output_layer(start, which, Top{*this});
         for (int layer = last;; --layer) {  // z is that of f[layer]
             Warpgroup::publish();
-            layers.store(start, which, layer);
+            store(start, which, layer);
             if (layer == 0) break;
             if (layer > 1) {
                 prefetch(start, which, layer - 2);
@@ -109,6 +109,16 @@ class Backward90 {
                 prefetch_next(start, which);
             }
             content_layer(start, which, layer - 1);
+        }
+    }
+
+    // z. With modulation only weights90.h reads layers after the first: it wants them as shared memory holds them.
+    ARASFSR_DEVICE void store(int64_t start, int which, int layer) const {
+        if (layer == 0 || !problem.modulated) {
+            layers.store(start, which, layer);
+        } else if (Warpgroup::thread() == 0) {
+            auto* to = static_cast<uint16_t*>(call.gradients.z) + layers.at(layer, start, which);
+            hw::store_bulk(to, layers.z.base, Rows::BYTES);
         }
     }
 
@@ -153,7 +163,8 @@ class Backward90 {
         } else {
             from.each([&](int i, const Four& four) { signs.template note<T>(i, four.f); });
         }
-        Warpgroup::barrier();  // all have stored z, which others wrote; their products, too, are over
+        if (Warpgroup::thread() == 0) hw::store_wait();
+        Warpgroup::barrier();  // z is stored, and all have done their products with it
         int i = 0;
         total.each_pair([&](int row, int column, float& x, float& y) {
             layers.z.pair(row, column) =

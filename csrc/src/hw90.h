@@ -50,6 +50,9 @@ inline void copy_bulk(void* to, const void* from, int bytes, Mbarrier* barrier, 
     emulation::copy_bulk(to, from, bytes, barrier, blocks);
 }
 
+inline void store_bulk(void* to, const void* from, int bytes) { emulation::store_bulk(to, from, bytes); }
+inline void store_wait() { emulation::store_wait(); }
+
 inline uint32_t shared_address(const void* pointer) {
     return static_cast<uint32_t>(static_cast<const unsigned char*>(pointer) - emulation::shared());
 }
@@ -164,6 +167,16 @@ ARASFSR_DEVICE void copy_bulk(void* to, const void* from, int bytes, Mbarrier* b
         ::"r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(barrier)), "h"(blocks)
         : "memory");
 }
+
+// From shared memory, as it has been published, to global memory: begun by one thread, which can wait until all that it
+// has begun to store has been read.
+ARASFSR_DEVICE void store_bulk(void* to, const void* from, int bytes) {
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(shared_address(from)),
+                 "r"(bytes)
+                 : "memory");
+    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+ARASFSR_DEVICE void store_wait() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
 
 // wgmma.m64n256k16: total (64 x 256) += a (64 x 16) b (16 x 256), b given by columns; a by a descriptor, in which case
 // total may be set instead of added to, or by registers as for mma, warp w having rows 16 w .. 16 w + 15. In the form
