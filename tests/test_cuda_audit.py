@@ -28,13 +28,10 @@ THREADS = 256
 
 WARPGROUP_THREADS = 384
 
-WARPGROUPS = ("forward90", "backward90", "coordinate90")
+WARPGROUPS = ("forward90", "backward90", "coordinate90", "weights90")
 """In the names of kernels with warpgroups."""
 
-WEIGHTS = "weights90"
-"""In the names of kernels with warpgroups whose operands do not come as a stream of weights."""
-
-ONLY_90A = (*WARPGROUPS, WEIGHTS, "order_kernel")
+ONLY_90A = (*WARPGROUPS, "order_kernel")
 """In the names of kernels that are there for 90a alone: those, and what brings their weights in order."""
 
 WITHOUT_PRODUCTS = ("order_kernel", "scatter_kernel")
@@ -91,8 +88,6 @@ def problem(kernel: Kernel) -> str | None:
         return f"{kernel.shared} bytes of static shared memory"
     if kernel.warpgroups:
         return problem_of_products(kernel.instructions) or problem_of_streams(kernel.instructions)
-    if WEIGHTS in kernel.name:
-        return problem_of_products(kernel.instructions)
     if not kernel.instructions["HMMA"] and not any(word in kernel.name for word in WITHOUT_PRODUCTS):
         return "no matrix instructions"
     return None
@@ -109,7 +104,7 @@ def problem_of_products(instructions: Counter[str]) -> str | None:
 
 
 def problem_of_streams(instructions: Counter[str]) -> str | None:
-    """What is wrong with how a kernel for sm_90a gets its weights."""
+    """What is wrong with how a kernel for sm_90a gets what both blocks of a cluster read."""
     if not instructions["UBLKCP.S.G.MULTICAST"]:
         return "no bulk copies to both blocks of a cluster"
     if instructions["USETMAXREG.TRY_ALLOC.CTAPOOL"] != 1 or instructions["USETMAXREG.DEALLOC.CTAPOOL"] != 1:

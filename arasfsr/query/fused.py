@@ -53,7 +53,7 @@ class ContentGradients(NamedTuple):
     """What the backward of the content branch finds of a chunk."""
 
     z: Tensor
-    """Of f_1 .. f_L before their ReLU: (L, rows, NP)."""
+    """Of f_1 .. f_L before their ReLU: (L, rows, NP), but for the first in what order the backend likes."""
     s: Tensor
     """Of s_1 .. s_L from the content branch alone: (L, Q, NP) float32."""
     share: Tensor | None

@@ -14,7 +14,7 @@ from arasfsr.query.call import QueryCall
 from arasfsr.query.fused import ContentGradients, Kept, Launcher
 from arasfsr.query.operator import Arguments, Gradients, Need
 from arasfsr.query.packed import ENCODING_ROWS, unpacked
-from arasfsr.query.row_sums import NARROW_PIECES, product_over_rows, sum_over_rows
+from arasfsr.query.row_sums import product_over_rows, sum_over_rows
 from arasfsr.query.skip import skip_gradients
 from arasfsr.query.tile_math import BIAS_SUM
 
@@ -47,7 +47,7 @@ class _Sums:
         self.launcher.add_weight_gradients(self.content, self.content_bias, kept, found)
         part = slice(kept.first, kept.first + kept.size)
         of_queries = self._padded(grad[:, part], kept).flatten(0, 1)
-        self.output += product_over_rows(of_queries, found.combined.flatten(0, 1), NARROW_PIECES)
+        self.output += product_over_rows(of_queries, found.combined.flatten(0, 1))
         grad_coord = self._geometry(kept, found)
         if self.launcher.given.modulated:
             grad_encoding = self._coordinate_branch(kept, found)

@@ -13,8 +13,11 @@ PIECES = 32
 """Of a sum. A product of 256 x 256 is few blocks of a matrix multiplication, too few for a GPU; libraries may cut along
 the rows by themselves, but do not have to."""
 
-NARROW_PIECES = 256
-"""Of one that has few columns on one side, as the output layer's, which would be fewer blocks yet."""
+NARROW = 32
+"""Columns of the left factor up to which a product is less than a block across: it is bound by what it reads."""
+
+SHORT = 128
+"""Rows of a narrow product's pieces."""
 
 RUN = 256
 """Rows that are summed in float32: few enough that what is lost is far below what the numbers were rounded by."""
@@ -25,12 +28,19 @@ def _cut(x: Tensor, pieces: int) -> Tensor:
     return x.reshape(-1, x.shape[-2] // pieces, x.shape[-1])
 
 
-def product_over_rows(a: Tensor, b: Tensor, pieces: int = PIECES) -> Tensor:
+def _pieces(rows: int, columns: int) -> int:
+    """How many pieces a product's rows are cut into: of a narrow one many, so that enough of them read at a time."""
+    if columns <= NARROW and rows % SHORT == 0:
+        return rows // SHORT
+    return math.gcd(rows, PIECES)
+
+
+def product_over_rows(a: Tensor, b: Tensor) -> Tensor:
     """a^T b of dense (.., rows, m) and (.., rows, k): (.., m, k), summed in float32 and in one order.
 
     float32 is multiplied as torch's own products are.
     """
-    pieces = math.gcd(a.shape[-2], pieces)
+    pieces = _pieces(a.shape[-2], a.shape[-1])
     transposed, right = _cut(a, pieces).transpose(1, 2), _cut(b, pieces)
     if a.device.type == "cuda" and a.dtype != torch.float32:
         found = torch.bmm(transposed, right, out_dtype=torch.float32)

@@ -63,6 +63,7 @@ struct Fiber {
     const char* what = "";
     std::deque<std::vector<Copy>> groups;
     std::vector<Copy> open_group;
+    Actions stores;
 
     bool ready() const { return !done && sleeping_on == nullptr; }
 };
@@ -116,6 +117,7 @@ void enter() {
     for (const std::vector<Copy>& group : current->groups) {
         if (!group.empty()) fail("a thread ended without waiting for its copies");
     }
+    if (!current->stores.empty()) fail("a thread ended without waiting for its stores");
     current->done = true;
     --current->block->running;
     _longjmp(scheduler, 1);
@@ -166,6 +168,7 @@ void prepare(Fiber& fiber) {
     fiber.what = "";
     fiber.groups.clear();
     fiber.open_group.clear();
+    fiber.stores.clear();
     getcontext(&fiber.entry);
     fiber.entry.uc_stack.ss_sp = fiber.stack.get();
     fiber.entry.uc_stack.ss_size = STACK_BYTES;
@@ -371,6 +374,17 @@ void copy_wait(int pending) {
         }
         current->groups.pop_front();
     }
+}
+
+void store_bulk(void* to, const void* from, int bytes) {
+    const unsigned char* seen = published_of(rank()) + (static_cast<const unsigned char*>(from) - shared());
+    std::memset(to, POISON, bytes);
+    current->stores.push_back([=] { std::memcpy(to, seen, bytes); });
+    if (perhaps()) store_wait();
+}
+
+void store_wait() {
+    for (const auto& store : std::exchange(current->stores, {})) store();
 }
 
 }  // namespace arasfsr::emulation

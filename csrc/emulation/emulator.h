@@ -75,5 +75,9 @@ void copy_async(void* to, const void* from, int bytes);
 void copy_commit();
 void copy_wait(int pending);
 
+// cp.async.bulk from published shared memory to global memory: read, and there, when it is waited for at the latest.
+void store_bulk(void* to, const void* from, int bytes);
+void store_wait();
+
 }  // namespace arasfsr::emulation
 #endif

@@ -36,7 +36,7 @@ class Backward {
         for (int which = 0; which < problem.images; ++which) {
             hw::barrier();  // the image before is done with z
             if (last > 0) ring.open(weights(last - 1, last_half()));
-            layers.output_layer(start, which);
+            layers.output_layer(start, which, typename Layers::Top(layers, start, which));
             for (int layer = last;; --layer) {  // z is that of f[layer]
                 hw::barrier();
                 layers.store(start, which, layer);

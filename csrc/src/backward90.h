@@ -16,22 +16,54 @@ struct Signs {
 
     ARASFSR_DEVICE void set(int i, bool positive) { words[i / 32] |= static_cast<uint32_t>(positive) << i % 32; }
     ARASFSR_DEVICE bool positive(int i) const { return words[i / 32] >> i % 32 & 1; }
+
+    // Of two pairs, the i-th four of a thread's accumulators.
+    template <class T>
+    ARASFSR_DEVICE void note(int i, const uint32_t (&f)[2]) {
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+            set(4 * i + 2 * j, hw::lower<T>(f[j]) > 0.0f);
+            set(4 * i + 2 * j + 1, hw::upper<T>(f[j]) > 0.0f);
+        }
+    }
 };
 
 template <class T>
 class Backward90 {
     static constexpr int NP = Stream::OUTPUTS, ROWS = 64;
     using Layers = DecoderBackward<T, NP, ROWS, Warpgroup, Rows>;
+    using TopModulation = Tile<NP>;
+    static constexpr int PIXELS = Layers::QUERIES * 3;
+
+    struct Seeds {  // of a part's gradients
+        float share[ROWS], pixels[PIXELS];
+    };
+
+    // Of f of the layer below and its s, a warp's rows and queries at a few columns, which come while others are read.
+    struct Batch {
+        static constexpr int COLUMNS = 32, ROWS_OF_WARP = 16, QUERIES_OF_WARP = ROWS_OF_WARP / CORNERS;
+        using Numbers = Tile<COLUMNS>;
+        static constexpr int s = Numbers::bytes(ROWS_OF_WARP);
+        static constexpr int BYTES = s + Numbers::bytes(QUERIES_OF_WARP);
+    };
+    static constexpr int BATCHES = NP / Batch::COLUMNS;
+    static constexpr int AHEAD = 3;  // batches that are under way or being read
+    static constexpr int WARP_BYTES = AHEAD * Batch::BYTES, BELOW_BYTES = Warpgroup::WARPS * WARP_BYTES;
+    static_assert(TopModulation::bytes(Layers::QUERIES) <= BELOW_BYTES, "the last layer's s has its place there");
 
     struct Layout {  // of shared memory; what wgmma reads comes first, as swizzles want it aligned
         static constexpr int z = 0;
         static constexpr int ring = z + CONSUMERS * Rows::BYTES;
-        static constexpr int barriers = ring + StreamRing::BYTES;
+        static constexpr int below = ring + StreamRing::BYTES;
+        static constexpr int seeds = below + CONSUMERS * BELOW_BYTES;
+        static constexpr int output = seeds + CONSUMERS * static_cast<int>(sizeof(Seeds));  // weights
+        static constexpr int barriers = output + 3 * NP * static_cast<int>(sizeof(float));
         static constexpr int end = barriers + static_cast<int>(sizeof(StreamRing::Barriers));
     };
 
   public:
     static constexpr int SHARED_BYTES = Layout::end, QUERIES = Layers::QUERIES;
+    static_assert(SHARED_BYTES <= 227 * 1024, "what a block can have");
     static_assert(Layout::ring % 1024 == 0, "swizzles repeat every 1024 bytes");
     static_assert(ARASFSR_TILE / QUERIES % AT_A_TIME == 0, "in every turn every consumer has a part");
 
@@ -39,10 +71,14 @@ class Backward90 {
         : call(arguments),
           problem(arguments.problem),
           layers(arguments, hw::shared() + Layout::z + consumer_number() * Rows::BYTES),
+          below(hw::shared() + Layout::below + consumer_number() * BELOW_BYTES),
+          seeds(reinterpret_cast<Seeds*>(hw::shared() + Layout::seeds)[consumer_number()]),
+          output_weights(reinterpret_cast<float*>(hw::shared() + Layout::output)),
           ring(hw::shared() + Layout::ring, hw::shared() + Layout::barriers) {}
 
     ARASFSR_DEVICE void run() {
-        run_cluster(
+        for (int i = hw::thread(); i < 3 * NP; i += STREAMING_THREADS) output_weights[i] = problem.output_weight[i];
+        run_cluster(  // which begins with a barrier
             ring, [&] { return parts(); }, [&] { produce(); }, [&](int64_t part) { consume(part); });
     }
 
@@ -59,31 +95,76 @@ class Backward90 {
     }
 
     ARASFSR_DEVICE void image(int64_t start, int which) {
-        Warpgroup::barrier();  // the image before is done with z
-        layers.output_layer(start, which);
-        for (int layer = problem.layers - 1;; --layer) {  // z is that of f[layer]
+        const int last = problem.layers - 1;
+        if (last > 0) prefetch(start, which, last - 1);
+        fetch_top(start, which);
+        layers.output_layer(start, which, Top{*this});
+        for (int layer = last;; --layer) {  // z is that of f[layer]
             Warpgroup::publish();
-            layers.store(start, which, layer);
+            store(start, which, layer);
             if (layer == 0) break;
-            prefetch(start, which, layer - 1);
-            if (layer == 1) prefetch_next(start, which);
+            if (layer > 1) {
+                prefetch(start, which, layer - 2);
+            } else {
+                prefetch_next(start, which);
+            }
             content_layer(start, which, layer - 1);
         }
     }
 
-    // As in backward.h.
+    // z. With modulation only weights90.h reads layers after the first: it wants them as shared memory holds them.
+    ARASFSR_DEVICE void store(int64_t start, int which, int layer) const {
+        if (layer == 0 || !problem.modulated) {
+            layers.store(start, which, layer);
+        } else if (Warpgroup::thread() == 0) {
+            auto* to = static_cast<uint16_t*>(call.gradients.z) + layers.at(layer, start, which);
+            hw::store_bulk(to, layers.z.base, Rows::BYTES);
+        }
+    }
+
+    // What the output layer reads, f to where z will be, whose last reads were this thread's own stores of what it now
+    // overwrites, and the products before those.
+    ARASFSR_DEVICE void fetch_top(int64_t start, int which) const {
+        constexpr int NUMBERS = CHUNK_BYTES / static_cast<int>(sizeof(float));
+        const int thread = Warpgroup::thread(), last = problem.layers - 1;
+        fetch_tile<ROWS, Warpgroup>(layers.z, f_of(start, which, last));
+        if (problem.modulated) fetch_tile<QUERIES, Warpgroup>(TopModulation{below}, s_of(start, last));
+        const float* share = call.kept.share + layers.first_row(start, which);
+        if (thread < ROWS / NUMBERS) hw::copy16(seeds.share + thread * NUMBERS, share + thread * NUMBERS);
+        if (thread < PIXELS) seeds.pixels[thread] = layers.pixel(start, which, thread);
+        hw::copy_commit();
+        hw::copy_wait<0>();
+        Warpgroup::barrier();
+    }
+
+    // What the output layer reads, from shared memory.
+    struct Top {
+        const Backward90& kernel;
+        ARASFSR_DEVICE uint32_t f(int row, int column) const { return kernel.layers.z.pair(row, column); }
+        ARASFSR_DEVICE uint32_t s(int query, int column) const { return TopModulation{kernel.below}.pair(query, column); }
+        ARASFSR_DEVICE float pixel(int query, int channel) const { return kernel.seeds.pixels[query * 3 + channel]; }
+        ARASFSR_DEVICE float share(int row) const { return kernel.seeds.share[row]; }
+        ARASFSR_DEVICE hw::Two weight(int channel, int column) const {
+            return *reinterpret_cast<const hw::Two*>(kernel.output_weights + channel * NP + column);
+        }
+    };
+
+    // As in backward.h. The first batches of the layer below come while the first product runs.
     ARASFSR_DEVICE void content_layer(int64_t start, int which, int layer) {
         Accumulators total;
         Signs signs;
         StreamedProduct<T> product(ring);
+        const Below from(*this, start, which, layer);
+        for (int batch = 0; batch < AHEAD; ++batch) from.fetch(batch);
         product.template multiply<Stream::PANELS, false>(total, layers.z);
         if (problem.modulated) {
-            through_product(total, signs, start, which, layer);
+            through_product(total, signs, from, start, which, layer);
             product.template multiply<Stream::PANELS, true>(total, layers.z);
         } else {
-            find_signs(signs, start, which, layer);
+            from.each([&](int i, const Four& four) { signs.template note<T>(i, four.f); });
         }
-        Warpgroup::barrier();  // all have stored z, which others wrote; their products, too, are over
+        if (Warpgroup::thread() == 0) hw::store_wait();
+        Warpgroup::barrier();  // z is stored, and all have done their products with it
         int i = 0;
         total.each_pair([&](int row, int column, float& x, float& y) {
             layers.z.pair(row, column) =
@@ -97,74 +178,85 @@ class Backward90 {
         uint32_t f[2], s[2];
     };
 
-    // From the gradient of f * s to that of s, summed over corners, and, in its place, to what reaches f. While a batch
-    // is computed, the next one's loads are under way.
-    ARASFSR_DEVICE void through_product(Accumulators& total, Signs& signs, int64_t start, int which, int layer) const {
-        constexpr int BATCH = 4, BATCHES = hw::ACCUMULATORS / 4 / BATCH;
-        const Place at(*this, start, which, layer);
-        Four four[2][BATCH];
-#pragma unroll
-        for (int j = 0; j < BATCH; ++j) four[0][j] = at.load(j);
-#pragma unroll
-        for (int batch = 0; batch < BATCHES; ++batch) {
-            if (batch + 1 < BATCHES) {
-#pragma unroll
-                for (int j = 0; j < BATCH; ++j) four[(batch + 1) % 2][j] = at.load((batch + 1) * BATCH + j);
-            }
-#pragma unroll
-            for (int j = 0; j < BATCH; ++j) {
-                const int i = batch * BATCH + j;
-                at.through_product(total.numbers + 4 * i, signs, i, four[batch % 2][j], which > 0);
-            }
-        }
-    }
-
-    ARASFSR_DEVICE void find_signs(Signs& signs, int64_t start, int which, int layer) const {
-        const Place at(*this, start, which, layer);
-#pragma unroll
-        for (int i = 0; i < hw::ACCUMULATORS / 4; ++i) {
-            const Four four = at.load(i);
-            Place::note(signs, i, four);
-        }
-    }
-
-    // Where a thread's accumulators lie in f, s and the gradient of s.
-    class Place {
+    // f of the layer below and its s, as they come to a warp.
+    class Below {
       public:
-        ARASFSR_DEVICE Place(const Backward90& kernel, int64_t start, int which, int layer) {
-            const int thread = Warpgroup::thread(), lane = thread % hw::WARP, corner = lane / 4 % CORNERS;
-            const int row = thread / hw::WARP * 16 + lane / 4, column = lane % 4 * 2;
-            const int64_t first_s = kernel.layers.at_s(layer, start) + row / CORNERS * NP + column;
-            odd = corner % 2;
-            upper = corner / 2;
+        ARASFSR_DEVICE Below(const Backward90& kernel, int64_t start, int which, int layer) {
+            const int thread = Warpgroup::thread(), warp = thread / hw::WARP, lane = thread % hw::WARP;
+            row = lane / Numbers::CHUNKS;
+            chunk = lane % Numbers::CHUNKS;
             modulated = kernel.problem.modulated;
-            f = static_cast<const uint16_t*>(kernel.call.kept.f) + kernel.layers.at(layer, start, which) + row * NP +
-                column;
-            s = static_cast<const uint16_t*>(kernel.call.kept.s) + first_s;
-            of_s = kernel.call.gradients.s + first_s + odd * (APART / CORNERS * NP) + upper;
+            place = kernel.below + warp * WARP_BYTES;
+            f = kernel.f_of(start, which, layer) + (warp * Batch::ROWS_OF_WARP + row) * NP + chunk * CHUNK;
+            s = kernel.s_of(start, layer) + (warp * Batch::QUERIES_OF_WARP + row) * NP + chunk * CHUNK;
         }
 
-        ARASFSR_DEVICE Four load(int i) const {
-            Four four{};
+        // Starts to copy a batch, if there is one; its place is free.
+        ARASFSR_DEVICE void fetch(int batch) const {
+            if (batch < BATCHES) {
+                constexpr int DOWN = hw::WARP / Numbers::CHUNKS;
+                const Numbers to = f_in(batch);
 #pragma unroll
-            for (int j = 0; j < 2; ++j) {
-                four.f[j] = hw::load_here(f + j * APART * NP + i * 8);
-                if (modulated) four.s[j] = hw::load_here(s + j * (APART / CORNERS * NP) + i * 8);
+                for (int i = 0; i < Batch::ROWS_OF_WARP; i += DOWN) {
+                    hw::copy16(to.chunk(row + i, chunk), f + batch * Batch::COLUMNS + i * NP);
+                }
+                if (modulated && row < Batch::QUERIES_OF_WARP) {
+                    hw::copy16(s_in(batch).chunk(row, chunk), s + batch * Batch::COLUMNS);
+                }
             }
-            return four;
+            hw::copy_commit();
         }
 
-        static ARASFSR_DEVICE void note(Signs& signs, int i, const Four& four) {
+        // Calls with the number of each four of a thread's accumulators and what is there. While a batch is computed,
+        // the next are on their way.
+        template <class Function>
+        ARASFSR_DEVICE void each(const Function& function) const {
+            constexpr int FOURS = Batch::COLUMNS / 8, APART = 8;  // of a batch; rows
+            const int lane = hw::thread() % hw::WARP, at = lane / 4, column = lane % 4 * 2;
 #pragma unroll
-            for (int j = 0; j < 2; ++j) {
-                signs.set(4 * i + 2 * j, hw::lower<T>(four.f[j]) > 0.0f);
-                signs.set(4 * i + 2 * j + 1, hw::upper<T>(four.f[j]) > 0.0f);
+            for (int batch = 0; batch < BATCHES; ++batch) {
+                hw::copy_wait<AHEAD - 1>();
+                hw::warp_barrier();  // the batch is there for the warp
+                Four fours[FOURS]{};
+#pragma unroll
+                for (int i = 0; i < FOURS; ++i) {
+#pragma unroll
+                    for (int j = 0; j < 2; ++j) {
+                        fours[i].f[j] = f_in(batch).pair(at + j * APART, column + i * 8);
+                        if (modulated) fours[i].s[j] = s_in(batch).pair((at + j * APART) / CORNERS, column + i * 8);
+                    }
+                }
+                hw::warp_barrier();  // all have read it
+                fetch(batch + AHEAD);
+#pragma unroll
+                for (int i = 0; i < FOURS; ++i) function(batch * FOURS + i, fours[i]);
             }
         }
 
-        // The four lanes of a query's corners sum two rows of two numbers, and each of them gets one sum.
-        ARASFSR_DEVICE void through_product(float* numbers, Signs& signs, int i, const Four& four, bool add) const {
-            note(signs, i, four);
+      private:
+        using Numbers = typename Batch::Numbers;
+
+        ARASFSR_DEVICE Numbers f_in(int batch) const { return {place + batch % AHEAD * Batch::BYTES}; }
+        ARASFSR_DEVICE Numbers s_in(int batch) const { return {place + batch % AHEAD * Batch::BYTES + Batch::s}; }
+
+        int row, chunk;  // that the lane copies first
+        bool modulated;
+        unsigned char* place;
+        const uint16_t *f, *s;
+    };
+
+    // From the gradient of f * s to that of s, summed over corners, and, in its place, to what reaches f.
+    ARASFSR_DEVICE void through_product(
+        Accumulators& total, Signs& signs, const Below& from, int64_t start, int which, int layer) const {
+        constexpr int APART = 8;  // rows of a thread
+        const int thread = Warpgroup::thread(), lane = thread % hw::WARP, corner = lane / 4 % CORNERS;
+        const int query = (thread / hw::WARP * 16 + lane / 4) / CORNERS, column = lane % 4 * 2;
+        const bool odd = corner % 2, upper = corner / 2;
+        float* const of_s = call.gradients.s + layers.at_s(layer, start) +
+                            (query + odd * (APART / CORNERS)) * NP + column + upper;
+        from.each([&](int i, const Four& four) {
+            signs.template note<T>(i, four.f);
+            float* const numbers = total.numbers + 4 * i;
             float x[2], y[2];
 #pragma unroll
             for (int j = 0; j < 2; ++j) {
@@ -173,28 +265,28 @@ class Backward90 {
                 numbers[2 * j] *= hw::lower<T>(four.s[j]);
                 numbers[2 * j + 1] *= hw::upper<T>(four.s[j]);
             }
+            // The four lanes of a query's corners sum two rows of two numbers, and each of them gets one sum.
             const float sum_x = (odd ? x[1] : x[0]) + hw::shuffle_xor(odd ? x[0] : x[1], 4);
             const float sum_y = (odd ? y[1] : y[0]) + hw::shuffle_xor(odd ? y[0] : y[1], 4);
             const float sum = (upper ? sum_y : sum_x) + hw::shuffle_xor(upper ? sum_x : sum_y, 8);
             float& to = of_s[i * 8];
-            to = add ? to + sum : sum;
-        }
+            to = which > 0 ? to + sum : sum;
+        });
+    }
 
-      private:
-        static constexpr int APART = 8;  // rows
-
-        const uint16_t *f, *s;
-        float* of_s;
-        bool odd, upper, modulated;
-    };
+    // Where a part's rows of f[layer] and s[layer] start.
+    ARASFSR_DEVICE const uint16_t* f_of(int64_t start, int which, int layer) const {
+        return static_cast<const uint16_t*>(call.kept.f) + layers.at(layer, start, which);
+    }
+    ARASFSR_DEVICE const uint16_t* s_of(int64_t start, int layer) const {
+        return static_cast<const uint16_t*>(call.kept.s) + layers.at_s(layer, start);
+    }
 
     // One thread begins to bring a layer's f and s nearer.
     ARASFSR_DEVICE void prefetch(int64_t start, int which, int layer) const {
         if (Warpgroup::thread() > 0) return;
-        const auto* f = static_cast<const uint16_t*>(call.kept.f);
-        const auto* s = static_cast<const uint16_t*>(call.kept.s);
-        hw::prefetch(f + layers.at(layer, start, which), ROWS * NP * 2);
-        if (problem.modulated) hw::prefetch(s + layers.at_s(layer, start), QUERIES * NP * 2);
+        hw::prefetch(f_of(start, which, layer), ROWS * NP * 2);
+        if (problem.modulated) hw::prefetch(s_of(start, layer), QUERIES * NP * 2);
     }
 
     // Likewise of the last layer, of what comes after this image's part.
@@ -209,6 +301,9 @@ class Backward90 {
     const BackwardArguments& call;
     const arasfsr_problem& problem;
     const Layers layers;
+    unsigned char* const below;
+    Seeds& seeds;
+    float* const output_weights;
     StreamRing ring;
 };
 

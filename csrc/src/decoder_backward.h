@@ -28,30 +28,28 @@ class DecoderBackward {
     ARASFSR_DEVICE DecoderBackward(const BackwardArguments& arguments, unsigned char* z)
         : z{z}, problem(arguments.problem), kept(arguments.kept), gradients(arguments.gradients) {}
 
-    // Gradients of f_L before its ReLU, to z, of s_L and of the shares; `combined` gets s_L * sum of share f_L.
-    ARASFSR_DEVICE void output_layer(int64_t start, int which) const {
+    // Gradients of f_L before its ReLU, to z, of s_L and of the shares; `combined` gets s_L * sum of share f_L. What it
+    // reads is had from `top`.
+    template <class Top>
+    ARASFSR_DEVICE void output_layer(int64_t start, int which, const Top& top) const {
         constexpr int STEPS = NP / (2 * hw::WARP);
         const int last = problem.layers - 1, thread = Crew::thread(), lane = thread % hw::WARP;
         for (int query = thread / hw::WARP; query < QUERIES; query += Crew::THREADS / hw::WARP) {
             const int64_t row = first_row(start, which) + query * CORNERS;
-            const bool valid = start + query < kept.count;
-            const float* pixel = gradients.grad + (which * problem.queries + kept.first + start + query) * 3;
             Pair f[STEPS][CORNERS], s[STEPS];  // all loads begin together
 #pragma unroll
             for (int i = 0; i < STEPS; ++i) {
                 const int column = 2 * lane + i * (2 * hw::WARP);
-                if (problem.modulated) s[i] = pair_ahead(kept.s, at_s(last, start) + query * NP + column);
+                if (problem.modulated) s[i] = top.s(query, column);
 #pragma unroll
-                for (int v = 0; v < CORNERS; ++v) {
-                    f[i][v] = pair_ahead(kept.f, at(last, start, which) + (query * CORNERS + v) * NP + column);
-                }
+                for (int v = 0; v < CORNERS; ++v) f[i][v] = top.f(query * CORNERS + v, column);
             }
             float rgb[3], share[CORNERS], of_share[CORNERS];
 #pragma unroll
-            for (int channel = 0; channel < 3; ++channel) rgb[channel] = valid ? pixel[channel] : 0.0f;
+            for (int channel = 0; channel < 3; ++channel) rgb[channel] = top.pixel(query, channel);
 #pragma unroll
             for (int v = 0; v < CORNERS; ++v) {
-                share[v] = kept.share[row + v];
+                share[v] = top.share(query * CORNERS + v);
                 of_share[v] = 0.0f;
             }
 #pragma unroll
@@ -60,7 +58,7 @@ class DecoderBackward {
                 float x = 0.0f, y = 0.0f;  // the gradient of f_L * s_L
 #pragma unroll
                 for (int channel = 0; channel < 3; ++channel) {
-                    const hw::Two weight = hw::load_constant(problem.output_weight + channel * NP + column);
+                    const hw::Two weight = top.weight(channel, column);
                     x += rgb[channel] * weight.x;
                     y += rgb[channel] * weight.y;
                 }
@@ -96,6 +94,45 @@ class DecoderBackward {
                 if (lane == 0) gradients.share[row + v] = sum;
             }
         }
+    }
+
+    // What the output layer of a part reads, where it is kept.
+    class Top {
+      public:
+        ARASFSR_DEVICE Top(const DecoderBackward& layers, int64_t start, int which)
+            : layers(layers), start(start), which(which) {}
+
+        ARASFSR_DEVICE Pair f(int row, int column) const {
+            return ahead(layers.kept.f, layers.at(last(), start, which) + row * NP + column);
+        }
+        ARASFSR_DEVICE Pair s(int query, int column) const {
+            return ahead(layers.kept.s, layers.at_s(last(), start) + query * NP + column);
+        }
+        ARASFSR_DEVICE float pixel(int query, int channel) const {
+            return layers.pixel(start, which, query * 3 + channel);
+        }
+        ARASFSR_DEVICE float share(int row) const { return layers.kept.share[layers.first_row(start, which) + row]; }
+        ARASFSR_DEVICE hw::Two weight(int channel, int column) const {
+            return hw::load_constant(layers.problem.output_weight + channel * NP + column);
+        }
+
+      private:
+        ARASFSR_DEVICE int last() const { return layers.problem.layers - 1; }
+
+        // Other reads need not wait for it.
+        static ARASFSR_DEVICE Pair ahead(const void* numbers, int64_t at) {
+            return hw::load_constant(static_cast<const Number*>(numbers) + at);
+        }
+
+        const DecoderBackward& layers;
+        const int64_t start;
+        const int which;
+    };
+
+    // One of the gradient's numbers, three a query, from the part's first on; zero where there is no query.
+    ARASFSR_DEVICE float pixel(int64_t start, int which, int number) const {
+        if (start + number / 3 >= kept.count) return 0.0f;
+        return gradients.grad[(which * problem.queries + kept.first + start) * 3 + number];
     }
 
     // From the gradient of f * s to that of s, summed over corners, and, in its place, to what reaches f.
@@ -138,19 +175,15 @@ class DecoderBackward {
         return (padded() * CORNERS * problem.images * layer + first_row(start, which)) * NP;
     }
     ARASFSR_DEVICE int64_t at_s(int layer, int64_t start) const { return (layer * padded() + start) * NP; }
+    ARASFSR_DEVICE int64_t first_row(int64_t start, int which) const { return (which * padded() + start) * CORNERS; }
 
     const Z z;
 
   private:
     ARASFSR_DEVICE int64_t padded() const { return kept.tiles * ARASFSR_TILE; }
-    ARASFSR_DEVICE int64_t first_row(int64_t start, int which) const { return (which * padded() + start) * CORNERS; }
 
     static ARASFSR_DEVICE Pair pair(const void* numbers, int64_t at) {
         return *reinterpret_cast<const Pair*>(static_cast<const Number*>(numbers) + at);
-    }
-    // Likewise, but other reads need not wait for it: where registers suffice.
-    static ARASFSR_DEVICE Pair pair_ahead(const void* numbers, int64_t at) {
-        return hw::load_constant(static_cast<const Number*>(numbers) + at);
     }
 
     // Stores two numbers for the first image, adds them for those after it, in order.

@@ -32,6 +32,7 @@ template <int>
 void take_registers() {}
 
 inline void keep_order() {}
+inline void warp_barrier() { emulation::collective("bar.warp.sync", nullptr, [](void* const*) {}); }
 
 inline void prefetch(const void*, int) {}
 
@@ -48,6 +49,9 @@ inline void mbarrier_wait(Mbarrier* barrier, int parity) { emulation::mbarrier_w
 inline void copy_bulk(void* to, const void* from, int bytes, Mbarrier* barrier, uint16_t blocks) {
     emulation::copy_bulk(to, from, bytes, barrier, blocks);
 }
+
+inline void store_bulk(void* to, const void* from, int bytes) { emulation::store_bulk(to, from, bytes); }
+inline void store_wait() { emulation::store_wait(); }
 
 inline uint32_t shared_address(const void* pointer) {
     return static_cast<uint32_t>(static_cast<const unsigned char*>(pointer) - emulation::shared());
@@ -114,6 +118,9 @@ ARASFSR_DEVICE void take_registers() {
 // The compiler moves no access of memory across; it is the least that does so.
 ARASFSR_DEVICE void keep_order() { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
 
+// What the lanes of a warp have written to shared memory, or seen to have landed there, is there for all of them.
+ARASFSR_DEVICE void warp_barrier() { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
+
 // Brings so many bytes, a multiple of 16, into the second level cache; nobody waits for it.
 ARASFSR_DEVICE void prefetch(const void* from, int bytes) {
     asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes));
@@ -160,6 +167,16 @@ ARASFSR_DEVICE void copy_bulk(void* to, const void* from, int bytes, Mbarrier* b
         ::"r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(barrier)), "h"(blocks)
         : "memory");
 }
+
+// From shared memory, as it has been published, to global memory: begun by one thread, which can wait until all that it
+// has begun to store has been read.
+ARASFSR_DEVICE void store_bulk(void* to, const void* from, int bytes) {
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(shared_address(from)),
+                 "r"(bytes)
+                 : "memory");
+    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+ARASFSR_DEVICE void store_wait() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
 
 // wgmma.m64n256k16: total (64 x 256) += a (64 x 16) b (16 x 256), b given by columns; a by a descriptor, in which case
 // total may be set instead of added to, or by registers as for mma, warp w having rows 16 w .. 16 w + 15. In the form

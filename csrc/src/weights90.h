@@ -2,7 +2,8 @@
 // chunk's rows of z, f and, with modulation, f s, which is formed in registers.
 //
 // A block has 64 inputs of a layer: one warpgroup multiplies their f with z, the other their f s. The four blocks that
-// share z run side by side, so that it comes from the second level cache.
+// share z run side by side, so that it comes from the second level cache, and two of them are a cluster, each of which
+// copies half of z to both: it lies in memory as shared memory holds it.
 #ifndef ARASFSR_WEIGHTS90_H
 #define ARASFSR_WEIGHTS90_H
 
@@ -27,6 +28,9 @@ class Weights90 {
     using Gradients = Panels<ROWS, NP>;
     using Inputs = Tile<INPUTS>;
 
+    static constexpr int WORKERS = HALVES * hw::WARPGROUP;  // threads; one of another warpgroup copies z
+    static constexpr int WORKERS_BARRIER = 1;
+
     struct Stage {  // of shared memory
         static constexpr int z = 0;
         static constexpr int f = z + Gradients::BYTES;
@@ -40,9 +44,15 @@ class Weights90 {
     static constexpr int STEPS = ROWS / 16;   // of wgmma with a stage
     static constexpr int STEP = 2048 >> 4;    // from one to the next in a descriptor's address
 
+    struct Barriers {  // z of a stage is there; both blocks are done with a stage
+        hw::Mbarrier full[STAGES], empty[STAGES];
+    };
+
   public:
-    static constexpr int THREADS = HALVES * hw::WARPGROUP;
-    static constexpr int SHARED_BYTES = STAGES * Stage::end;
+    static constexpr int THREADS = WORKERS + hw::WARPGROUP;
+    static constexpr int SHARED_BYTES = STAGES * Stage::end + static_cast<int>(sizeof(Barriers));
+    static_assert(SHARED_BYTES <= 227 * 1024, "what a block can have");
+    static_assert(PANELS % CLUSTER == 0, "the blocks of a cluster have one layer's rows");
 
     // How many parts the rows are cut into, so that the device is full.
     static int64_t splits(const arasfsr_problem& problem, int processors) {
@@ -61,7 +71,23 @@ class Weights90 {
     ARASFSR_DEVICE void run() {
         const int64_t pairs = all_rows() / (2 * ROWS);  // of stages, so that operands alternate between two places
         const int64_t first = pairs * split / call.splits * 2, end = pairs * (split + 1) / call.splits * 2;
-        if (first == end) return;
+        if (first == end) return;  // nor has the cluster's other block any
+        if (hw::thread() == 0) initialise();
+        hw::cluster_barrier();  // barriers are there for copies and arrivals from the other block
+        if (hw::thread() < WORKERS) {
+            hw::take_registers<240>();
+            work(first, end);
+        } else {
+            hw::give_registers<24>();
+            if (hw::thread() == WORKERS) {
+                for (int64_t stage = first; stage < end; ++stage) copy_gradients(stage, stage - first);
+            }
+        }
+        hw::cluster_barrier();  // nobody arrives at the barriers of a block that has gone
+    }
+
+  private:
+    ARASFSR_DEVICE void work(int64_t first, int64_t end) const {
         for (int i = 0; i < AHEAD; ++i) {
             if (first + i < end) load(first + i, i);
             hw::copy_commit();
@@ -71,12 +97,15 @@ class Weights90 {
         for (int i = 0; i < hw::ACCUMULATORS; ++i) total.numbers[i] = 0.0f;
         uint32_t inputs[2][STEPS][4];
         hw::Two bias{};
-        int reading = 0;
+        int reading = 0, parity = 0;
         for (int64_t stage = first; stage < end; stage += 2) {
 #pragma unroll
             for (int i = 0; i < 2; ++i) {
-                multiply(total, inputs[i], bias, stage + i, end, reading);
-                reading = reading + 1 == STAGES ? 0 : reading + 1;
+                hw::mbarrier_wait(&barriers().full[reading], parity);
+                multiply(total, inputs[i], bias, stage + i, end, reading, stage > first);
+                if (++reading < STAGES) continue;
+                reading = 0;
+                parity ^= 1;
             }
         }
         hw::wgmma_finish(total.numbers);
@@ -84,21 +113,40 @@ class Weights90 {
         add_biases(bias);
     }
 
-  private:
+    ARASFSR_DEVICE Barriers& barriers() const { return *reinterpret_cast<Barriers*>(place(STAGES)); }
+
+    ARASFSR_DEVICE void initialise() const {
+        for (int i = 0; i < STAGES; ++i) {
+            hw::mbarrier_init(&barriers().full[i], 1);
+            hw::mbarrier_init(&barriers().empty[i], CLUSTER);
+        }
+        hw::mbarrier_publish();
+    }
+
+    // By one thread of each block, of a stage and how many there were before it: half of z to both blocks.
+    ARASFSR_DEVICE void copy_gradients(int64_t stage, int64_t before) const {
+        constexpr int SHARE = Gradients::BYTES / CLUSTER;
+        const int number = static_cast<int>(before % STAGES), parity = static_cast<int>(before / STAGES % 2);
+        const int64_t start = ((layer + 1) * all_rows() + stage * ROWS) * (NP * 2) + hw::cluster_rank() * SHARE;
+        hw::mbarrier_wait(&barriers().empty[number], parity ^ 1);  // at first, the phase before counts as over
+        hw::mbarrier_expect(&barriers().full[number], Gradients::BYTES);
+        hw::copy_bulk(place(number) + Stage::z + hw::cluster_rank() * SHARE,
+                      static_cast<const unsigned char*>(call.z) + start, SHARE, &barriers().full[number],
+                      (1 << CLUSTER) - 1);
+    }
+
     ARASFSR_DEVICE int64_t padded() const { return call.kept.tiles * ARASFSR_TILE; }
     ARASFSR_DEVICE int64_t all_rows() const { return call.problem.images * padded() * CORNERS; }
     static ARASFSR_DEVICE unsigned char* place(int number) { return hw::shared() + number * Stage::end; }
 
-    // Starts to copy 64 rows to a place of the ring.
+    // Starts to copy 64 rows of f and their s to a place of the ring.
     ARASFSR_DEVICE void load(int64_t stage, int number) const {
         const int thread = hw::thread(), row = thread / Inputs::CHUNKS, chunk = thread % Inputs::CHUNKS;
         const int64_t first = stage * ROWS, query = stage * QUERIES % padded();
-        const auto* z = static_cast<const uint16_t*>(call.z) + ((layer + 1) * all_rows() + first) * NP;
         const auto* f = static_cast<const uint16_t*>(call.kept.f) + (layer * all_rows() + first) * NP + panel * INPUTS;
         const auto* s = static_cast<const uint16_t*>(call.kept.s) + (layer * padded() + query) * NP + panel * INPUTS;
-        fetch_tile<ROWS, Whole>(Gradients{place(number) + Stage::z}, z);
         const Inputs of_f{place(number) + Stage::f}, of_s{place(number) + Stage::s};
-        constexpr int DOWN = THREADS / Inputs::CHUNKS;
+        constexpr int DOWN = WORKERS / Inputs::CHUNKS;
 #pragma unroll
         for (int i = 0; i < ROWS; i += DOWN) {
             hw::copy16(of_f.chunk(row + i, chunk), f + (row + i) * NP + chunk * CHUNK);
@@ -106,18 +154,15 @@ class Weights90 {
         if (row < QUERIES) hw::copy16(of_s.chunk(row, chunk), s + row * NP + chunk * CHUNK);
     }
 
-    struct Whole {
-        static constexpr int THREADS = Weights90::THREADS;
-        static ARASFSR_DEVICE int thread() { return hw::thread(); }
-    };
-
-    // Begins the products with a stage; those with the one before are done.
+    // Begins the products with a stage whose z is there; those with the one before are done. There may have been others
+    // before that one.
     ARASFSR_DEVICE void multiply(Accumulators& total, uint32_t (&inputs)[STEPS][4], hw::Two& bias, int64_t stage,
-                                 int64_t end, int reading) const {
+                                 int64_t end, int reading, bool others) const {
+        const int next = (reading + AHEAD) % STAGES;
         hw::copy_wait<AHEAD - 1>();
-        hw::fence_asynchronous();
-        hw::barrier();  // the stage is there for all, and all are done with the second before it, whose place is next
-        if (stage + AHEAD < end) load(stage + AHEAD, (reading + AHEAD) % STAGES);
+        hw::barrier(WORKERS_BARRIER, WORKERS);  // all have f, and are done with the second before, whose place is next
+        if (others && hw::thread() < CLUSTER) hw::mbarrier_arrive(&barriers().empty[next], hw::thread());
+        if (stage + AHEAD < end) load(stage + AHEAD, next);
         hw::copy_commit();
         read_inputs(inputs, reading);
         const uint64_t right = hw::swizzled_columns(place(reading) + Stage::z, Gradients::PANEL_BYTES);
@@ -153,7 +198,7 @@ class Weights90 {
         const int thread = hw::thread(), column = thread % hw::WARP * 2, row = thread / hw::WARP;
         const typename Gradients::Panel z = Gradients{place(reading) + Stage::z}.panel(panel);
 #pragma unroll
-        for (int i = 0; i < ROWS; i += THREADS / hw::WARP) {
+        for (int i = 0; i < ROWS; i += WORKERS / hw::WARP) {
             const uint32_t pair = z.pair(row + i, column);
             bias.x += hw::lower<T>(pair);
             bias.y += hw::upper<T>(pair);
@@ -171,12 +216,12 @@ class Weights90 {
     }
 
     ARASFSR_DEVICE void add_biases(const hw::Two& bias) const {
-        constexpr int WARPS = THREADS / hw::WARP;
+        constexpr int WARPS = WORKERS / hw::WARP;
         float* const all = reinterpret_cast<float*>(hw::shared());
         const int thread = hw::thread();
-        hw::barrier();  // nobody reads a stage any more
+        hw::barrier(WORKERS_BARRIER, WORKERS);  // nobody reads a stage any more
         *reinterpret_cast<hw::Two*>(all + thread * 2) = bias;
-        hw::barrier();
+        hw::barrier(WORKERS_BARRIER, WORKERS);
         if (thread >= INPUTS) return;
         float sum = 0.0f;
         for (int warp = 0; warp < WARPS; ++warp) sum += all[warp * INPUTS + thread];

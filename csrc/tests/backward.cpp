@@ -17,6 +17,21 @@ bool same(const Gradients& a, const Gradients& b) {
     return a.z.bytes() == b.z.bytes() && a.s.values() == b.s.values() && a.combined.values() == b.combined.values();
 }
 
+// Row by row, whatever order the kernel wrote it in.
+std::vector<double> rows_of_z(const Model& model, const Kept& kept, const Gradients& given) {
+    int64_t splits = 0;
+    CHECK_CASE(arasfsr_weight_splits(&model.problem, &splits).code == ARASFSR_OK, model.given.name);
+    std::vector<double> result = given.z.values();
+    if (splits == 0) return result;
+    const size_t np = model.problem.padded;
+    for (size_t i = kept.rows * np; i < result.size(); ++i) {
+        const size_t row = i / np, column = i % np;
+        const size_t at = column / 64 * 64 * 64 + row % 64 * 64 + (column % 64 / 8 ^ row % 8) * 8 + column % 8;
+        result[i] = given.z[row / 64 * 64 * np + at];
+    }
+    return result;
+}
+
 // Over z as it was found: sums of the same numbers.
 void the_first_layer_is_scattered(const Model& model, const Kept& kept, const Gradients& given) {
     const arasfsr_problem& problem = model.problem;
@@ -68,6 +83,7 @@ void weights_gradients_are_sums_over_rows(const Model& model, const Kept& kept, 
     for (size_t i = 0; i < biases.size(); ++i) found_bias[i % found_bias.size()] += biases[i] - 0.25;
     std::vector<double> right(found.size()), right_bias(found_bias.size());
     std::vector<double> inputs(2 * np);
+    const std::vector<double> rows = rows_of_z(model, kept, given);
     for (size_t layer = 0; layer < hidden; ++layer) {
         for (int64_t row = 0; row < kept.rows; ++row) {
             const int64_t query = row / 4 % (kept.kept.tiles * ARASFSR_TILE);
@@ -78,7 +94,7 @@ void weights_gradients_are_sums_over_rows(const Model& model, const Kept& kept, 
                     rounded_to(problem.dtype, f * kept.s[(layer * kept.kept.tiles * ARASFSR_TILE + query) * np + i]);
             }
             for (size_t o = 0; o < np; ++o) {
-                const double z = given.z[((layer + 1) * kept.rows + row) * np + o];
+                const double z = rows[((layer + 1) * kept.rows + row) * np + o];
                 right_bias[layer * np + o] += z;
                 if (z == 0) continue;
                 for (int half = 0; half < 2; ++half) {
@@ -133,7 +149,7 @@ void gradients_are_those_of_the_plain_backward(
     const Gradients given = found(model, kept, true);
     const PlainGradients right(model, kept, given);
 
-    const double z = check::relative_error(given.z.values(), right.z);
+    const double z = check::relative_error(rows_of_z(model, kept, given), right.z);
     const double s = check::relative_error(given.s.values(), right.s);
     const double share = check::relative_error(given.share.values(), right.share);
     const double combined = check::relative_error(given.combined.values(), right.combined);

@@ -96,7 +96,10 @@ struct arasfsr_kept {
 /* What the backward of the content branch writes. */
 struct arasfsr_gradients {
     const float* grad; /* (images, queries, 3), read: of all queries of the problem */
-    void* z;           /* (L, rows, NP): of f_1 .. f_L before their ReLU */
+    void* z;           /* (L, rows, NP): of f_1 .. f_L before their ReLU; where arasfsr_weight_splits is above 0, for
+                          arasfsr_weight_gradients alone but for the first layer: 64 rows at a time, four panels of 64
+                          columns one after the other, and of each row the chunks of 8 numbers permuted by chunk XOR
+                          row % 8 */
     float* s;          /* (L, Q, NP): of s_1 .. s_L from the content branch; not without modulation */
     float* share;      /* (rows,), or NULL where nobody asks */
     float* combined;   /* (images, Q, NP): s_L * sum over corners of share f_L, what the output layer read */
