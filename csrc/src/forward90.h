@@ -163,33 +163,43 @@ class Forward90 {
         Warpgroup::publish();
     }
 
-    // total = W_f f + W_p (f s). While the products with one stage run, the operand of the next is formed, in registers
-    // that are free again two stages later.
+    // total = W_f f + W_p (f s). The operand of a panel's second product is formed, in registers, while both products of
+    // the panel before run; those of the panel before that are over, so that two panels' registers take turns.
     ARASFSR_DEVICE void multiply_modulated(Accumulators& total) {
-        const int thread = Warpgroup::thread(), lane = thread % hw::WARP;
-        const int row = thread / hw::WARP * 16 + lane % 16;
         Product product(ring);
-        uint32_t modulated[Product::STEPS][4];
+        uint32_t modulated[2][Product::STEPS][4];
 #pragma unroll
         for (int panel = 0; panel < Stream::PANELS; ++panel) {
-            product.template start<false>(total, layers.f, panel);
-#pragma unroll
-            for (int k = 0; k < Product::STEPS; ++k) {
-                const int number = panel * (Stream::INPUTS / CHUNK) + 2 * k + lane / 16;
-                uint32_t factor[4];
-                hw::load_matrices(modulated[k], layers.f.chunk(row, number));
-                hw::load_matrices(factor, layers.s.chunk(row / CORNERS, number));
-#pragma unroll
-                for (int i = 0; i < 4; ++i) modulated[k][i] = hw::multiply_registers<T>(modulated[k][i], factor[i]);
-            }
-            product.start(total, modulated);
+            product.template start<false>(total, f_here(), panel);
+            if (panel == 0) modulate(modulated[0], 0);
+            product.start(total, modulated[panel % 2], [&] {
+                if (panel + 1 < Stream::PANELS) modulate(modulated[(panel + 1) % 2], panel + 1);
+            });
         }
         product.finish(total);
     }
 
+    // f, found anew: the compiler would keep a descriptor for each of its sixteen steps in registers.
+    ARASFSR_DEVICE Rows f_here() const { return {hw::shared() + Layout::f + consumer_number() * Rows::BYTES}; }
+
+    // f s of a panel, as the left operand in registers.
+    ARASFSR_DEVICE void modulate(uint32_t (&result)[Product::STEPS][4], int panel) const {
+        const int thread = Warpgroup::thread(), lane = thread % hw::WARP;
+        const int row = thread / hw::WARP * 16 + lane % 16;
+#pragma unroll
+        for (int k = 0; k < Product::STEPS; ++k) {
+            const int number = panel * (Stream::INPUTS / CHUNK) + 2 * k + lane / 16;
+            uint32_t factor[4];
+            hw::load_matrices(result[k], layers.f.chunk(row, number));
+            hw::load_matrices(factor, layers.s.chunk(row / CORNERS, number));
+#pragma unroll
+            for (int i = 0; i < 4; ++i) result[k][i] = hw::multiply_registers<T>(result[k][i], factor[i]);
+        }
+    }
+
     template <int PANELS>
     ARASFSR_DEVICE void multiply(Accumulators& total) {
-        Product(ring).template multiply<PANELS, false>(total, layers.f);
+        Product(ring).template multiply<PANELS, false>(total, f_here());
     }
 
     const ForwardArguments& call;

@@ -205,11 +205,21 @@ class StreamedProduct {
 
     // Likewise of a panel in registers, the next after another.
     ARASFSR_DEVICE void start(Accumulators& total, const uint32_t (&panel)[STEPS][4]) {
+        start(total, panel, [] {});
+    }
+
+    // Calls `meanwhile` while the panel before may still be under way.
+    template <class Meanwhile>
+    ARASFSR_DEVICE void start(
+        Accumulators& total, const uint32_t (&panel)[STEPS][4], const Meanwhile& meanwhile) {
         const uint64_t right = hw::swizzled_matrix(ring.wait());
         hw::wgmma_fence();
 #pragma unroll
         for (int k = 0; k < STEPS; ++k) hw::wgmma(T{}, total.numbers, panel[k], right + k * STEP);
-        next_stage(false);
+        hw::wgmma_commit();
+        meanwhile();
+        last_done(false);
+        ring.advance();
     }
 
     ARASFSR_DEVICE void finish(Accumulators& total) {
@@ -221,9 +231,13 @@ class StreamedProduct {
     // The products with this stage are on their way; those before are done.
     ARASFSR_DEVICE void next_stage(bool first) {
         hw::wgmma_commit();
+        last_done(first);
+        ring.advance();
+    }
+
+    ARASFSR_DEVICE void last_done(bool first) {
         hw::wgmma_wait<1>();
         if (!first) ring.release_last();
-        ring.advance();
     }
 
     StreamRing& ring;
