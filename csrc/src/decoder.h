@@ -88,12 +88,13 @@ class Decoder {
     // s = sin(angle + bias), to f; the cosines, if they are kept, to (ARASFSR_TILE, NP) numbers.
     template <class Sum, class Bias>
     ARASFSR_DEVICE void modulation(Sum& angles, const Bias& bias, Number* cosines) const {
-        angles.each_pair(bias, [&](int row, int column, float x, float y, hw::Two add) {
+        angles.store(f, bias, [&](int row, int column, float x, float y, hw::Two add) {
             const Angle<T> angle_x(x + add.x), angle_y(y + add.y);
-            f.pair(row, column) = hw::pack<T>(angle_x.sine(), angle_y.sine());
-            if (!keeps()) return;
-            *reinterpret_cast<hw::Pair<T>*>(cosines + row * NP + column) =
-                hw::pack<T>(angle_x.cosine(), angle_y.cosine());
+            if (keeps()) {
+                *reinterpret_cast<hw::Pair<T>*>(cosines + row * NP + column) =
+                    hw::pack<T>(angle_x.cosine(), angle_y.cosine());
+            }
+            return hw::pack<T>(angle_x.sine(), angle_y.sine());
         });
     }
 
@@ -158,8 +159,8 @@ class Decoder {
     // The next layer's f = relu(product + bias).
     template <class Sum, class Bias>
     ARASFSR_DEVICE void hidden_layer(Sum& product, const Bias& bias) const {
-        product.each_pair(bias, [&](int row, int column, float x, float y, hw::Two add) {
-            f.pair(row, column) = hw::pack<T>(hw::relu(x + add.x), hw::relu(y + add.y));
+        product.store(f, bias, [](int, int, float x, float y, hw::Two add) {
+            return hw::pack<T>(hw::relu(x + add.x), hw::relu(y + add.y));
         });
     }
 
