@@ -206,10 +206,17 @@ class Decoder {
 #pragma unroll
         for (int own = 0; own < OWN; ++own) {
             const int query = thread / hw::WARP + own * WARPS;
-            if (lane >= 3 || start + query >= kept.count) continue;
+            if (lane >= 3) continue;
             const float sum = lane == 0 ? sums[own * 3] : lane == 1 ? sums[own * 3 + 1] : sums[own * 3 + 2];
-            call.out[(which * problem.queries + kept.first + start + query) * 3 + lane] = sum + skips[query * 3 + lane];
+            to_picture(start, which, query, lane, sum);
         }
+    }
+
+    // A colour of one of the part's queries, without what find_skip has found.
+    ARASFSR_DEVICE void to_picture(int64_t start, int which, int query, int channel, float colour) const {
+        if (start + query >= kept.count) return;
+        const int64_t pixel = which * problem.queries + kept.first + start + query;
+        call.out[pixel * 3 + channel] = colour + skips[query * 3 + channel];
     }
 
     const F f;

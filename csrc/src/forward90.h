@@ -16,6 +16,7 @@ template <class T, Keeps KEEPS>
 class Forward90 {
     static constexpr int NP = Stream::OUTPUTS, ROWS = 64;
     static constexpr int PARTS = ARASFSR_TILE * CORNERS / ROWS;
+    static constexpr int OWN = ROWS / CORNERS / Warpgroup::WARPS;  // queries of a warp: products give it all their rows
     using Product = StreamedProduct<T>;
     using Layers = Decoder<T, NP, ROWS, Warpgroup, Rows, KEEPS>;
 
@@ -128,17 +129,75 @@ class Forward90 {
 #endif
             fetch(tile, part, layer + 1);
             layers.hidden_layer(product, InShared{bias(layer)});
-            receive();
+            if (layer + 1 < problem.layers || layers.keeps()) {
+                receive();
+            } else {
+                receive_own();
+            }
             if (layers.keeps()) layers.keep_f(start, which, layer + 1);
         }
-        if (!layers.keeps()) layers.output_layer(start, which, InShared{output_weights()});
+        if (!layers.keeps()) output_layer(start, which);
         Warpgroup::barrier();  // all have read f, s and what else the part left in shared memory
     }
 
-    // Starts copying what f_layer will meet: a part's s_layer, and the bias of the layer above.
+    // sum over corners of share * O (f_L * s_L), + skip, to the picture. A warp takes the queries whose rows it has
+    // computed, a lane eight columns.
+    ARASFSR_DEVICE void output_layer(int64_t start, int which) const {
+        const int thread = Warpgroup::thread(), lane = thread % hw::WARP, first = thread / hw::WARP * OWN;
+        float weights[3][CHUNK];
+#pragma unroll
+        for (int channel = 0; channel < 3; ++channel) {
+#pragma unroll
+            for (int i = 0; i < CHUNK; i += 4) {
+                const Four four = *reinterpret_cast<const Four*>(output_weights() + channel * NP + lane * CHUNK + i);
+#pragma unroll
+                for (int j = 0; j < 4; ++j) weights[channel][i + j] = four.of[j];
+            }
+        }
+        float sums[OWN * 4];  // of three, and none
+#pragma unroll
+        for (int own = 0; own < OWN; ++own) {
+            float combined[CHUNK] = {};
+#pragma unroll
+            for (int v = 0; v < CORNERS; ++v) {
+                const int row = (first + own) * CORNERS + v;
+                const Chunk chunk = *reinterpret_cast<const Chunk*>(layers.f.chunk(row, lane));
+                const float share = layers.rows[row].share;
+#pragma unroll
+                for (int i = 0; i < CHUNK; ++i) combined[i] += share * number(chunk, i);
+            }
+            if (problem.modulated) {
+                const Chunk chunk = *reinterpret_cast<const Chunk*>(layers.s.chunk(first + own, lane));
+#pragma unroll
+                for (int i = 0; i < CHUNK; ++i) combined[i] *= number(chunk, i);
+            }
+#pragma unroll
+            for (int channel = 0; channel < 4; ++channel) {
+                float& sum = sums[own * 4 + channel];
+                sum = 0.0f;
+#pragma unroll
+                for (int i = 0; i < CHUNK && channel < 3; ++i) sum += combined[i] * weights[channel][i];
+            }
+        }
+        const float colour = hw::warp_sums_apart(sums);
+        const int channel = lane / 2 % 4;
+        if (lane % 2 == 0 && channel < 3) layers.to_picture(start, which, first + lane / 8, channel, colour);
+    }
+
+    static ARASFSR_DEVICE float number(const Chunk& chunk, int i) {
+        return i % 2 == 0 ? hw::lower<T>(chunk.pairs[i / 2]) : hw::upper<T>(chunk.pairs[i / 2]);
+    }
+
+    // Starts copying what f_layer will meet: a part's s_layer, of which a warp copies what it will read, and the bias of
+    // the layer above.
     ARASFSR_DEVICE void fetch(int64_t tile, int part, int layer) {
         if (problem.modulated) {
-            fetch_tile<QUERIES, Warpgroup>(layers.s, s_of(tile, layer - 1) + part * (QUERIES * NP));
+            const int thread = Warpgroup::thread(), lane = thread % hw::WARP, first = thread / hw::WARP * OWN;
+            const uint16_t* from = s_of(tile, layer - 1) + part * (QUERIES * NP);
+#pragma unroll
+            for (int query = first; query < first + OWN; ++query) {
+                hw::copy16(layers.s.chunk(query, lane), from + query * NP + lane * CHUNK);
+            }
         }
         if (layer < problem.layers) fetch_bias(problem.content_bias + (layer - 1) * NP, layer);
     }
@@ -161,6 +220,13 @@ class Forward90 {
         hw::copy_commit();
         hw::copy_wait<0>();
         Warpgroup::publish();
+    }
+
+    // Likewise what a warp's threads have written and copied for each other.
+    ARASFSR_DEVICE void receive_own() {
+        hw::copy_commit();
+        hw::copy_wait<0>();
+        hw::warp_barrier();
     }
 
     // total = W_f f + W_p (f s). The operand of a panel's second product is formed, in registers, while both products of

@@ -32,6 +32,7 @@ template <int>
 void take_registers() {}
 
 inline void keep_order() {}
+inline void warp_barrier() { shuffle_xor(0.0f, 1); }
 
 inline void prefetch(const void*, int) {}
 
@@ -118,6 +119,9 @@ ARASFSR_DEVICE void take_registers() {
 
 // The compiler moves no access of memory across; it is the least that does so.
 ARASFSR_DEVICE void keep_order() { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
+
+// The barrier of a warp's threads: what they have written to shared memory is there for all of them.
+ARASFSR_DEVICE void warp_barrier() { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
 
 // Brings so many bytes, a multiple of 16, into the second level cache; nobody waits for it.
 ARASFSR_DEVICE void prefetch(const void* from, int bytes) {
