@@ -91,6 +91,22 @@ inline void ldmatrix(void* const lanes[WARP]) {
     }
 }
 
+struct Stmatrix {
+    const uint32_t* matrices;  // four registers
+    void* row;                 // as of ldmatrix
+};
+
+inline void stmatrix(void* const lanes[WARP]) {
+    for (int lane = 0; lane < WARP; ++lane) {
+        const Stmatrix& mine = *static_cast<const Stmatrix*>(lanes[lane]);
+        const int g = lane / 4, t = lane % 4;
+        for (int matrix = 0; matrix < 4; ++matrix) {
+            void* to = static_cast<const Stmatrix*>(lanes[8 * matrix + g])->row;
+            std::memcpy(static_cast<uint16_t*>(to) + 2 * t, &mine.matrices[matrix], 4);
+        }
+    }
+}
+
 struct Mma {
     float* total;       // 16 x 8: (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1)
     const uint32_t* a;  // 16 x 16, pairs along the row: (g, 2t), (g + 8, 2t), (g, 2t + 8), (g + 8, 2t + 8)

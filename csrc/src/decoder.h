@@ -88,12 +88,13 @@ class Decoder {
     // s = sin(angle + bias), to f; the cosines, if they are kept, to (ARASFSR_TILE, NP) numbers.
     template <class Sum, class Bias>
     ARASFSR_DEVICE void modulation(Sum& angles, const Bias& bias, Number* cosines) const {
-        angles.each_pair(bias, [&](int row, int column, float x, float y, hw::Two add) {
+        angles.store(f, bias, [&](int row, int column, float x, float y, hw::Two add) {
             const Angle<T> angle_x(x + add.x), angle_y(y + add.y);
-            f.pair(row, column) = hw::pack<T>(angle_x.sine(), angle_y.sine());
-            if (!keeps()) return;
-            *reinterpret_cast<hw::Pair<T>*>(cosines + row * NP + column) =
-                hw::pack<T>(angle_x.cosine(), angle_y.cosine());
+            if (keeps()) {
+                *reinterpret_cast<hw::Pair<T>*>(cosines + row * NP + column) =
+                    hw::pack<T>(angle_x.cosine(), angle_y.cosine());
+            }
+            return hw::pack<T>(angle_x.sine(), angle_y.sine());
         });
     }
 
@@ -158,8 +159,8 @@ class Decoder {
     // The next layer's f = relu(product + bias).
     template <class Sum, class Bias>
     ARASFSR_DEVICE void hidden_layer(Sum& product, const Bias& bias) const {
-        product.each_pair(bias, [&](int row, int column, float x, float y, hw::Two add) {
-            f.pair(row, column) = hw::pack<T>(hw::relu(x + add.x), hw::relu(y + add.y));
+        product.store(f, bias, [](int, int, float x, float y, hw::Two add) {
+            return hw::pack<T>(hw::relu(x + add.x), hw::relu(y + add.y));
         });
     }
 
@@ -205,10 +206,17 @@ class Decoder {
 #pragma unroll
         for (int own = 0; own < OWN; ++own) {
             const int query = thread / hw::WARP + own * WARPS;
-            if (lane >= 3 || start + query >= kept.count) continue;
+            if (lane >= 3) continue;
             const float sum = lane == 0 ? sums[own * 3] : lane == 1 ? sums[own * 3 + 1] : sums[own * 3 + 2];
-            call.out[(which * problem.queries + kept.first + start + query) * 3 + lane] = sum + skips[query * 3 + lane];
+            to_picture(start, which, query, lane, sum);
         }
+    }
+
+    // A colour of one of the part's queries, without what find_skip has found.
+    ARASFSR_DEVICE void to_picture(int64_t start, int which, int query, int channel, float colour) const {
+        if (start + query >= kept.count) return;
+        const int64_t pixel = which * problem.queries + kept.first + start + query;
+        call.out[pixel * 3 + channel] = colour + skips[query * 3 + channel];
     }
 
     const F f;

@@ -16,6 +16,7 @@ template <class T, Keeps KEEPS>
 class Forward90 {
     static constexpr int NP = Stream::OUTPUTS, ROWS = 64;
     static constexpr int PARTS = ARASFSR_TILE * CORNERS / ROWS;
+    static constexpr int OWN = ROWS / CORNERS / Warpgroup::WARPS;  // queries of a warp: products give it all their rows
     using Product = StreamedProduct<T>;
     using Layers = Decoder<T, NP, ROWS, Warpgroup, Rows, KEEPS>;
 
@@ -128,17 +129,75 @@ class Forward90 {
 #endif
             fetch(tile, part, layer + 1);
             layers.hidden_layer(product, InShared{bias(layer)});
-            receive();
+            if (layer + 1 < problem.layers || layers.keeps()) {
+                receive();
+            } else {
+                receive_own();
+            }
             if (layers.keeps()) layers.keep_f(start, which, layer + 1);
         }
-        if (!layers.keeps()) layers.output_layer(start, which, InShared{output_weights()});
+        if (!layers.keeps()) output_layer(start, which);
         Warpgroup::barrier();  // all have read f, s and what else the part left in shared memory
     }
 
-    // Starts copying what f_layer will meet: a part's s_layer, and the bias of the layer above.
+    // sum over corners of share * O (f_L * s_L), + skip, to the picture. A warp takes the queries whose rows it has
+    // computed, a lane eight columns.
+    ARASFSR_DEVICE void output_layer(int64_t start, int which) const {
+        const int thread = Warpgroup::thread(), lane = thread % hw::WARP, first = thread / hw::WARP * OWN;
+        float weights[3][CHUNK];
+#pragma unroll
+        for (int channel = 0; channel < 3; ++channel) {
+#pragma unroll
+            for (int i = 0; i < CHUNK; i += 4) {
+                const Four four = *reinterpret_cast<const Four*>(output_weights() + channel * NP + lane * CHUNK + i);
+#pragma unroll
+                for (int j = 0; j < 4; ++j) weights[channel][i + j] = four.of[j];
+            }
+        }
+        float sums[OWN * 4];  // of three, and none
+#pragma unroll
+        for (int own = 0; own < OWN; ++own) {
+            float combined[CHUNK] = {};
+#pragma unroll
+            for (int v = 0; v < CORNERS; ++v) {
+                const int row = (first + own) * CORNERS + v;
+                const Chunk chunk = *reinterpret_cast<const Chunk*>(layers.f.chunk(row, lane));
+                const float share = layers.rows[row].share;
+#pragma unroll
+                for (int i = 0; i < CHUNK; ++i) combined[i] += share * number(chunk, i);
+            }
+            if (problem.modulated) {
+                const Chunk chunk = *reinterpret_cast<const Chunk*>(layers.s.chunk(first + own, lane));
+#pragma unroll
+                for (int i = 0; i < CHUNK; ++i) combined[i] *= number(chunk, i);
+            }
+#pragma unroll
+            for (int channel = 0; channel < 4; ++channel) {
+                float& sum = sums[own * 4 + channel];
+                sum = 0.0f;
+#pragma unroll
+                for (int i = 0; i < CHUNK && channel < 3; ++i) sum += combined[i] * weights[channel][i];
+            }
+        }
+        const float colour = hw::warp_sums_apart(sums);
+        const int channel = lane / 2 % 4;
+        if (lane % 2 == 0 && channel < 3) layers.to_picture(start, which, first + lane / 8, channel, colour);
+    }
+
+    static ARASFSR_DEVICE float number(const Chunk& chunk, int i) {
+        return i % 2 == 0 ? hw::lower<T>(chunk.pairs[i / 2]) : hw::upper<T>(chunk.pairs[i / 2]);
+    }
+
+    // Starts copying what f_layer will meet: a part's s_layer, of which a warp copies what it will read, and the bias of
+    // the layer above.
     ARASFSR_DEVICE void fetch(int64_t tile, int part, int layer) {
         if (problem.modulated) {
-            fetch_tile<QUERIES, Warpgroup>(layers.s, s_of(tile, layer - 1) + part * (QUERIES * NP));
+            const int thread = Warpgroup::thread(), lane = thread % hw::WARP, first = thread / hw::WARP * OWN;
+            const uint16_t* from = s_of(tile, layer - 1) + part * (QUERIES * NP);
+#pragma unroll
+            for (int query = first; query < first + OWN; ++query) {
+                hw::copy16(layers.s.chunk(query, lane), from + query * NP + lane * CHUNK);
+            }
         }
         if (layer < problem.layers) fetch_bias(problem.content_bias + (layer - 1) * NP, layer);
     }
@@ -163,33 +222,50 @@ class Forward90 {
         Warpgroup::publish();
     }
 
-    // total = W_f f + W_p (f s). While the products with one stage run, the operand of the next is formed, in registers
-    // that are free again two stages later.
+    // Likewise what a warp's threads have written and copied for each other.
+    ARASFSR_DEVICE void receive_own() {
+        hw::copy_commit();
+        hw::copy_wait<0>();
+        hw::warp_barrier();
+    }
+
+    // total = W_f f + W_p (f s). The operand of a panel's second product is formed, in registers, while both products of
+    // the panel before run; those of the panel before that are over, so that two panels' registers take turns.
     ARASFSR_DEVICE void multiply_modulated(Accumulators& total) {
-        const int thread = Warpgroup::thread(), lane = thread % hw::WARP;
-        const int row = thread / hw::WARP * 16 + lane % 16;
         Product product(ring);
-        uint32_t modulated[Product::STEPS][4];
+        uint32_t modulated[2][Product::STEPS][4];
 #pragma unroll
         for (int panel = 0; panel < Stream::PANELS; ++panel) {
-            product.template start<false>(total, layers.f, panel);
-#pragma unroll
-            for (int k = 0; k < Product::STEPS; ++k) {
-                const int number = panel * (Stream::INPUTS / CHUNK) + 2 * k + lane / 16;
-                uint32_t factor[4];
-                hw::load_matrices(modulated[k], layers.f.chunk(row, number));
-                hw::load_matrices(factor, layers.s.chunk(row / CORNERS, number));
-#pragma unroll
-                for (int i = 0; i < 4; ++i) modulated[k][i] = hw::multiply_registers<T>(modulated[k][i], factor[i]);
-            }
-            product.start(total, modulated);
+            product.template start<false>(total, f_here(), panel);
+            if (panel == 0) modulate(modulated[0], 0);
+            product.start(total, modulated[panel % 2], [&] {
+                if (panel + 1 < Stream::PANELS) modulate(modulated[(panel + 1) % 2], panel + 1);
+            });
         }
         product.finish(total);
     }
 
+    // f, found anew: the compiler would keep a descriptor for each of its sixteen steps in registers.
+    ARASFSR_DEVICE Rows f_here() const { return {hw::shared() + Layout::f + consumer_number() * Rows::BYTES}; }
+
+    // f s of a panel, as the left operand in registers.
+    ARASFSR_DEVICE void modulate(uint32_t (&result)[Product::STEPS][4], int panel) const {
+        const int thread = Warpgroup::thread(), lane = thread % hw::WARP;
+        const int row = thread / hw::WARP * 16 + lane % 16;
+#pragma unroll
+        for (int k = 0; k < Product::STEPS; ++k) {
+            const int number = panel * (Stream::INPUTS / CHUNK) + 2 * k + lane / 16;
+            uint32_t factor[4];
+            hw::load_matrices(result[k], layers.f.chunk(row, number));
+            hw::load_matrices(factor, layers.s.chunk(row / CORNERS, number));
+#pragma unroll
+            for (int i = 0; i < 4; ++i) result[k][i] = hw::multiply_registers<T>(result[k][i], factor[i]);
+        }
+    }
+
     template <int PANELS>
     ARASFSR_DEVICE void multiply(Accumulators& total) {
-        Product(ring).template multiply<PANELS, false>(total, layers.f);
+        Product(ring).template multiply<PANELS, false>(total, f_here());
     }
 
     const ForwardArguments& call;

@@ -375,6 +375,23 @@ ARASFSR_DEVICE void warp_sums(float (&values)[COUNT]) {
     }
 }
 
+// Likewise of as many numbers as there are in half a warp, each to two lanes: lane l has the sum of number l / 2.
+template <int COUNT>
+ARASFSR_DEVICE float warp_sums_apart(const float (&values)[COUNT]) {
+    if constexpr (COUNT == 1) {
+        return values[0] + shuffle_xor(values[0], 1);
+    } else {
+        const bool upper = thread() % WARP & COUNT;
+        float kept[COUNT / 2];  // by a lane and by that which it gives the others to
+#pragma unroll
+        for (int i = 0; i < COUNT / 2; ++i) {
+            const float low = values[i], high = values[i + COUNT / 2];
+            kept[i] = (upper ? high : low) + shuffle_xor(upper ? low : high, COUNT);
+        }
+        return warp_sums_apart(kept);
+    }
+}
+
 }  // namespace hw
 }  // namespace arasfsr
 #endif

@@ -57,6 +57,11 @@ inline uint32_t shared_address(const void* pointer) {
     return static_cast<uint32_t>(static_cast<const unsigned char*>(pointer) - emulation::shared());
 }
 
+inline void store_matrices(void* row, const uint32_t (&matrices)[4]) {
+    emulation::Stmatrix operands{matrices, row};
+    emulation::collective("stmatrix", &operands, emulation::stmatrix);
+}
+
 inline void wgmma(Bfloat16, float (&total)[ACCUMULATORS], uint64_t a, uint64_t b, bool add) {
     emulation::Wgmma operands{total, nullptr, a, b, add};
     emulation::collective("wgmma.bf16", &operands, emulation::wgmma<emulation::from_bfloat16>);
@@ -177,6 +182,13 @@ ARASFSR_DEVICE void store_bulk(void* to, const void* from, int bytes) {
     asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
 ARASFSR_DEVICE void store_wait() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+
+// stmatrix: four 8 x 8 matrices, the row of matrix l / 8 to where lane l points; the inverse of ldmatrix.
+ARASFSR_DEVICE void store_matrices(void* row, const uint32_t (&matrices)[4]) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(row)),
+                 "r"(matrices[0]), "r"(matrices[1]), "r"(matrices[2]), "r"(matrices[3])
+                 : "memory");
+}
 
 // wgmma.m64n256k16: total (64 x 256) += a (64 x 16) b (16 x 256), b given by columns; a by a descriptor, in which case
 // total may be set instead of added to, or by registers as for mma, warp w having rows 16 w .. 16 w + 15. In the form

@@ -111,14 +111,16 @@ struct Total {
     static ARASFSR_DEVICE int row_of(int thread) { return thread / hw::WARP / WARPS_ACROSS * (ROWS / WARPS_DOWN); }
     static ARASFSR_DEVICE int column_of(int thread) { return thread / hw::WARP % WARPS_ACROSS * (NP / WARPS_ACROSS); }
 
-    // Calls with (row, column, the numbers there and right of there, and what `of_column` has for that column) for
-    // every pair this thread holds.
-    template <class OfColumn, class Function>
-    ARASFSR_DEVICE void each_pair(const OfColumn& of_column, const Function& function) {
-        each_pair([&](int row, int column, float& x, float& y) { function(row, column, x, y, of_column(column)); });
+    // Stores to a matrix what `function` makes of every pair that this thread holds: it is called with (row, column, the
+    // numbers there and right of there, and what `of_column` has for that column).
+    template <class Matrix, class OfColumn, class Function>
+    ARASFSR_DEVICE void store(const Matrix& to, const OfColumn& of_column, const Function& function) {
+        each_pair([&](int row, int column, float& x, float& y) {
+            to.pair(row, column) = function(row, column, x, y, of_column(column));
+        });
     }
 
-    // Likewise without.
+    // Calls with (row, column, and the numbers there and right of there) for every pair this thread holds.
     template <class Function>
     ARASFSR_DEVICE void each_pair(const Function& function) {
         const int thread = hw::thread(), lane = thread % hw::WARP;

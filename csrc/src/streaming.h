@@ -104,23 +104,31 @@ class StreamRing {
 struct Accumulators {
     float numbers[hw::ACCUMULATORS];
 
-    // Calls with (row, column, the numbers there and right of there, and what `of_column` has for that column) for
-    // every pair this thread holds. It is asked for eight columns before the first is used.
+    // Stores to the rows what `function` makes of every pair that this thread holds: it is called with (row, column, the
+    // numbers there and right of there, and what `of_column` has for that column), which is asked for eight columns
+    // before the first is used.
     template <class OfColumn, class Function>
-    ARASFSR_DEVICE void each_pair(const OfColumn& of_column, const Function& function) {
+    ARASFSR_DEVICE void store(const Panels<64, Stream::OUTPUTS>& to, const OfColumn& of_column,
+                              const Function& function) const {
         constexpr int AT_ONCE = 8;
-        const int thread = Warpgroup::thread(), lane = thread % hw::WARP;
-        const int row = thread / hw::WARP * 16 + lane / 4, column = lane % 4 * 2;
+        const int thread = Warpgroup::thread(), lane = thread % hw::WARP, first_row = thread / hw::WARP * 16;
+        const int row = first_row + lane / 4, column = lane % 4 * 2;
 #pragma unroll
         for (int first = 0; first < hw::ACCUMULATORS / 4; first += AT_ONCE) {
             decltype(of_column(0)) ahead[AT_ONCE];
 #pragma unroll
             for (int i = 0; i < AT_ONCE; ++i) ahead[i] = of_column(column + (first + i) * 8);
 #pragma unroll
-            for (int i = 0; i < AT_ONCE; ++i) {
-                float* four = numbers + (first + i) * 4;
-                function(row, column + (first + i) * 8, four[0], four[1], ahead[i]);
-                function(row + 8, column + (first + i) * 8, four[2], four[3], ahead[i]);
+            for (int i = 0; i < AT_ONCE; i += 2) {  // 16 x 16 numbers of a warp
+                uint32_t matrices[4];
+#pragma unroll
+                for (int j = 0; j < 4; ++j) {
+                    const int chunk = first + i + j / 2;
+                    const float* pair = numbers + chunk * 4 + j % 2 * 2;
+                    matrices[j] =
+                        function(row + j % 2 * 8, column + chunk * CHUNK, pair[0], pair[1], ahead[i + j / 2]);
+                }
+                hw::store_matrices(to.chunk(first_row + lane % 16, first + i + lane / 16), matrices);
             }
         }
     }
@@ -205,11 +213,21 @@ class StreamedProduct {
 
     // Likewise of a panel in registers, the next after another.
     ARASFSR_DEVICE void start(Accumulators& total, const uint32_t (&panel)[STEPS][4]) {
+        start(total, panel, [] {});
+    }
+
+    // Calls `meanwhile` while the panel before may still be under way.
+    template <class Meanwhile>
+    ARASFSR_DEVICE void start(
+        Accumulators& total, const uint32_t (&panel)[STEPS][4], const Meanwhile& meanwhile) {
         const uint64_t right = hw::swizzled_matrix(ring.wait());
         hw::wgmma_fence();
 #pragma unroll
         for (int k = 0; k < STEPS; ++k) hw::wgmma(T{}, total.numbers, panel[k], right + k * STEP);
-        next_stage(false);
+        hw::wgmma_commit();
+        meanwhile();
+        last_done(false);
+        ring.advance();
     }
 
     ARASFSR_DEVICE void finish(Accumulators& total) {
@@ -221,9 +239,13 @@ class StreamedProduct {
     // The products with this stage are on their way; those before are done.
     ARASFSR_DEVICE void next_stage(bool first) {
         hw::wgmma_commit();
+        last_done(first);
+        ring.advance();
+    }
+
+    ARASFSR_DEVICE void last_done(bool first) {
         hw::wgmma_wait<1>();
         if (!first) ring.release_last();
-        ring.advance();
     }
 
     StreamRing& ring;

@@ -114,6 +114,21 @@ void products_are_right(bool registers) {
     CHECK(error < 1e-6);
 }
 
+// As ldmatrix reads them: what lane l has of matrix j is at (l / 4, l % 4 * 2) of it.
+void matrices_are_stored_where_the_isa_says() {
+    alignas(16) static uint16_t stored[16][16];
+    emulation::run(1, 32, 0, [] {
+        const int lane = hw::thread();
+        uint32_t matrices[4];
+        for (int j = 0; j < 4; ++j) {
+            const int number = (lane / 4 + j % 2 * 8) * 16 + lane % 4 * 2 + j / 2 * 8;
+            matrices[j] = static_cast<uint32_t>(number) | static_cast<uint32_t>(number + 1) << 16;
+        }
+        hw::store_matrices(&stored[lane % 16][lane / 16 * 8], matrices);
+    });
+    for (int i = 0; i < 256; ++i) CHECK(stored[i / 16][i % 16] == i);
+}
+
 // What goes wrong on a device when a step is left out goes wrong here.
 void mistakes_show() {
     using Work = Product<Bfloat16>;
@@ -313,6 +328,7 @@ int main() {
         }
     }
     unsetenv("ARASFSR_EMULATION_SEED");
+    matrices_are_stored_where_the_isa_says();
     mistakes_show();
     both_blocks_of_a_cluster_get_what_each_copies();
     what_cannot_go_on_is_told();
