@@ -238,7 +238,7 @@ def without_kernel(fused: str, patch: pytest.MonkeyPatch) -> type[Launcher]:
 
 @torch.no_grad()
 @finest_dtype
-def test_a_frozen_model_s_next_picture_takes_ten_operators_of_torch_before_the_kernel(
+def test_a_frozen_model_s_next_picture_takes_eleven_operators_of_torch_before_the_kernel(
     fused: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three of them launch something; the others are views and memory."""
@@ -249,7 +249,7 @@ def test_a_frozen_model_s_next_picture_takes_ten_operators_of_torch_before_the_k
     call = dataclasses.replace(encoding, _cache={})._call(None, None, grid, dtype)  # without the LR map of the first
     with Operators() as operators:
         launcher(arguments_of(call)).render()
-    assert len(operators.names) <= 10, operators.names
+    assert len(operators.names) <= 11, operators.names
 
 
 @torch.no_grad()
