@@ -142,7 +142,9 @@ class Backward90 {
     struct Top {
         const Backward90& kernel;
         ARASFSR_DEVICE uint32_t f(int row, int column) const { return kernel.layers.z.pair(row, column); }
-        ARASFSR_DEVICE uint32_t s(int query, int column) const { return TopModulation{kernel.below_place()}.pair(query, column); }
+        ARASFSR_DEVICE uint32_t s(int query, int column) const {
+            return TopModulation{kernel.below_place()}.pair(query, column);
+        }
         ARASFSR_DEVICE float pixel(int query, int channel) const { return kernel.seeds().pixels[query * 3 + channel]; }
         ARASFSR_DEVICE float share(int row) const { return kernel.seeds().share[row]; }
         ARASFSR_DEVICE hw::Two weight(int channel, int column) const {

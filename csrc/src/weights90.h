@@ -123,7 +123,7 @@ class Weights90 {
         hw::mbarrier_publish();
     }
 
-    // By one thread of each block, of a stage and how many there were before it: half of z to both blocks, f to its own.
+    // By one thread of each block, of a stage and how many there were before it: half of z to both blocks, and f.
     ARASFSR_DEVICE void copy_rows(int64_t stage, int64_t before) const {
         constexpr int SHARE = Gradients::BYTES / CLUSTER;
         const int number = static_cast<int>(before % STAGES), parity = static_cast<int>(before / STAGES % 2);
@@ -151,8 +151,8 @@ class Weights90 {
         hw::copy16(Inputs{place(number) + Stage::s}.chunk(row, chunk), s + row * NP + chunk * CHUNK);
     }
 
-    // Begins the products with a stage whose f and z are there; those with the one before are done. There may have been others
-    // before that one.
+    // Begins the products with a stage whose f and z are there; those with the one before are done. There may have been
+    // others before that one.
     ARASFSR_DEVICE void multiply(Accumulators& total, uint32_t (&inputs)[STEPS][4], hw::Two& bias, int64_t stage,
                                  int64_t end, int reading, bool others) const {
         const int next = (reading + AHEAD) % STAGES;

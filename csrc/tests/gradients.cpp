@@ -67,7 +67,8 @@ PlainGradients::PlainGradients(const Model& model, const Kept& kept, const Gradi
     const arasfsr_problem& problem = model.problem;
     const int np = problem.padded, layers = problem.layers, halves = problem.modulated ? 2 : 1;
     const int64_t padded = kept.kept.tiles * ARASFSR_TILE;
-    const std::vector<double> f = in_rows(model, kept.f, 0), s_kept = kept.s.values(), weights = model.content_weight.values();
+    const std::vector<double> f = in_rows(model, kept.f, 0), s_kept = kept.s.values();
+    const std::vector<double> weights = model.content_weight.values();
     z.assign(f.size(), 0);
     s.assign(s_kept.size(), 0);
     share.assign(kept.rows, 0);
