@@ -36,7 +36,7 @@ class Kept(NamedTuple):
     size: int
     tiles: int
     f: Tensor
-    """f_1 .. f_L: (L, rows, NP)."""
+    """f_1 .. f_L: (L, rows, NP), in what order the backend likes."""
     s: Tensor
     """s_1 .. s_L: (L, Q, NP)."""
     cosines: Tensor

@@ -71,13 +71,10 @@ class Backward90 {
         : call(arguments),
           problem(arguments.problem),
           layers(arguments, hw::shared() + Layout::z + consumer_number() * Rows::BYTES),
-          below(hw::shared() + Layout::below + consumer_number() * BELOW_BYTES),
-          seeds(reinterpret_cast<Seeds*>(hw::shared() + Layout::seeds)[consumer_number()]),
-          output_weights(reinterpret_cast<float*>(hw::shared() + Layout::output)),
           ring(hw::shared() + Layout::ring, hw::shared() + Layout::barriers) {}
 
     ARASFSR_DEVICE void run() {
-        for (int i = hw::thread(); i < 3 * NP; i += STREAMING_THREADS) output_weights[i] = problem.output_weight[i];
+        for (int i = hw::thread(); i < 3 * NP; i += STREAMING_THREADS) output_weights()[i] = problem.output_weight[i];
         run_cluster(  // which begins with a barrier
             ring, [&] { return parts(); }, [&] { produce(); }, [&](int64_t part) { consume(part); });
     }
@@ -97,6 +94,7 @@ class Backward90 {
     ARASFSR_DEVICE void image(int64_t start, int which) {
         const int last = problem.layers - 1;
         if (last > 0) prefetch(start, which, last - 1);
+        Warpgroup::barrier();  // z of the image before is stored
         fetch_top(start, which);
         layers.output_layer(start, which, Top{*this});
         for (int layer = last;; --layer) {  // z is that of f[layer]
@@ -112,9 +110,9 @@ class Backward90 {
         }
     }
 
-    // z. With modulation only weights90.h reads layers after the first: it wants them as shared memory holds them.
+    // z, of layers after the first while what reads it runs.
     ARASFSR_DEVICE void store(int64_t start, int which, int layer) const {
-        if (layer == 0 || !problem.modulated) {
+        if (layer == 0 || !kept_as_rows(problem)) {
             layers.store(start, which, layer);
         } else if (Warpgroup::thread() == 0) {
             auto* to = static_cast<uint16_t*>(call.gradients.z) + layers.at(layer, start, which);
@@ -122,16 +120,19 @@ class Backward90 {
         }
     }
 
-    // What the output layer reads, f to where z will be, whose last reads were this thread's own stores of what it now
-    // overwrites, and the products before those.
+    // What the output layer reads, f to where z will be.
     ARASFSR_DEVICE void fetch_top(int64_t start, int which) const {
         constexpr int NUMBERS = CHUNK_BYTES / static_cast<int>(sizeof(float));
         const int thread = Warpgroup::thread(), last = problem.layers - 1;
-        fetch_tile<ROWS, Warpgroup>(layers.z, f_of(start, which, last));
-        if (problem.modulated) fetch_tile<QUERIES, Warpgroup>(TopModulation{below}, s_of(start, last));
+        if (kept_as_rows(problem)) {
+            fetch_tile<ROWS, Warpgroup>(Plain{layers.z.base}, f_of(start, which, last));
+        } else {
+            fetch_tile<ROWS, Warpgroup>(layers.z, f_of(start, which, last));
+        }
+        if (problem.modulated) fetch_tile<QUERIES, Warpgroup>(TopModulation{below_place()}, s_of(start, last));
         const float* share = call.kept.share + layers.first_row(start, which);
-        if (thread < ROWS / NUMBERS) hw::copy16(seeds.share + thread * NUMBERS, share + thread * NUMBERS);
-        if (thread < PIXELS) seeds.pixels[thread] = layers.pixel(start, which, thread);
+        if (thread < ROWS / NUMBERS) hw::copy16(seeds().share + thread * NUMBERS, share + thread * NUMBERS);
+        if (thread < PIXELS) seeds().pixels[thread] = layers.pixel(start, which, thread);
         hw::copy_commit();
         hw::copy_wait<0>();
         Warpgroup::barrier();
@@ -141,11 +142,13 @@ class Backward90 {
     struct Top {
         const Backward90& kernel;
         ARASFSR_DEVICE uint32_t f(int row, int column) const { return kernel.layers.z.pair(row, column); }
-        ARASFSR_DEVICE uint32_t s(int query, int column) const { return TopModulation{kernel.below}.pair(query, column); }
-        ARASFSR_DEVICE float pixel(int query, int channel) const { return kernel.seeds.pixels[query * 3 + channel]; }
-        ARASFSR_DEVICE float share(int row) const { return kernel.seeds.share[row]; }
+        ARASFSR_DEVICE uint32_t s(int query, int column) const {
+            return TopModulation{kernel.below_place()}.pair(query, column);
+        }
+        ARASFSR_DEVICE float pixel(int query, int channel) const { return kernel.seeds().pixels[query * 3 + channel]; }
+        ARASFSR_DEVICE float share(int row) const { return kernel.seeds().share[row]; }
         ARASFSR_DEVICE hw::Two weight(int channel, int column) const {
-            return *reinterpret_cast<const hw::Two*>(kernel.output_weights + channel * NP + column);
+            return *reinterpret_cast<const hw::Two*>(kernel.output_weights() + channel * NP + column);
         }
     };
 
@@ -154,14 +157,18 @@ class Backward90 {
         Accumulators total;
         Signs signs;
         StreamedProduct<T> product(ring);
-        const Below from(*this, start, which, layer);
-        for (int batch = 0; batch < AHEAD; ++batch) from.fetch(batch);
+        if (problem.modulated) {
+            Below<true>(*this, start, which, layer).begin();
+        } else {
+            Below<false>(*this, start, which, layer).begin();
+        }
         product.template multiply<Stream::PANELS, false>(total, layers.z);
         if (problem.modulated) {
-            through_product(total, signs, from, start, which, layer);
+            through_product(total, signs, start, which, layer);
             product.template multiply<Stream::PANELS, true>(total, layers.z);
         } else {
-            from.each([&](int i, const Four& four) { signs.template note<T>(i, four.f); });
+            const Below<false> below(*this, start, which, layer);
+            below.each([&](int i, const Four& four) { signs.template note<T>(i, four.f); });
         }
         if (Warpgroup::thread() == 0) hw::store_wait();
         Warpgroup::barrier();  // z is stored, and all have done their products with it
@@ -178,29 +185,37 @@ class Backward90 {
         uint32_t f[2], s[2];
     };
 
-    // f of the layer below and its s, as they come to a warp.
+    // f of the layer below and, with modulation, its s, as they come to a warp.
+    template <bool MODULATED>
     class Below {
       public:
         ARASFSR_DEVICE Below(const Backward90& kernel, int64_t start, int which, int layer) {
             const int thread = Warpgroup::thread(), warp = thread / hw::WARP, lane = thread % hw::WARP;
             row = lane / Numbers::CHUNKS;
             chunk = lane % Numbers::CHUNKS;
-            modulated = kernel.problem.modulated;
-            place = kernel.below + warp * WARP_BYTES;
-            f = kernel.f_of(start, which, layer) + (warp * Batch::ROWS_OF_WARP + row) * NP + chunk * CHUNK;
+            place = kernel.below_place() + warp * WARP_BYTES;
+            const int first = warp * Batch::ROWS_OF_WARP + row;
+            const uint16_t* const f = kernel.f_of(start, which, layer);
+            const int permuted = MODULATED ? chunk ^ first % 8 : chunk;  // as kept_as_rows has it
+            even = f + first * WIDTH + permuted * CHUNK;
+            odd = even + (permuted < Numbers::CHUNKS ? Batch::COLUMNS : -Batch::COLUMNS);
             s = kernel.s_of(start, layer) + (warp * Batch::QUERIES_OF_WARP + row) * NP + chunk * CHUNK;
+        }
+
+        ARASFSR_DEVICE void begin() const {
+#pragma unroll
+            for (int batch = 0; batch < AHEAD; ++batch) fetch(batch);
         }
 
         // Starts to copy a batch, if there is one; its place is free.
         ARASFSR_DEVICE void fetch(int batch) const {
             if (batch < BATCHES) {
-                constexpr int DOWN = hw::WARP / Numbers::CHUNKS;
-                const Numbers to = f_in(batch);
+                const uint16_t* const from = (batch % 2 ? odd : even) + batch / 2 * (MODULATED ? ROWS * 64 : 64);
 #pragma unroll
-                for (int i = 0; i < Batch::ROWS_OF_WARP; i += DOWN) {
-                    hw::copy16(to.chunk(row + i, chunk), f + batch * Batch::COLUMNS + i * NP);
+                for (int i = 0; i < Batch::ROWS_OF_WARP; i += hw::WARP / Numbers::CHUNKS) {
+                    hw::copy16(f_in(batch).chunk(row + i, chunk), from + i * WIDTH);
                 }
-                if (modulated && row < Batch::QUERIES_OF_WARP) {
+                if (MODULATED && row < Batch::QUERIES_OF_WARP) {
                     hw::copy16(s_in(batch).chunk(row, chunk), s + batch * Batch::COLUMNS);
                 }
             }
@@ -223,7 +238,7 @@ class Backward90 {
 #pragma unroll
                     for (int j = 0; j < 2; ++j) {
                         fours[i].f[j] = f_in(batch).pair(at + j * APART, column + i * 8);
-                        if (modulated) fours[i].s[j] = s_in(batch).pair((at + j * APART) / CORNERS, column + i * 8);
+                        if (MODULATED) fours[i].s[j] = s_in(batch).pair((at + j * APART) / CORNERS, column + i * 8);
                     }
                 }
                 hw::warp_barrier();  // all have read it
@@ -235,26 +250,27 @@ class Backward90 {
 
       private:
         using Numbers = typename Batch::Numbers;
+        static constexpr int WIDTH = MODULATED ? 64 : NP;  // numbers from row to row of f
 
         ARASFSR_DEVICE Numbers f_in(int batch) const { return {place + batch % AHEAD * Batch::BYTES}; }
         ARASFSR_DEVICE Numbers s_in(int batch) const { return {place + batch % AHEAD * Batch::BYTES + Batch::s}; }
 
         int row, chunk;  // that the lane copies first
-        bool modulated;
         unsigned char* place;
-        const uint16_t *f, *s;
+        const uint16_t *even, *odd, *s;  // where the lane's first chunk is, in batches of f by turns
     };
 
     // From the gradient of f * s to that of s, summed over corners, and, in its place, to what reaches f.
     ARASFSR_DEVICE void through_product(
-        Accumulators& total, Signs& signs, const Below& from, int64_t start, int which, int layer) const {
+        Accumulators& total, Signs& signs, int64_t start, int which, int layer) const {
         constexpr int APART = 8;  // rows of a thread
         const int thread = Warpgroup::thread(), lane = thread % hw::WARP, corner = lane / 4 % CORNERS;
         const int query = (thread / hw::WARP * 16 + lane / 4) / CORNERS, column = lane % 4 * 2;
         const bool odd = corner % 2, upper = corner / 2;
         float* const of_s = call.gradients.s + layers.at_s(layer, start) +
                             (query + odd * (APART / CORNERS)) * NP + column + upper;
-        from.each([&](int i, const Four& four) {
+        const Below<true> below(*this, start, which, layer);
+        below.each([&](int i, const Four& four) {
             signs.template note<T>(i, four.f);
             float* const numbers = total.numbers + 4 * i;
             float x[2], y[2];
@@ -273,6 +289,15 @@ class Backward90 {
             to = which > 0 ? to + sum : sum;
         });
     }
+
+    // Places in shared memory, found each time: kept in registers, they would spill.
+    ARASFSR_DEVICE unsigned char* below_place() const {
+        return hw::shared() + Layout::below + consumer_number() * BELOW_BYTES;
+    }
+    ARASFSR_DEVICE Seeds& seeds() const {
+        return reinterpret_cast<Seeds*>(hw::shared() + Layout::seeds)[consumer_number()];
+    }
+    ARASFSR_DEVICE float* output_weights() const { return reinterpret_cast<float*>(hw::shared() + Layout::output); }
 
     // Where a part's rows of f[layer] and s[layer] start.
     ARASFSR_DEVICE const uint16_t* f_of(int64_t start, int which, int layer) const {
@@ -301,9 +326,6 @@ class Backward90 {
     const BackwardArguments& call;
     const arasfsr_problem& problem;
     const Layers layers;
-    unsigned char* const below;
-    Seeds& seeds;
-    float* const output_weights;
     StreamRing ring;
 };
 

@@ -142,9 +142,13 @@ class Decoder {
 
     // f, which is f_layer.
     ARASFSR_DEVICE void keep_f(int64_t start, int which, int layer) const {
+        store_tile<ROWS, Crew>(kept_f(start, which, layer), f);
+    }
+
+    // Where it is kept.
+    ARASFSR_DEVICE Number* kept_f(int64_t start, int which, int layer) const {
         const int64_t all_rows = problem.images * kept.tiles * (ARASFSR_TILE * CORNERS);
-        const int64_t to = (layer - 1) * all_rows + kept_row(start, which);
-        store_tile<ROWS, Crew>(static_cast<Number*>(kept.f) + to * NP, f);
+        return static_cast<Number*>(kept.f) + ((layer - 1) * all_rows + kept_row(start, which)) * NP;
     }
 
     // f_1 = relu(G[cell] + I0_rel rel [+ I0_cell cell]).

@@ -74,6 +74,24 @@ class Forward90 {
         for (int which = 0; which < problem.images; ++which) {
             for (int part = 0; part < PARTS; ++part) content_branch(tile, which, part);
         }
+        if (layers.keeps()) {
+            wait_for_kept();
+            Warpgroup::barrier();
+        }
+    }
+
+    // f, which is f_layer, is kept: copied while what reads it runs.
+    ARASFSR_DEVICE void keep_f(int64_t start, int which, int layer) const {
+        if (!kept_as_rows(problem)) {
+            layers.keep_f(start, which, layer);
+        } else if (Warpgroup::thread() == 0) {
+            hw::store_bulk(layers.kept_f(start, which, layer), layers.f.base, Rows::BYTES);
+        }
+    }
+
+    // Before a barrier after which f is overwritten.
+    ARASFSR_DEVICE void wait_for_kept() const {
+        if (layers.keeps() && Warpgroup::thread() == 0) hw::store_wait();
     }
 
     ARASFSR_DEVICE void coordinate_branch(int64_t tile) {
@@ -113,10 +131,11 @@ class Forward90 {
         } else {
             layers.find_skip(start, which);
         }
+        wait_for_kept();
         Warpgroup::barrier();
         layers.first_layer();
         receive();
-        if (layers.keeps()) layers.keep_f(start, which, 1);
+        if (layers.keeps()) keep_f(start, which, 1);
         for (int layer = 1; layer < problem.layers; ++layer) {  // f holds f_layer, s holds s_layer
             Accumulators product;
             if (problem.modulated) {
@@ -124,6 +143,7 @@ class Forward90 {
             } else {
                 multiply<Stream::PANELS>(product);
             }
+            wait_for_kept();
 #ifndef ARASFSR_TEST_MISSING_BARRIER
             Warpgroup::barrier();  // all have read f and s
 #endif
@@ -134,7 +154,7 @@ class Forward90 {
             } else {
                 receive_own();
             }
-            if (layers.keeps()) layers.keep_f(start, which, layer + 1);
+            if (layers.keeps()) keep_f(start, which, layer + 1);
         }
         if (!layers.keeps()) output_layer(start, which);
         Warpgroup::barrier();  // all have read f, s and what else the part left in shared memory

@@ -181,6 +181,19 @@ Kernel<Arguments> streaming_kernel(void (*function)(Arguments)) {
 // f of a warpgroup, as wgmma reads it.
 using Rows = Panels<64, Stream::OUTPUTS>;
 
+// Whether what is kept of f, and z of the layers after the first, lie in memory as Rows lie in shared memory: where
+// only these kernels read them, weights90.h among them.
+ARASFSR_DEVICE bool kept_as_rows(const arasfsr_problem& problem) { return problem.modulated && problem.layers > 1; }
+
+// Bytes in the order in which they lie, as rows that a crew copies.
+struct Plain {
+    static constexpr int CHUNKS = Rows::CHUNKS;
+    unsigned char* base;
+    ARASFSR_DEVICE unsigned char* chunk(int row, int number) const {
+        return base + (row * CHUNKS + number) * CHUNK_BYTES;
+    }
+};
+
 // Products of a warpgroup's rows with the ring's next stages.
 template <class T>
 class StreamedProduct {

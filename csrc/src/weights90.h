@@ -3,7 +3,7 @@
 //
 // A block has 64 inputs of a layer: one warpgroup multiplies their f with z, the other their f s. The four blocks that
 // share z run side by side, so that it comes from the second level cache, and two of them are a cluster, each of which
-// copies half of z to both: it lies in memory as shared memory holds it.
+// copies half of z to both: f and z lie in memory as shared memory holds them.
 #ifndef ARASFSR_WEIGHTS90_H
 #define ARASFSR_WEIGHTS90_H
 
@@ -28,7 +28,7 @@ class Weights90 {
     using Gradients = Panels<ROWS, NP>;
     using Inputs = Tile<INPUTS>;
 
-    static constexpr int WORKERS = HALVES * hw::WARPGROUP;  // threads; one of another warpgroup copies z
+    static constexpr int WORKERS = HALVES * hw::WARPGROUP;  // threads; one of another warpgroup copies f and z
     static constexpr int WORKERS_BARRIER = 1;
 
     struct Stage {  // of shared memory
@@ -44,7 +44,7 @@ class Weights90 {
     static constexpr int STEPS = ROWS / 16;   // of wgmma with a stage
     static constexpr int STEP = 2048 >> 4;    // from one to the next in a descriptor's address
 
-    struct Barriers {  // z of a stage is there; both blocks are done with a stage
+    struct Barriers {  // f and z of a stage are there; both blocks are done with a stage
         hw::Mbarrier full[STAGES], empty[STAGES];
     };
 
@@ -80,7 +80,7 @@ class Weights90 {
         } else {
             hw::give_registers<24>();
             if (hw::thread() == WORKERS) {
-                for (int64_t stage = first; stage < end; ++stage) copy_gradients(stage, stage - first);
+                for (int64_t stage = first; stage < end; ++stage) copy_rows(stage, stage - first);
             }
         }
         hw::cluster_barrier();  // nobody arrives at the barriers of a block that has gone
@@ -123,15 +123,18 @@ class Weights90 {
         hw::mbarrier_publish();
     }
 
-    // By one thread of each block, of a stage and how many there were before it: half of z to both blocks.
-    ARASFSR_DEVICE void copy_gradients(int64_t stage, int64_t before) const {
+    // By one thread of each block, of a stage and how many there were before it: half of z to both blocks, and f.
+    ARASFSR_DEVICE void copy_rows(int64_t stage, int64_t before) const {
         constexpr int SHARE = Gradients::BYTES / CLUSTER;
         const int number = static_cast<int>(before % STAGES), parity = static_cast<int>(before / STAGES % 2);
-        const int64_t start = ((layer + 1) * all_rows() + stage * ROWS) * (NP * 2) + hw::cluster_rank() * SHARE;
+        const int rank = hw::cluster_rank();
+        const int64_t rows = (layer * all_rows() + stage * ROWS) * (NP * 2);
+        const auto* const z = static_cast<const unsigned char*>(call.z) + all_rows() * (NP * 2) + rows + rank * SHARE;
+        const auto* const f = static_cast<const unsigned char*>(call.kept.f) + rows + panel * Gradients::PANEL_BYTES;
         hw::mbarrier_wait(&barriers().empty[number], parity ^ 1);  // at first, the phase before counts as over
-        hw::mbarrier_expect(&barriers().full[number], Gradients::BYTES);
-        hw::copy_bulk(place(number) + Stage::z + hw::cluster_rank() * SHARE,
-                      static_cast<const unsigned char*>(call.z) + start, SHARE, &barriers().full[number],
+        hw::mbarrier_expect(&barriers().full[number], Gradients::BYTES + Gradients::PANEL_BYTES);
+        hw::copy_bulk(place(number) + Stage::f, f, Gradients::PANEL_BYTES, &barriers().full[number], 1 << rank);
+        hw::copy_bulk(place(number) + Stage::z + rank * SHARE, z, SHARE, &barriers().full[number],
                       (1 << CLUSTER) - 1);
     }
 
@@ -139,28 +142,22 @@ class Weights90 {
     ARASFSR_DEVICE int64_t all_rows() const { return call.problem.images * padded() * CORNERS; }
     static ARASFSR_DEVICE unsigned char* place(int number) { return hw::shared() + number * Stage::end; }
 
-    // Starts to copy 64 rows of f and their s to a place of the ring.
+    // Starts to copy the s of 64 rows to a place of the ring.
     ARASFSR_DEVICE void load(int64_t stage, int number) const {
         const int thread = hw::thread(), row = thread / Inputs::CHUNKS, chunk = thread % Inputs::CHUNKS;
-        const int64_t first = stage * ROWS, query = stage * QUERIES % padded();
-        const auto* f = static_cast<const uint16_t*>(call.kept.f) + (layer * all_rows() + first) * NP + panel * INPUTS;
+        if (row >= QUERIES) return;
+        const int64_t query = stage * QUERIES % padded();
         const auto* s = static_cast<const uint16_t*>(call.kept.s) + (layer * padded() + query) * NP + panel * INPUTS;
-        const Inputs of_f{place(number) + Stage::f}, of_s{place(number) + Stage::s};
-        constexpr int DOWN = WORKERS / Inputs::CHUNKS;
-#pragma unroll
-        for (int i = 0; i < ROWS; i += DOWN) {
-            hw::copy16(of_f.chunk(row + i, chunk), f + (row + i) * NP + chunk * CHUNK);
-        }
-        if (row < QUERIES) hw::copy16(of_s.chunk(row, chunk), s + row * NP + chunk * CHUNK);
+        hw::copy16(Inputs{place(number) + Stage::s}.chunk(row, chunk), s + row * NP + chunk * CHUNK);
     }
 
-    // Begins the products with a stage whose z is there; those with the one before are done. There may have been others
-    // before that one.
+    // Begins the products with a stage whose f and z are there; those with the one before are done. There may have been
+    // others before that one.
     ARASFSR_DEVICE void multiply(Accumulators& total, uint32_t (&inputs)[STEPS][4], hw::Two& bias, int64_t stage,
                                  int64_t end, int reading, bool others) const {
         const int next = (reading + AHEAD) % STAGES;
         hw::copy_wait<AHEAD - 1>();
-        hw::barrier(WORKERS_BARRIER, WORKERS);  // all have f, and are done with the second before, whose place is next
+        hw::barrier(WORKERS_BARRIER, WORKERS);  // all have s, and are done with the second before, whose place is next
         if (others && hw::thread() < CLUSTER) hw::mbarrier_arrive(&barriers().empty[next], hw::thread());
         if (stage + AHEAD < end) load(stage + AHEAD, next);
         hw::copy_commit();

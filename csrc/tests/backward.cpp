@@ -17,19 +17,8 @@ bool same(const Gradients& a, const Gradients& b) {
     return a.z.bytes() == b.z.bytes() && a.s.values() == b.s.values() && a.combined.values() == b.combined.values();
 }
 
-// Row by row, whatever order the kernel wrote it in.
 std::vector<double> rows_of_z(const Model& model, const Kept& kept, const Gradients& given) {
-    int64_t splits = 0;
-    CHECK_CASE(arasfsr_weight_splits(&model.problem, &splits).code == ARASFSR_OK, model.given.name);
-    std::vector<double> result = given.z.values();
-    if (splits == 0) return result;
-    const size_t np = model.problem.padded;
-    for (size_t i = kept.rows * np; i < result.size(); ++i) {
-        const size_t row = i / np, column = i % np;
-        const size_t at = column / 64 * 64 * 64 + row % 64 * 64 + (column % 64 / 8 ^ row % 8) * 8 + column % 8;
-        result[i] = given.z[row / 64 * 64 * np + at];
-    }
-    return result;
+    return in_rows(model, given.z, kept.rows);
 }
 
 // Over z as it was found: sums of the same numbers.
@@ -68,7 +57,7 @@ void weights_gradients_are_sums_over_rows(const Model& model, const Kept& kept, 
     CHECK_CASE((splits > 0) == (streams && problem.modulated && problem.dtype != ARASFSR_TF32), model.given.name);
     if (splits == 0) return;
 
-    splits = 3;
+    splits = problem.images > 1 ? 1 : 3;  // few rows, or so many that places in shared memory are used again
     const size_t np = problem.padded, hidden = problem.layers - 1, matrix = np * np;
     const Buffer<float> weights(splits * hidden * 2 * matrix);
     const Buffer<double> biases(splits * hidden * np);
@@ -83,12 +72,12 @@ void weights_gradients_are_sums_over_rows(const Model& model, const Kept& kept, 
     for (size_t i = 0; i < biases.size(); ++i) found_bias[i % found_bias.size()] += biases[i] - 0.25;
     std::vector<double> right(found.size()), right_bias(found_bias.size());
     std::vector<double> inputs(2 * np);
-    const std::vector<double> rows = rows_of_z(model, kept, given);
+    const std::vector<double> rows = rows_of_z(model, kept, given), all_f = in_rows(model, kept.f, 0);
     for (size_t layer = 0; layer < hidden; ++layer) {
         for (int64_t row = 0; row < kept.rows; ++row) {
             const int64_t query = row / 4 % (kept.kept.tiles * ARASFSR_TILE);
             for (size_t i = 0; i < np; ++i) {
-                const double f = kept.f[(layer * kept.rows + row) * np + i];
+                const double f = all_f[(layer * kept.rows + row) * np + i];
                 inputs[i] = f;
                 inputs[np + i] =
                     rounded_to(problem.dtype, f * kept.s[(layer * kept.kept.tiles * ARASFSR_TILE + query) * np + i]);

@@ -75,7 +75,7 @@ void kept_activations_are_those_of_the_plain_decoder(const Model& model) {
     CHECK_CASE(status.code == ARASFSR_OK, model.given.name + ", " + status.what);
 
     std::vector<double> f, f_right, s, s_right, geometry, geometry_right;
-    const std::vector<double> all_f = kept.f.values(), all_s = kept.s.values();
+    const std::vector<double> all_f = in_rows(model, kept.f, 0), all_s = kept.s.values();
     const std::vector<double> all_cosines = kept.cosines.values();
     for (int which = 0; which < problem.images; ++which) {
         for (int64_t query = 0; query < count; ++query) {

@@ -5,6 +5,19 @@
 
 namespace tests {
 
+std::vector<double> in_rows(const Model& model, const Numbers& kept, int64_t first) {
+    int64_t splits = 0;
+    std::vector<double> result = kept.values();
+    if (arasfsr_weight_splits(&model.problem, &splits).code != ARASFSR_OK || splits == 0) return result;
+    const size_t np = model.problem.padded;
+    for (size_t i = first * np; i < result.size(); ++i) {
+        const size_t row = i / np, column = i % np;
+        const size_t at = column / 64 * 64 * 64 + row % 64 * 64 + (column % 64 / 8 ^ row % 8) * 8 + column % 8;
+        result[i] = kept[row / 64 * 64 * np + at];
+    }
+    return result;
+}
+
 Kept::Kept(const Model& model, int64_t first, int64_t count) {
     const arasfsr_problem& problem = model.problem;
     const int64_t tiles = (count + ARASFSR_TILE - 1) / ARASFSR_TILE, padded = tiles * ARASFSR_TILE;
@@ -54,7 +67,8 @@ PlainGradients::PlainGradients(const Model& model, const Kept& kept, const Gradi
     const arasfsr_problem& problem = model.problem;
     const int np = problem.padded, layers = problem.layers, halves = problem.modulated ? 2 : 1;
     const int64_t padded = kept.kept.tiles * ARASFSR_TILE;
-    const std::vector<double> f = kept.f.values(), s_kept = kept.s.values(), weights = model.content_weight.values();
+    const std::vector<double> f = in_rows(model, kept.f, 0), s_kept = kept.s.values();
+    const std::vector<double> weights = model.content_weight.values();
     z.assign(f.size(), 0);
     s.assign(s_kept.size(), 0);
     share.assign(kept.rows, 0);

@@ -129,6 +129,9 @@ class Model {
 // Cases that between them reach every branch of the kernels.
 std::vector<Case> cases();
 
+// What kernels have written of rows, row by row, whatever order they wrote the rows from `first` on in.
+std::vector<double> in_rows(const Model& model, const Numbers& kept, int64_t first);
+
 // A chunk's kept activations, and what the backward finds.
 struct Kept {
     Kept(const Model& model, int64_t first, int64_t count);

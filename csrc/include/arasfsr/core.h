@@ -85,7 +85,9 @@ struct arasfsr_problem {
  * Q = tiles * ARASFSR_TILE >= count; rows = images * Q * 4: one for each image, query and corner, in this order. */
 struct arasfsr_kept {
     int64_t first, count, tiles;
-    void* f;        /* (L, rows, NP): f_1 .. f_L */
+    void* f;        /* (L, rows, NP): f_1 .. f_L; where arasfsr_weight_splits is above 0, in an order for the calls
+                       below alone: 64 rows at a time, four panels of 64 columns one after the other, and of each row
+                       the chunks of 8 numbers permuted by chunk XOR row % 8 */
     void* s;        /* (L, Q, NP): s_1 .. s_L; neither read nor written without modulation, nor are the cosines */
     void* cosines;  /* (L, Q, NP): the derivatives of s */
     int64_t* cells; /* (rows,): the latent's row, counted over all images */
@@ -96,10 +98,7 @@ struct arasfsr_kept {
 /* What the backward of the content branch writes. */
 struct arasfsr_gradients {
     const float* grad; /* (images, queries, 3), read: of all queries of the problem */
-    void* z;           /* (L, rows, NP): of f_1 .. f_L before their ReLU; where arasfsr_weight_splits is above 0, for
-                          arasfsr_weight_gradients alone but for the first layer: 64 rows at a time, four panels of 64
-                          columns one after the other, and of each row the chunks of 8 numbers permuted by chunk XOR
-                          row % 8 */
+    void* z;           /* (L, rows, NP): of f_1 .. f_L before their ReLU; but for the first in the order of `f` */
     float* s;          /* (L, Q, NP): of s_1 .. s_L from the content branch; not without modulation */
     float* share;      /* (rows,), or NULL where nobody asks */
     float* combined;   /* (images, Q, NP): s_L * sum over corners of share f_L, what the output layer read */
