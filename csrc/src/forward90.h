@@ -254,10 +254,10 @@ class Forward90 {
         const int row = thread / hw::WARP * 16 + lane % 16;
 #pragma unroll
         for (int k = 0; k < Product::STEPS; ++k) {
-            const int number = panel * (Stream::INPUTS / CHUNK) + 2 * k + lane / 16;
+            const int number = 2 * k + lane / 16;  // in the panel
             uint32_t factor[4];
-            hw::load_matrices(result[k], layers.f.chunk(row, number));
-            hw::load_matrices(factor, layers.s.chunk(row / CORNERS, number));
+            hw::load_matrices(result[k], layers.f.panel(panel).chunk(row, number));
+            hw::load_matrices(factor, layers.s.chunk(row / CORNERS, number) + panel * (Stream::INPUTS * 2));
 #pragma unroll
             for (int i = 0; i < 4; ++i) result[k][i] = hw::multiply_registers<T>(result[k][i], factor[i]);
         }
