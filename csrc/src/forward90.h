@@ -120,14 +120,14 @@ class Forward90 {
         for (int layer = 1; layer < problem.layers; ++layer) {  // f holds f_layer, s holds s_layer
             Accumulators product;
             if (problem.modulated) {
-                multiply_modulated(product);
+                multiply_modulated(product, [&] { fetch(tile, part, layer + 1); });
             } else {
+                fetch(tile, part, layer + 1);
                 multiply<Stream::PANELS>(product);
             }
 #ifndef ARASFSR_TEST_MISSING_BARRIER
-            Warpgroup::barrier();  // all have read f and s
+            Warpgroup::barrier();  // all have read f
 #endif
-            fetch(tile, part, layer + 1);
             layers.hidden_layer(product, InShared{bias(layer)});
             if (layer + 1 < problem.layers || layers.keeps()) {
                 receive();
@@ -230,8 +230,10 @@ class Forward90 {
     }
 
     // total = W_f f + W_p (f s). The operand of a panel's second product is formed, in registers, while both products of
-    // the panel before run; those of the panel before that are over, so that two panels' registers take turns.
-    ARASFSR_DEVICE void multiply_modulated(Accumulators& total) {
+    // the panel before run; those of the panel before that are over, so that two panels' registers take turns. Calls
+    // `meanwhile`, under products too, when the warp has read its rows of s.
+    template <class Meanwhile>
+    ARASFSR_DEVICE void multiply_modulated(Accumulators& total, const Meanwhile& meanwhile) {
         Product product(ring);
         uint32_t modulated[2][Product::STEPS][4];
 #pragma unroll
@@ -239,7 +241,12 @@ class Forward90 {
             product.template start<false>(total, f_here(), panel);
             if (panel == 0) modulate(modulated[0], 0);
             product.start(total, modulated[panel % 2], [&] {
-                if (panel + 1 < Stream::PANELS) modulate(modulated[(panel + 1) % 2], panel + 1);
+                if (panel + 1 < Stream::PANELS) {
+                    modulate(modulated[(panel + 1) % 2], panel + 1);
+                } else {
+                    hw::warp_barrier();
+                    meanwhile();
+                }
             });
         }
         product.finish(total);
