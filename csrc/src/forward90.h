@@ -108,11 +108,7 @@ class Forward90 {
         const int64_t start = tile * ARASFSR_TILE + part * QUERIES;
         fetch(tile, part, 1);
         layers.find_rows(start, which);
-        if (layers.keeps()) {
-            layers.keep_rows(start, which);
-        } else {
-            layers.find_skip(start, which);
-        }
+        if (!layers.keeps()) layers.find_skip(start, which);
         Warpgroup::barrier();
         layers.first_layer();
         receive();
