@@ -17,7 +17,7 @@ struct ForwardArguments {
 
 // What a content row is, apart from its activations.
 struct alignas(16) Row {
-    int64_t latent;  // row of the latent, counted over all images
+    int64_t latent;  // where its row of the latent starts, in numbers, counted over all images
     Point rel, cell;
     float share;
 };
@@ -98,18 +98,22 @@ class Decoder {
         });
     }
 
-    // What the part's rows are, from query `start` of the chunk on.
+    // What the part's rows are, from query `start` of the chunk on; kept, if anything is.
     ARASFSR_DEVICE void find_rows(int64_t start, int which) const {
         const int row = Crew::thread();
         if (row >= ROWS) return;
         const int64_t query = number(start + row / CORNERS);
         const Corner found = corner(call.geometry, coordinates(call.geometry, query), row % CORNERS);
-        Row result{image_of(query, which) * call.geometry.pixels() + found.cell,
-                   {found.rel_y, found.rel_x},
-                   {0.0f, 0.0f},
-                   found.share};
+        const int64_t cell = image_of(query, which) * call.geometry.pixels() + found.cell;
+        Row result{cell * problem.width, {found.rel_y, found.rel_x}, {0.0f, 0.0f}, found.share};
         if (problem.cell != nullptr) result.cell = {problem.cell[2 * query], problem.cell[2 * query + 1]};
         rows[row] = result;
+        if (!keeps()) return;
+        const int64_t to = kept_row(start, which) + row;
+        kept.cells[to] = cell;
+        kept.rel[2 * to] = found.rel_y;
+        kept.rel[2 * to + 1] = found.rel_x;
+        kept.share[to] = found.share;
     }
 
     // What of a part's picture does not depend on the network: the output's bias, and the skip. By threads that find no
@@ -128,18 +132,6 @@ class Decoder {
         skips[i] = value;
     }
 
-    // A thread keeps the row that it has found.
-    ARASFSR_DEVICE void keep_rows(int64_t start, int which) const {
-        const int row = Crew::thread();
-        if (row >= ROWS) return;
-        const Row& found = rows[row];
-        const int64_t to = kept_row(start, which) + row;
-        kept.cells[to] = found.latent;
-        kept.rel[2 * to] = found.rel.y;
-        kept.rel[2 * to + 1] = found.rel.x;
-        kept.share[to] = found.share;
-    }
-
     // f, which is f_layer.
     ARASFSR_DEVICE void keep_f(int64_t start, int which, int layer) const {
         store_tile<ROWS, Crew>(kept_f(start, which, layer), f);
@@ -154,9 +146,9 @@ class Decoder {
     // f_1 = relu(G[cell] + I0_rel rel [+ I0_cell cell]).
     ARASFSR_DEVICE void first_layer() const {
         if (problem.width % 4 == 0) {
-            first_layer_of([this](int64_t row, int column) { return aligned_latent(row, column); });
+            first_layer_of([this](const float* from, int column) { return aligned_latent(from, column); });
         } else {
-            first_layer_of([this](int64_t row, int column) { return latent(row, column); });
+            first_layer_of([this](const float* from, int column) { return latent(from, column); });
         }
     }
 
@@ -243,13 +235,15 @@ class Decoder {
         return problem.per_image > 0 ? number / problem.per_image : which;
     }
 
-    // `latent_of` has four numbers of a latent. As many rows as are loaded before the first of them is used share the
-    // time that memory takes to answer.
+    // `latent_of` has four numbers of a latent, from a place and a column. As many rows as are loaded before the first of
+    // them is used share the time that memory takes to answer.
     template <class LatentOf>
     ARASFSR_DEVICE void first_layer_of(const LatentOf& latent_of) const {
         constexpr int ACROSS = NP / 4, DOWN = Crew::THREADS / ACROSS, OWN = ROWS / DOWN;
         constexpr int AT_ONCE = OWN < 8 ? OWN : 8;
+        static_assert(OWN % AT_ONCE == 0, "every thread takes as many rows at once");
         const int thread = Crew::thread(), column = thread % ACROSS * 4;
+        const float* latent = problem.latent + column;
         const bool cells = problem.cell != nullptr;
         const Four rel_y = four(problem.rel_weight + column), rel_x = four(problem.rel_weight + NP + column);
         Four cell_y{}, cell_x{};
@@ -258,22 +252,34 @@ class Decoder {
             cell_x = four(problem.cell_weight + NP + column);
         }
 #pragma unroll 1
-        for (int first = thread / ACROSS; first < ROWS; first += AT_ONCE * DOWN) {
+        for (int turn = 0; turn < OWN / AT_ONCE; ++turn) {
+            const int first = thread / ACROSS + turn * (AT_ONCE * DOWN);
             Row at[AT_ONCE];
             Four z[AT_ONCE];
 #pragma unroll
             for (int i = 0; i < AT_ONCE; ++i) at[i] = rows[first + i * DOWN];
 #pragma unroll
-            for (int i = 0; i < AT_ONCE; ++i) z[i] = latent_of(at[i].latent, column);
+            for (int i = 0; i < AT_ONCE; ++i) z[i] = latent_of(latent + at[i].latent, column);
 #pragma unroll
             for (int i = 0; i < AT_ONCE; ++i) {
 #pragma unroll
                 for (int j = 0; j < 4; ++j) {
-                    float& number = z[i].of[j];
-                    number = number + at[i].rel.y * rel_y.of[j] + at[i].rel.x * rel_x.of[j];
-                    if (cells) number = number + at[i].cell.y * cell_y.of[j] + at[i].cell.x * cell_x.of[j];
-                    number = hw::relu(number);
+                    z[i].of[j] = z[i].of[j] + at[i].rel.y * rel_y.of[j] + at[i].rel.x * rel_x.of[j];
                 }
+            }
+            if (cells) {  // one branch around all of them
+#pragma unroll
+                for (int i = 0; i < AT_ONCE; ++i) {
+#pragma unroll
+                    for (int j = 0; j < 4; ++j) {
+                        z[i].of[j] = z[i].of[j] + at[i].cell.y * cell_y.of[j] + at[i].cell.x * cell_x.of[j];
+                    }
+                }
+            }
+#pragma unroll
+            for (int i = 0; i < AT_ONCE; ++i) {
+#pragma unroll
+                for (int j = 0; j < 4; ++j) z[i].of[j] = hw::relu(z[i].of[j]);
                 f.pairs(first + i * DOWN, column) = {hw::pack<T>(z[i].of[0], z[i].of[1]),
                                                      hw::pack<T>(z[i].of[2], z[i].of[3])};
             }
@@ -281,8 +287,7 @@ class Decoder {
     }
 
     // Four of a latent's numbers, zero beyond the width.
-    ARASFSR_DEVICE Four latent(int64_t row, int column) const {
-        const float* from = problem.latent + row * problem.width + column;
+    ARASFSR_DEVICE Four latent(const float* from, int column) const {
         Four result;
 #pragma unroll
         for (int i = 0; i < 4; ++i) result.of[i] = column + i < problem.width ? from[i] : 0.0f;
@@ -290,9 +295,9 @@ class Decoder {
     }
 
     // The same where the width is a multiple of four.
-    ARASFSR_DEVICE Four aligned_latent(int64_t row, int column) const {
+    ARASFSR_DEVICE Four aligned_latent(const float* from, int column) const {
         Four result{};
-        if (column < problem.width) hw::load_constant(result.of, problem.latent + row * problem.width + column);
+        if (column < problem.width) hw::load_constant(result.of, from);
         return result;
     }
 

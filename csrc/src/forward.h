@@ -78,11 +78,7 @@ class Forward {
         hw::barrier();  // what went before is done with all shared memory, and s is there for all
         prefetch(tile, part, 1);
         layers.find_rows(start, which);
-        if (layers.keeps()) {
-            layers.keep_rows(start, which);
-        } else {
-            layers.find_skip(start, which);
-        }
+        if (!layers.keeps()) layers.find_skip(start, which);
         hw::barrier();
         layers.first_layer();
         for (int layer = 1;; ++layer) {  // f holds f_layer

@@ -126,11 +126,7 @@ class Forward90 {
         const int64_t start = tile * ARASFSR_TILE + part * QUERIES;
         fetch(tile, part, 1);
         layers.find_rows(start, which);
-        if (layers.keeps()) {
-            layers.keep_rows(start, which);
-        } else {
-            layers.find_skip(start, which);
-        }
+        if (!layers.keeps()) layers.find_skip(start, which);
         wait_for_kept();
         Warpgroup::barrier();
         layers.first_layer();
@@ -139,15 +135,15 @@ class Forward90 {
         for (int layer = 1; layer < problem.layers; ++layer) {  // f holds f_layer, s holds s_layer
             Accumulators product;
             if (problem.modulated) {
-                multiply_modulated(product);
+                multiply_modulated(product, [&] { fetch(tile, part, layer + 1); });
             } else {
+                fetch(tile, part, layer + 1);
                 multiply<Stream::PANELS>(product);
             }
             wait_for_kept();
 #ifndef ARASFSR_TEST_MISSING_BARRIER
-            Warpgroup::barrier();  // all have read f and s
+            Warpgroup::barrier();  // all have read f
 #endif
-            fetch(tile, part, layer + 1);
             layers.hidden_layer(product, InShared{bias(layer)});
             if (layer + 1 < problem.layers || layers.keeps()) {
                 receive();
@@ -250,8 +246,10 @@ class Forward90 {
     }
 
     // total = W_f f + W_p (f s). The operand of a panel's second product is formed, in registers, while both products of
-    // the panel before run; those of the panel before that are over, so that two panels' registers take turns.
-    ARASFSR_DEVICE void multiply_modulated(Accumulators& total) {
+    // the panel before run; those of the panel before that are over, so that two panels' registers take turns. Calls
+    // `meanwhile`, under products too, when the warp has read its rows of s.
+    template <class Meanwhile>
+    ARASFSR_DEVICE void multiply_modulated(Accumulators& total, const Meanwhile& meanwhile) {
         Product product(ring);
         uint32_t modulated[2][Product::STEPS][4];
 #pragma unroll
@@ -259,7 +257,12 @@ class Forward90 {
             product.template start<false>(total, f_here(), panel);
             if (panel == 0) modulate(modulated[0], 0);
             product.start(total, modulated[panel % 2], [&] {
-                if (panel + 1 < Stream::PANELS) modulate(modulated[(panel + 1) % 2], panel + 1);
+                if (panel + 1 < Stream::PANELS) {
+                    modulate(modulated[(panel + 1) % 2], panel + 1);
+                } else {
+                    hw::warp_barrier();
+                    meanwhile();
+                }
             });
         }
         product.finish(total);
@@ -274,10 +277,10 @@ class Forward90 {
         const int row = thread / hw::WARP * 16 + lane % 16;
 #pragma unroll
         for (int k = 0; k < Product::STEPS; ++k) {
-            const int number = panel * (Stream::INPUTS / CHUNK) + 2 * k + lane / 16;
+            const int number = 2 * k + lane / 16;  // in the panel
             uint32_t factor[4];
-            hw::load_matrices(result[k], layers.f.chunk(row, number));
-            hw::load_matrices(factor, layers.s.chunk(row / CORNERS, number));
+            hw::load_matrices(result[k], layers.f.panel(panel).chunk(row, number));
+            hw::load_matrices(factor, layers.s.chunk(row / CORNERS, number) + panel * (Stream::INPUTS * 2));
 #pragma unroll
             for (int i = 0; i < 4; ++i) result[k][i] = hw::multiply_registers<T>(result[k][i], factor[i]);
         }

@@ -128,7 +128,8 @@ struct Accumulators {
                     matrices[j] =
                         function(row + j % 2 * 8, column + chunk * CHUNK, pair[0], pair[1], ahead[i + j / 2]);
                 }
-                hw::store_matrices(to.chunk(first_row + lane % 16, first + i + lane / 16), matrices);
+                const auto panel = to.panel((first + i) / 8);  // eight chunks each
+                hw::store_matrices(panel.chunk(first_row + lane % 16, (first + i) % 8 + lane / 16), matrices);
             }
         }
     }
