@@ -235,7 +235,7 @@ class Decoder {
         return problem.per_image > 0 ? number / problem.per_image : which;
     }
 
-    // `latent_of` has four numbers of a latent, from a place and a column. As many rows as are loaded before the first of
+    // `latent_of` has four numbers, from a place and a column. As many rows as are loaded before the first of
     // them is used share the time that memory takes to answer.
     template <class LatentOf>
     ARASFSR_DEVICE void first_layer_of(const LatentOf& latent_of) const {

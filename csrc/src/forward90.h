@@ -204,7 +204,7 @@ class Forward90 {
         return i % 2 == 0 ? hw::lower<T>(chunk.pairs[i / 2]) : hw::upper<T>(chunk.pairs[i / 2]);
     }
 
-    // Starts copying what f_layer will meet: a part's s_layer, of which a warp copies what it will read, and the bias of
+    // Starts copying what f_layer will meet: of a part's s_layer a warp what it will read, and the bias of
     // the layer above.
     ARASFSR_DEVICE void fetch(int64_t tile, int part, int layer) {
         if (problem.modulated) {
@@ -245,7 +245,7 @@ class Forward90 {
         hw::warp_barrier();
     }
 
-    // total = W_f f + W_p (f s). The operand of a panel's second product is formed, in registers, while both products of
+    // total = W_f f + W_p (f s). The operand of a panel's second product is formed, in registers, while both of
     // the panel before run; those of the panel before that are over, so that two panels' registers take turns. Calls
     // `meanwhile`, under products too, when the warp has read its rows of s.
     template <class Meanwhile>

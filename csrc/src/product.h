@@ -111,7 +111,7 @@ struct Total {
     static ARASFSR_DEVICE int row_of(int thread) { return thread / hw::WARP / WARPS_ACROSS * (ROWS / WARPS_DOWN); }
     static ARASFSR_DEVICE int column_of(int thread) { return thread / hw::WARP % WARPS_ACROSS * (NP / WARPS_ACROSS); }
 
-    // Stores to a matrix what `function` makes of every pair that this thread holds: it is called with (row, column, the
+    // Stores to a matrix what `function` makes of every pair that this thread holds, called with (row, column, the
     // numbers there and right of there, and what `of_column` has for that column).
     template <class Matrix, class OfColumn, class Function>
     ARASFSR_DEVICE void store(const Matrix& to, const OfColumn& of_column, const Function& function) {

@@ -104,7 +104,7 @@ class StreamRing {
 struct Accumulators {
     float numbers[hw::ACCUMULATORS];
 
-    // Stores to the rows what `function` makes of every pair that this thread holds: it is called with (row, column, the
+    // Stores to the rows what `function` makes of every pair that this thread holds, called with (row, column, the
     // numbers there and right of there, and what `of_column` has for that column), which is asked for eight columns
     // before the first is used.
     template <class OfColumn, class Function>
