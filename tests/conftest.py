@@ -205,7 +205,7 @@ def gradients(model: ImplicitSR, inp: Tensor, coord: Tensor, cell: Tensor, **opt
     """Gradients of a weighted sum of the output to image, coordinates, cells and every parameter."""
     leaves = [tensor.detach().clone().requires_grad_() for tensor in (inp, coord, cell)]
     out = model(*leaves, **options)
-    weight = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)
+    weight = torch.linspace(-1, 1, out.numel(), dtype=out.dtype, device=out.device).view(out.shape)
     module = {name.removeprefix("_orig_mod."): parameter for name, parameter in model.named_parameters()}  # if compiled
     leaves += [parameter for name, parameter in module.items() if not name.startswith("frequency.")]
     return list(torch.autograd.grad((out * weight).sum(), leaves))

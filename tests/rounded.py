@@ -13,13 +13,22 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from arasfsr.config import FOURIER_OCTAVES
 from arasfsr.coords import fourier_encoding, local_ensemble
-from arasfsr.query import fused_operator
+from arasfsr.query import cuda, fused_operator
 from arasfsr.query.fused import ContentGradients, Kept, Launcher
 from arasfsr.query.packed import ENCODING_ROWS, Packed, rounded_to_tf32
 from arasfsr.query.skip import add_skip
 
 aten = torch.ops.aten
+
+UNIT = 1 << 20
+"""The emulation's unit rounds sines to multiples of its inverse."""
+
+TURNS_OF_ONE = 0.15915493667125702
+TURN = (6.2831854820251465, -1.7484555314695172e-7)
+ROUNDS = 12582912.0
+"""As in csrc/src/numerics.h: 1 / 2 pi in float32, 2 pi in two parts, and 1.5 x 2^23."""
 
 SUMS = (aten.addmm, aten.baddbmm, aten.baddbmm_)
 """Products that are added to their first argument."""
@@ -64,6 +73,29 @@ class RoundedLauncher(Launcher):
         rounded = x.to(self.given.dtype)
         return (rounded_to_tf32(rounded) if rounded.dtype == torch.float32 else rounded).double()
 
+    def _encoding(self, coord: Tensor) -> Tensor:
+        """The Fourier encoding of (Q, 2), with sines as the kernels have them."""
+        if not self.coarse:
+            return fourier_encoding(coord)
+        octaves = coord.unsqueeze(1) * 2.0 ** torch.arange(FOURIER_OCTAVES, device=coord.device).view(1, -1, 1)
+        return torch.cat((coord, torch.cat(self._waves(octaves), dim=2).flatten(1).float()), dim=1)
+
+    @property
+    def coarse(self) -> bool:
+        """Whether sines are those of the native core's emulation of the special-function unit, for 16 bits."""
+        return bool(cuda.emulated()) and self.given.dtype != torch.float32
+
+    def _waves(self, angle: Tensor) -> tuple[Tensor, Tensor]:
+        """Sines and cosines as the kernels have them, in float64."""
+        if not self.coarse:
+            return angle.sin(), angle.cos()
+        x = angle.float()  # as csrc/src/numerics.h takes whole turns off, a product and a sum rounded once
+        turns = (x.double() * TURNS_OF_ONE + ROUNDS).float().double() - ROUNDS
+        for part in TURN:
+            x = (x.double() - turns * part).float()
+        sine, cosine = ((wave.float() * UNIT).round().double() / UNIT for wave in (x.double().sin(), x.double().cos()))
+        return sine, cosine
+
     def _coords(self, kept: Kept) -> Tensor:
         """(Q, 2): those of the chunk, and its first one's where the last tile is not full."""
         problem, last = self.problem, kept.first + kept.size
@@ -85,11 +117,11 @@ class RoundedLauncher(Launcher):
         assert packed.encoding_weight is not None
         assert packed.modulator_weight is not None
         assert packed.modulator_bias is not None
-        below = torch.nn.functional.pad(fourier_encoding(coord), (0, ENCODING_ROWS - 42))
+        below = torch.nn.functional.pad(self._encoding(coord), (0, ENCODING_ROWS - 42))
         weight = packed.encoding_weight
         for layer in range(self.layers):
             angle = self._rounded(below) @ weight.double().t() + packed.modulator_bias[layer]
-            kept.s[layer], kept.cosines[layer] = self._rounded(angle.sin()), self._rounded(angle.cos())
+            kept.s[layer], kept.cosines[layer] = map(self._rounded, self._waves(angle))
             below = kept.s[layer]
             weight = packed.modulator_weight[layer] if layer + 1 < self.layers else weight
 

@@ -71,6 +71,9 @@ class Step:
     """The next steps do not wait for it; a later request to the same worker does."""
 
 
+BEGUN = "begun"
+"""The error of a row whose end has not been seen yet."""
+
 WIDTH = 256
 """Of the decoder that is timed."""
 
@@ -110,7 +113,7 @@ NO_CACHE = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
 def _sanitizer(tool: str, backend: str) -> Step:
     command = ("compute-sanitizer", "--tool", tool, "--print-limit", "20", "--error-exitcode", "1")
     program = Program((*command, *_run("once", f"probe-{backend}")), NO_CACHE)
-    return Step(f"{tool} {backend}", "sanitize", 75, program=program, background=True)
+    return Step(f"{tool} {backend}", "sanitize", 75, program=program)
 
 
 TESTS = tuple(f"tests/test_{name}.py" for name in ("fused_cuda", "cuda_device", "fused_tf32", "golden", "fused"))
@@ -138,9 +141,6 @@ def right() -> Iterator[Step]:
         yield Step(f"{backend} right", "right", 75, probes, together=True, background=True)
     ahead = tuple(replace(request, arguments={**request.arguments, "ahead": True}) for request in TUNED)
     yield Step("compiling to tune", "tune", 75, ahead, together=True, background=True)
-    for tool in ("memcheck", "racecheck", "synccheck"):
-        yield _sanitizer(tool, "cuda")
-    yield _sanitizer("memcheck", "triton")
     for backend in ("cuda", "triton"):
         yield _tests(backend)
 
@@ -174,6 +174,8 @@ def steps() -> Iterator[Step]:
         yield Step(f"growth to {side}", "more", 40, _cases("measure", {**HEADLINE, "output": (side, side)}, ("cuda",)))
     yield _ncu("cuda", "forward90", "headline")
     yield _ncu("cuda", "backward90", "train")
+    for tool, backend in (("memcheck", "cuda"), ("memcheck", "triton"), ("racecheck", "cuda"), ("synccheck", "cuda")):
+        yield _sanitizer(tool, backend)
 
 
 def table() -> list[str]:

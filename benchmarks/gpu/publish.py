@@ -1,7 +1,8 @@
 """`python -m benchmarks.gpu.publish FOLDER...`: what runs on one GPU have found, to where the tables and auto read it.
 
 Writes suites.json beside the folders, with shares of the ceilings that were measured, and arasfsr/query/proven.json. Of
-several runs' folders the later ones' rows go before the earlier ones'.
+several runs' folders the later ones' rows go before the earlier ones'; a probe that a run began and did not finish is
+judged by an earlier run.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from arasfsr.query.proven import PROVEN
 from benchmarks.ceilings import share
-from benchmarks.gpu.plan import HEADLINE, PROBES
+from benchmarks.gpu.plan import BEGUN, HEADLINE, PROBES
 from benchmarks.gpu.worker import case_of
 from benchmarks.results import SUITES_FILE
 
@@ -69,7 +70,8 @@ def publish(folders: Sequence[Path], proven_file: Path = PROVEN) -> None:
     for folder in folders:
         for name, rows in merged.items():
             if (folder / name).is_file():
-                rows.update(json.loads((folder / name).read_text()))
+                found = json.loads((folder / name).read_text())
+                rows.update({key: row for key, row in found.items() if row.get("error") != BEGUN})
     suites = merged[SUITES_FILE]
     (folders[0].parent / SUITES_FILE).write_text(json.dumps(settled(suites), indent=1) + "\n")
     architecture = "sm" + merged["run.json"]["machine"]["compute_capability"].replace(".", "")

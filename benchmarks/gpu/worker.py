@@ -16,6 +16,7 @@ from benchmarks import ceilings, profiling
 from benchmarks.cases import Case
 from benchmarks.contestants import Contestant
 from benchmarks.gpu import plan, probes
+from benchmarks.gpu.plan import BEGUN
 from benchmarks.results import SUITES_FILE, machine
 from benchmarks.run import complete
 from benchmarks.session import LocalSession, Sample, one_line
@@ -94,7 +95,7 @@ class Server:
         for probe in probes.probes(dtype):
             key = f"{self._backend} {width} {dtype}: {probe.name}"
             began = time.monotonic()
-            yield "probes.json", key, {"ok": False, "error": "begun"}
+            yield "probes.json", key, {"ok": False, "error": BEGUN}
             try:
                 row = {**probes.judge(probe, self._backend, width, dtype, device()), "error": None}
             except Exception as error:
@@ -124,7 +125,7 @@ class Server:
         """Judge and time a case: rows as in the suites, with replays of a graph of ours beside the calls."""
         found = case_of(case)
         key = f"{found.name} {self._name}"
-        row: dict[str, Any] = {"gate": None, "error": "begun"}
+        row: dict[str, Any] = {"gate": None, "error": BEGUN}
 
         def told() -> Row:
             config = session._work.config
