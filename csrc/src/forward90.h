@@ -141,9 +141,7 @@ class Forward90 {
                 multiply<Stream::PANELS>(product);
             }
             wait_for_kept();
-#ifndef ARASFSR_TEST_MISSING_BARRIER
             Warpgroup::barrier();  // all have read f
-#endif
             layers.hidden_layer(product, InShared{bias(layer)});
             if (layer + 1 < problem.layers || layers.keeps()) {
                 receive();
@@ -153,7 +151,9 @@ class Forward90 {
             if (layers.keeps()) keep_f(start, which, layer + 1);
         }
         if (!layers.keeps()) output_layer(start, which);
+#ifndef ARASFSR_TEST_MISSING_BARRIER
         Warpgroup::barrier();  // all have read f, s and what else the part left in shared memory
+#endif
     }
 
     // sum over corners of share * O (f_L * s_L), + skip, to the picture. A warp takes the queries whose rows it has

@@ -1,4 +1,4 @@
-// The kernels without the barrier that keeps a layer from overwriting what it reads: the randomised schedule sees it.
+// The kernels without a barrier that keeps what is still read from being overwritten: the randomised schedule sees it.
 //
 // Built from the kernels' sources with ARASFSR_TEST_MISSING_BARRIER.
 #include "check.h"
