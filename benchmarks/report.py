@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from benchmarks.gpu import history
 from benchmarks.methods import METHODS_FILE
 from benchmarks.plots import KINDS, draw, plotted
 from benchmarks.results import RESULTS, ROOT, SUITES_FILE, read_rows
-from benchmarks.suite_tables import machine_line, tables
+from benchmarks.suite_tables import Row, machine_line, tables
 from benchmarks.suite_tables import table_row as _row
 from benchmarks.versions import VERSIONS_FILE
 from benchmarks.versions import page as versions_page
@@ -233,13 +233,25 @@ def _suites(path: Path) -> str:
     """A machine's tables and plots."""
     ceilings = json.loads(path.read_text())["ceilings"]
     rows = list(read_rows(path).values())
-    parts = [machine_line(ceilings["machine"], ceilings), "", tables(rows), ""]
+    parts = [machine_line(ceilings["machine"], ceilings), *_older(rows, ceilings), "", tables(rows), ""]
     found = compared(rows)
     if found:
         parts += [summary(found, f"[each of them](docs/{_excerpts(path).name})"), ""]
     if plotted(rows):
         parts += [f"![{kind} against output size](docs/{path.parent.name}-{kind}.svg)" for kind in KINDS]
     return "\n".join(parts).strip()
+
+
+def _older(rows: Sequence[Row], ceilings: Mapping[str, Any]) -> list[str]:
+    """Which cases of a GPU are of another run than its ceilings, and what an empty cell means."""
+    if "gpu" not in ceilings["machine"]:
+        return []
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row["machine"]["commit"] != ceilings["machine"]["commit"]:
+            found.setdefault(row["machine"]["commit"], []).append(f"{row['case']} {row['contestant']}")
+    told = [f"Of commit {commit}: {', '.join(names)}." for commit, names in found.items()]
+    return ["", *told, "Beside an empty cell the public way was not run, or did not end in time."]
 
 
 def _is_gpu(path: Path) -> bool:
@@ -262,7 +274,8 @@ def gpu_tables() -> str:
     ceilings, rows = json.loads(path.read_text())["ceilings"], read_rows(path).values()
     shown = [row for row in rows if row["output"] == [1024, 1024] and (row["batch"], row["dtype"]) == (1, "bfloat16")]
     rest = f"Other sizes and dtypes are in [{_page(path).name}](docs/{_page(path).name})."
-    return "\n\n".join([machine_line(ceilings["machine"], ceilings), tables(shown), rest])
+    told = "\n".join([machine_line(ceilings["machine"], ceilings), *_older(shown, ceilings)])
+    return "\n\n".join([told, tables(shown), rest])
 
 
 def _excerpts(path: Path) -> Path:

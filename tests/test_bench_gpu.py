@@ -138,6 +138,7 @@ def test_the_best_candidates_make_the_entry_that_is_adopted(tmp_path: Path) -> N
         "kernels of something": {"kernels": []},
     }
     (tmp_path / "kernels.json").write_text(json.dumps(rows))
+    (tmp_path / "run.json").write_text(json.dumps({"machine": {"compute_capability": "9.0"}}))
     (tmp_path / "measured.json").write_text("{}")
     adopt.adopt(tmp_path, tmp_path / "measured.json")
     entry = json.loads((tmp_path / "measured.json").read_text())["sm90/256/bfloat16"]
@@ -255,6 +256,9 @@ def test_what_is_proven_was_right_on_every_probe_and_faster_than_tiled(tmp_path:
     (tmp_path / "proven.json").write_text(json.dumps({"sm80": {"bfloat16": ["triton"]}}))
     publish.publish([tmp_path / "run"], tmp_path / "proven.json")
     assert json.loads((tmp_path / "suites.json").read_text())["case"]["share"] == pytest.approx(0.5)
+    (tmp_path / "run" / "probes.json").unlink()
+    with pytest.raises(ValueError, match=r"^no probes\.json in .*run; name the folders of all runs"):
+        publish.publish([tmp_path / "run"], tmp_path / "proven.json")
     assert json.loads((tmp_path / "proven.json").read_text()) == {
         "sm80": {"bfloat16": ["triton"]},
         "sm90": {"bfloat16": ["triton", "cuda"]},

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu --minutes N`: everything that a CUDA machine can tell, into $OUT or --out."""
+"""`python -m benchmarks.gpu --minutes N`: check the kernels and time them on this GPU, into --out or $OUT."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--minutes", type=float, default=7.0, help="for everything together (7)")
     parser.add_argument("--out", type=Path, default=os.environ.get("OUT"), help="a folder for the results ($OUT)")
-    parts = [*plan.GROUPS, *(step.name for step in plan.steps())]
+    parts = dict.fromkeys((*plan.GROUPS, *(step.name for step in plan.steps())))
     parser.add_argument(
         "--only", action="append", metavar="PART", help="a part or step of the plan; several may be named"
     )
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     unknown = [name for name in given.only or () if name not in parts]
     if unknown:
-        parser.error(f"--only {unknown[0]}; taken are {', '.join(parts)}")
+        parser.error(f"unknown part {unknown[0]!r}; taken are {', '.join(parts)}")
     if given.out is None:
         parser.error("no folder for the results; name one by --out or $OUT")
     results = Results(given.out)

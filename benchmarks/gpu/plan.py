@@ -101,7 +101,7 @@ def _ncu(backend: str, kernel: str, case: str) -> Step:
     report = f"/tmp/{backend}-{kernel}.ncu-rep"
     collect = f"ncu --clock-control none --set full --import-source no -f -o {report} -k regex:{kernel} -c 1"
     run = " ".join(_run("once", f"{backend}-{case}"))
-    source = f'ncu -i {report} --page source --csv --print-source sass | gzip >> "$OUT/ncu.csv.gz"'
+    source = f'ncu -i {report} --page source --csv --print-source sass | gzip >> "$ARASFSR_GPU_RESULTS/ncu.csv.gz"'
     command = f"{collect} {run} && ncu -i {report} --page details && {source}"
     return Step(f"ncu {backend} {kernel}", "profile", 75, program=Program(("bash", "-c", command)))
 
@@ -154,7 +154,7 @@ def steps() -> Iterator[Step]:
     yield Step("machine", "right", 30, (Request("tiled", "machine"),))
     yield Step("ceilings", "headline", 30, (Request("tiled", "ceilings"),))
     yield Step("tuning", "tune", 10, TUNED)
-    adopt = Program(("bash", "-c", f"{sys.executable} -m benchmarks.gpu.adopt $ARASFSR_GPU_RESULTS"))
+    adopt = Program(("bash", "-c", f'{sys.executable} -m benchmarks.gpu.adopt "$ARASFSR_GPU_RESULTS"'))
     yield Step("adopting what was tuned", "tune", 20, program=adopt)
     yield Step("headline", "headline", 30, _cases("measure", HEADLINE, ("cuda", "triton", "tiled", AUTOCAST, COMPILED)))
     yield Step("training", "train", 30, _cases("measure", TRAIN_LARGE, OURS))

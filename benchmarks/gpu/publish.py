@@ -1,15 +1,15 @@
 """`python -m benchmarks.gpu.publish FOLDER...`: what runs on one GPU have found, to where the tables and auto read it.
 
-Writes suites.json beside the folders, with shares of the ceilings that were measured, and arasfsr/query/proven.json. Of
-several runs' folders the later ones' rows go before the earlier ones'; a probe that a run began and did not finish is
-judged by an earlier run.
+Writes suites.json beside the folders, with shares of the ceilings that were measured, and arasfsr/query/proven.json.
+Of several runs' folders, the oldest first, later runs' rows replace earlier ones; a probe that a run began and did not
+finish is judged by an earlier run.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,12 +72,21 @@ def publish(folders: Sequence[Path], proven_file: Path = PROVEN) -> None:
             if (folder / name).is_file():
                 found = json.loads((folder / name).read_text())
                 rows.update({key: row for key, row in found.items() if row.get("error") != BEGUN})
+    missing = [name for name, rows in merged.items() if not rows]
+    if missing:
+        raise ValueError(f"no {missing[0]} in {', '.join(map(str, folders))}; name the folders of all runs on that GPU")
     suites = merged[SUITES_FILE]
-    (folders[0].parent / SUITES_FILE).write_text(json.dumps(settled(suites), indent=1) + "\n")
     architecture = "sm" + merged["run.json"]["machine"]["compute_capability"].replace(".", "")
     kinds = {**json.loads(proven_file.read_text()), architecture: proven(merged["probes.json"], suites)}
+    timed = settled(suites)
+    (folders[0].parent / SUITES_FILE).write_text(json.dumps(timed, indent=1) + "\n")
     proven_file.write_text(json.dumps(kinds, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
-    publish([Path(name) for name in sys.argv[1:]])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.publish", description=__doc__)
+    parser.add_argument("folders", nargs="+", type=Path, help="of all runs on that GPU, the oldest first")
+    try:
+        publish(parser.parse_args().folders)
+    except ValueError as error:
+        parser.error(str(error))
