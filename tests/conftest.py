@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -214,17 +213,6 @@ def gradients(model: ImplicitSR, inp: Tensor, coord: Tensor, cell: Tensor, **opt
 def error_bar(dtype: torch.dtype, plain: float) -> float:
     """The largest relative error of an output in that dtype, where plain torch in it has the error `plain`."""
     return FLOAT32_OUTPUT if dtype == torch.float32 else SAME_DTYPE_FACTOR * plain
-
-
-@contextlib.contextmanager
-def poisoned_memory() -> Iterator[None]:
-    """Every torch.empty is full of NaN, so that an element nobody wrote shows."""
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = True
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(False)
 
 
 def mean_error(found: list[Tensor], truth: list[Tensor]) -> float:

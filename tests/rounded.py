@@ -17,7 +17,7 @@ from arasfsr.config import FOURIER_OCTAVES
 from arasfsr.coords import fourier_encoding, local_ensemble
 from arasfsr.query import cuda, fused_operator
 from arasfsr.query.fused import ContentGradients, Kept, Launcher
-from arasfsr.query.packed import ENCODING_ROWS, Packed, rounded_to_tf32
+from arasfsr.query.packed import ENCODING_ROWS, rounded_to_tf32
 from arasfsr.query.skip import add_skip
 
 aten = torch.ops.aten
@@ -60,10 +60,6 @@ class RoundedLauncher(Launcher):
     """The launches as loops over layers: products summed in float64, activations rounded to the compute dtype."""
 
     narrowest = 64
-
-    def pack(self) -> Packed:
-        packed = super().pack()
-        return packed.in_tf32() if self.given.dtype == torch.float32 else packed
 
     @property
     def tile(self) -> int:

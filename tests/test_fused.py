@@ -23,7 +23,6 @@ from conftest import (
     fused_model,
     gradients,
     mean_error,
-    poisoned_memory,
     random_queries,
     refused_dtype,
     relative_rms,
@@ -43,6 +42,7 @@ from arasfsr.query.dispatch import DEFAULT
 from arasfsr.query.fused import Launcher
 from arasfsr.query.operator import arguments_of
 from arasfsr.query.skip import bilinear_skip
+from benchmarks.gpu.probes import poisoned_memory
 
 pytestmark = pytest.mark.gpu
 

@@ -10,7 +10,6 @@ from conftest import (
     Decode,
     gradients,
     mean_error,
-    poisoned_memory,
     random_queries,
     relative_rms,
     small_model,
@@ -23,6 +22,7 @@ from torch import Tensor
 from arasfsr import DecoderConfig, EncoderConfig, FrequencyConfig, ImplicitSR, ModelConfig
 from arasfsr.coords import make_cell, make_coord
 from arasfsr.query import baselines, skip, tiling
+from benchmarks.gpu.probes import poisoned_memory
 
 HALF_DTYPES = (torch.bfloat16, torch.float16)
 

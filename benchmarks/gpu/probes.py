@@ -99,7 +99,7 @@ def _inputs(probe: Probe, channels: int, device: torch.device, draw: int) -> Inp
 
 
 @contextlib.contextmanager
-def poisoned() -> Iterator[None]:
+def poisoned_memory() -> Iterator[None]:
     """Every torch.empty is full of NaN, so that an element that nobody wrote shows."""
     torch.use_deterministic_algorithms(True)  # which fills what is uninitialised, too
     try:
@@ -146,7 +146,7 @@ def _judge_draw(
     decode: Decode = decoder(Contestant(backend, dtype, backend), device, training=False)
     upstream = sampled_upstream(inputs, SAMPLE)
     with precision(dtype):
-        with poisoned():
+        with poisoned_memory():
             out = decode(inputs, weights)
             found = gradients(out, inputs, weights, upstream)
             outputs = [decode(inputs, weights) for _ in range(repeats)]

@@ -29,8 +29,8 @@ RUNS = 15
 MOST_SECONDS = 2.0
 """For the runs of a case, as much for replays of its graph, and for runs that have to repeat bitwise."""
 
-FLOPS = 800e12
-"""Stands for the ceiling in rows; the measured one is in the results' own row, and the summary takes that."""
+OF_CEILINGS = ("ceiling_dtype", "ceiling_flops", "share")
+"""What of a row follows from the ceilings, which another worker measures: `publish` adds it."""
 
 
 def device() -> torch.device:
@@ -129,8 +129,10 @@ class Server:
 
         def told() -> Row:
             config = session._work.config
-            full = complete(row, found, self._contestant(found.dtype), config, self._flops(), device().type)
-            return SUITES_FILE, key, {**full, "machine": machine(device())}
+            unknown = dict.fromkeys(ceilings.TORCH_DTYPES, float("nan"))
+            full = complete(row, found, self._contestant(found.dtype), config, unknown, device().type)
+            rest = {name: value for name, value in full.items() if name not in OF_CEILINGS}
+            return SUITES_FILE, key, {**rest, "machine": machine(device())}
 
         try:
             session, row["gate"] = self._session(found)
@@ -154,9 +156,6 @@ class Server:
             end_if_unusable(row)
         finally:
             self._forget(found)
-
-    def _flops(self) -> dict[str, float]:
-        return dict.fromkeys(ceilings.TORCH_DTYPES, FLOPS)
 
     def _forget(self, case: Case) -> None:
         if case in self._prepared:
