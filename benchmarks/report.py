@@ -107,7 +107,7 @@ def write_machines() -> list[Path]:
     for name, make in (("bars.json", _bars), (SUITES_FILE, _suites)):
         for path in sorted(RESULTS.glob(f"*/{name}")):
             parts.setdefault(_page(path), [f"# {path.parent.name}"]).append(make(path).replace("](docs/", "]("))
-    for folder in sorted({path.parents[1] for path in RESULTS.glob("*/*/kernels.json")}):
+    for folder in sorted({path.parents[1] for path in RESULTS.glob(f"*/*/{SUITES_FILE}")}):
         text = "\n".join(["Kernels' own times, a column a run:", "", *history.table(folder)])
         parts.setdefault(DOCS / f"{folder.name}.md", [f"# {folder.name}"]).append(text)
     for page, texts in parts.items():

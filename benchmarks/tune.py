@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from arasfsr.kernels.configs import MEASURED, Config, Table, key, table
 
 from arasfsr.atomic import replacing
-from arasfsr.coords import make_cell
 from arasfsr.query.call import Grid, QueryCall
 from arasfsr.query.fused import ContentGradients, Kept
 from arasfsr.query.operator import arguments_of
 from arasfsr.query.triton_launch import TritonLauncher, precision_of
-from arasfsr.selfcheck import relative_error
+from benchmarks.cases import Case
+from benchmarks.ceilings import TORCH_DTYPES, precision
+from benchmarks.contestants import Contestant
+from benchmarks.session import LocalSession, one_line
 from benchmarks.timing import quartiles, timed
-from benchmarks.workload import model_of
+from benchmarks.workload import Workload
 
 GAIN = 0.98
 """A cut takes another's place where it needs at most this part of its time: less is noise."""
 
 RUNS = 9
-AGREEMENT = {torch.float32: 2e-3, torch.bfloat16: 3e-2, torch.float16: 4e-3}
-"""Relative RMS error beyond which a cut computes something else than the table's own: tf32 and half round anew."""
 
 Measure = Callable[[str, Table], float | None]
 """Seconds of a kernel (forward, backward, weights) with a table's entry; None where it does not compile or is wrong."""
@@ -54,8 +56,8 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 """What is varied together, in this order: a field of the entry, and of a Config the parts. All at once are many."""
 
-CHUNK = 1 << 15
-"""Queries of the backward's chunk."""
+CHUNK = 1 << 16
+"""Queries of the backward's chunk: 256 x 256."""
 
 
 def candidates(field: str, parts: tuple[str, ...], cut: Table, width: int) -> Iterator[Table]:
@@ -90,57 +92,71 @@ def search(cut: Table, width: int, measure: Measure, say: Callable[[str], None])
     return cut
 
 
+SIDE = 128
+"""Of the LR picture; 8 times as large is decoded."""
+
+
 class Problem:
-    """One picture of the paper's size to decode, and a chunk of its backward."""
+    """For the forward a picture of the paper's size to decode, for the rest a training step over a chunk of queries."""
 
-    def __init__(self, dtype: torch.dtype, side: int, device: torch.device) -> None:
-        model = model_of("full").to(device)
-        features = torch.randn(1, model.config.feature_channels, side, side, device=device)
-        size = (8 * side, 8 * side)
-        grid, cell = Grid(size, (0, 0, *size)), make_cell(size, device).view(1, 1, 2)
-        call = QueryCall(features, None, None, cell, grid, model.decoder.weights(), dtype)
-        with torch.no_grad():
-            self._given = arguments_of(call)
-            self._grad = torch.randn(1, call.queries, 3, device=device)
-            own = TritonLauncher(self._given)
-        self.cut, self.width, self.device = own.table, own.width, device
-        self._expected: dict[str, torch.Tensor] = {}
-        self._agreement = AGREEMENT[dtype]
+    def __init__(self, dtype: str, device: torch.device, side: int = SIDE) -> None:
+        picture = Case("query", "full", (side, side), (8 * side, 8 * side), 1, dtype)
+        chunk = math.isqrt(CHUNK)
+        training = replace(picture, suite="train", output=(chunk, chunk))
+        self._cases = {"forward": picture, "backward": training, "weights": training}
+        self._device = device
+        own = self._launcher("forward")
+        self.cut, self.width = own.table, own.width
 
-    def _of_own_entry(self, kernel: str) -> torch.Tensor:
-        if kernel not in self._expected:
-            self._expected[kernel] = self._run(kernel, self.cut)()
-        return self._expected[kernel]
+    @torch.no_grad()
+    def _launcher(self, kernel: str) -> TritonLauncher:
+        case = self._cases[kernel]
+        work = Workload.of(case, self._device)
+        inputs, dtype = work.sets[0], TORCH_DTYPES[case.dtype]
+        grid = Grid(inputs.grid, case.region) if inputs.grid else None
+        coord, cell = (None, None) if grid else (inputs.coord, inputs.cell)
+        with precision(case.dtype):
+            call = QueryCall(inputs.features, inputs.image, coord, cell, grid, work.weights, dtype)
+            return TritonLauncher(arguments_of(call))
 
-    def _run(self, kernel: str, cut: Table) -> Callable[[], torch.Tensor]:
-        launcher = TritonLauncher(self._given)
+    def judge(self, kernel: str, cut: Table) -> str | None:
+        """What is wrong with an entry of the table, or None: what it computes is compared with float64 `reference`."""
+        from triton.errors import TritonError
+
+        case = self._cases[kernel]
+        try:
+            with mock.patch("arasfsr.query.triton_launch.table", return_value=cut):
+                verdicts = LocalSession(case, Contestant("triton", case.dtype, "triton"), self._device).judge()
+        except TritonError as error:  # too many registers or too much shared memory: that cut is none for this GPU
+            return one_line(error)
+        for verdict in verdicts:
+            if not verdict["error"] <= verdict["limit"]:  # nor is a NaN right
+                return f"{verdict['quantity']} errs by {verdict['error']:.2e}, limit {verdict['limit']:.2e}"
+        return None
+
+    def _run(self, kernel: str, cut: Table) -> Callable[[], object]:
+        launcher = self._launcher(kernel)
         launcher.table = cut
         if kernel == "forward":
             return launcher.render
-        kept: Kept = launcher.keep(0, CHUNK)
+        kept: Kept = launcher.keep(0, launcher.problem.queries)
+        grad = torch.randn(1, launcher.problem.queries, 3, device=self._device)
         if kernel == "backward":
-            return lambda: launcher.content_gradients(kept, self._grad, need_share=False).z
-        found: ContentGradients = launcher.content_gradients(kept, self._grad, need_share=False)
+            return lambda: launcher.content_gradients(kept, grad, need_share=False)
+        found: ContentGradients = launcher.content_gradients(kept, grad, need_share=False)
         weights, biases = launcher.weight_sums()
+        return lambda: launcher.add_weight_gradients(weights, biases, kept, found)
 
-        def run() -> torch.Tensor:
-            launcher.add_weight_gradients(weights.zero_(), biases, kept, found)
-            return weights.sum(0)
-
-        return run
+    def time(self, kernel: str, cut: Table) -> float:
+        """Seconds of a kernel, the median of RUNS."""
+        with torch.no_grad(), precision(self._cases[kernel].dtype):
+            run = self._run(kernel, cut)
+            run()
+            return quartiles([timed(run, self._device) for _ in range(RUNS)]).median
 
     def measure(self, kernel: str, cut: Table) -> float | None:
-        """Seconds of a kernel, the median of RUNS; None where it does not compile or computes something else."""
-        from triton.errors import TritonError
-
-        try:
-            with torch.no_grad():
-                run = self._run(kernel, cut)
-                if not relative_error(run(), self._of_own_entry(kernel)) <= self._agreement:  # nor is a NaN right
-                    return None
-                return quartiles([timed(run, self.device) for _ in range(RUNS)]).median
-        except TritonError:  # too many registers or too much shared memory: that cut is none for this GPU
-            return None
+        """Seconds of a kernel; None where it does not compile or is wrong."""
+        return None if self.judge(kernel, cut) else self.time(kernel, cut)
 
 
 _DEEP = Config(rows=128, columns=256, depth=64, warps=8, stages=2)
@@ -176,18 +192,24 @@ def best_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         before = chosen.get(row["kernel"])
         if row["seconds"] is not None and (before is None or row["seconds"] < GAIN * before["seconds"]):
             chosen[row["kernel"]] = row
+    if "forward" not in chosen:
+        raise ValueError("no cut of the forward was right and timed")
     entry = dict(chosen["forward"]["cut"])
     return entry | {kernel: chosen[kernel]["cut"][kernel] for kernel in KERNELS if kernel in chosen}
 
 
-def try_candidate(problem: Problem, number: int) -> tuple[str, dict[str, Any]]:
-    """Time the candidate of that number in LISTED: its name, and its cut with its seconds or why there are none."""
+def judged(problem: Problem, number: int) -> tuple[str, dict[str, Any]]:
+    """Judge the candidate of that number in LISTED: its name, and its row."""
     kernel, changes = LISTED[number]
     cut = replace(problem.cut, **changes)
-    seconds = problem.measure(kernel, cut)
-    told = None if seconds is not None else "it does not compile, or computes something else"
     name = ", ".join([kernel, *(f"{field} {_brief(value)}" for field, value in changes.items())])
-    return name, {"kernel": kernel, "cut": asdict(cut), "seconds": seconds, "error": told}
+    return name, {"kernel": kernel, "cut": asdict(cut), "seconds": None, "error": problem.judge(kernel, cut)}
+
+
+def timed_candidate(problem: Problem, number: int, row: dict[str, Any]) -> dict[str, Any]:
+    """The row of a candidate that was judged, with its seconds where it is right."""
+    kernel, changes = LISTED[number]
+    return row if row["error"] else {**row, "seconds": problem.time(kernel, replace(problem.cut, **changes))}
 
 
 def _brief(value: Any) -> str:
@@ -197,8 +219,8 @@ def _brief(value: Any) -> str:
 
 
 def tune(
-    dtypes: tuple[torch.dtype, ...] = (torch.bfloat16, torch.float16, torch.float32),
-    side: int = 128,
+    dtypes: tuple[str, ...] = ("bfloat16", "float16", "float32"),
+    side: int = SIDE,
     path: Path = MEASURED,
     say: Callable[[str], None] = print,
 ) -> None:
@@ -206,10 +228,10 @@ def tune(
     device = torch.device("cuda", torch.cuda.current_device())
     capability = torch.cuda.get_device_capability(device)
     for dtype in dtypes:
-        problem = Problem(dtype, side, device)
-        precision = precision_of(dtype)
-        name = key(capability, problem.width, dtype, precision)
-        start = table(capability, problem.width, dtype, precision)
+        problem = Problem(dtype, device, side)
+        how = TORCH_DTYPES[dtype], precision_of(TORCH_DTYPES[dtype])
+        name = key(capability, problem.width, *how)
+        start = table(capability, problem.width, *how)
         say(f"{name}: from {start}")
         write(path, name, search(start, problem.width, problem.measure, say))
 
@@ -220,7 +242,7 @@ def write(path: Path, name: str, cut: Table) -> None:
 
 
 def write_entry(path: Path, name: str, entry: dict[str, Any]) -> None:
-    """Likewise an entry as the file has it."""
-    entries = {**json.loads(path.read_text()), name: entry}
+    """Likewise an entry as the file has it; begins the file where it is not there."""
+    entries = {**(json.loads(path.read_text()) if path.is_file() else {}), name: entry}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")

@@ -6,10 +6,10 @@ import json
 import os
 import subprocess
 import tempfile
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
+from benchmarks.junit import outcome
 from benchmarks.results import RESULTS, ROOT
 from benchmarks.suite_tables import table_row
 
@@ -31,21 +31,6 @@ import json, platform
 from importlib.metadata import version
 print(json.dumps({{"python": platform.python_version()}} | {{name: version(name) for name in {PACKAGES}}}))
 """
-
-
-def outcome(report: Path) -> dict[str, Any]:
-    """Counts of a JUnit file, and the names of the tests that failed."""
-    if not report.is_file():
-        return {"passed": 0, "skipped": 0, "failed": ["pytest itself"]}
-    suites = ElementTree.parse(report).getroot().iter("testsuite")
-    cases = [case for suite in suites for case in suite.iter("testcase")]
-    failed = [
-        f"{case.get('classname')}.{case.get('name')}"
-        for case in cases
-        if case.find("failure") is not None or case.find("error") is not None
-    ]
-    skipped = sum(case.find("skipped") is not None for case in cases)
-    return {"passed": len(cases) - len(failed) - skipped, "skipped": skipped, "failed": failed}
 
 
 def attempt(python: str, requirements: list[str]) -> dict[str, Any]:

@@ -29,11 +29,16 @@ for line in sys.stdin:
     if what == "die":
         os.kill(os.getpid(), signal.SIGSEGV)
     if what == "leave":
+        print("some line\\nerror of leave\\nthe error's rest", file=sys.stderr)
         sys.exit(3)
     print(json.dumps({"file": "rows.json", "key": f"{sys.argv[1]} {what}", "row": {"pid": os.getpid()}}), flush=True)
     print(json.dumps({"done": True}), flush=True)
 """
 """A worker that does what it is asked."""
+
+
+def step(name: str, limit: float, requests: tuple[Request, ...] = (), **options: Any) -> Step:
+    return Step(name, ("right",), limit, requests, **options)
 
 
 @pytest.fixture
@@ -48,8 +53,8 @@ def rows(supervisor: Supervisor) -> dict[str, dict[str, int]]:
 
 def test_what_hangs_or_dies_is_named_and_the_others_go_on(supervisor: Supervisor) -> None:
     asked = ("fine", "hang", "die", "leave", "again")
-    supervisor.run([Step("step", "right", 0.8, tuple(Request("one", what) for what in asked))])
-    assert supervisor.failed == {"step one": "its process ended with status 3"}  # a name has its last failure
+    supervisor.run([step("step", 0.8, tuple(Request("one", what) for what in asked))])
+    assert supervisor.failed == {"step one": "its process ended with status 3: error of leave"}  # a name has its last
     assert list(rows(supervisor)) == ["one fine", "one again"]
     pids = [row["pid"] for row in rows(supervisor).values()]
     assert pids[0] != pids[1]  # it was begun anew
@@ -60,13 +65,13 @@ def test_what_hangs_or_dies_is_named_and_the_others_go_on(supervisor: Supervisor
     [("hang", "not done after 1 s"), ("die", "ended by signal SIGSEGV"), ("leave", "ended with status 3")],
 )
 def test_a_failure_says_how_it_failed(supervisor: Supervisor, what: str, told: str) -> None:
-    supervisor.run([Step("step", "right", 1, (Request("one", what),))])
+    supervisor.run([step("step", 1, (Request("one", what),))])
     assert told in supervisor.failed["step one"]
 
 
 def test_no_process_is_left_over(supervisor: Supervisor) -> None:
     hanging = Program((sys.executable, "-c", "import subprocess; subprocess.run(['sleep', '1003'])"))
-    steps = [Step("worker", "right", 0.5, (Request("one", "hang"),)), Step("program", "right", 0.5, program=hanging)]
+    steps = [step("worker", 0.5, (Request("one", "hang"),)), step("program", 0.5, program=hanging)]
     supervisor.run(steps)
     assert set(supervisor.failed) == {"worker one", "program"}
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
@@ -77,7 +82,7 @@ def test_the_time_is_kept_whatever_hangs(tmp_path: Path) -> None:
     began = time.monotonic()
     supervisor = Supervisor(Results(tmp_path), 2 + RESERVE, start=lambda name: [sys.executable, "-c", STAND_IN, name])
     requests = tuple(Request(f"one#{i}", "hang") for i in range(3))
-    supervisor.run([Step("step", "right", 100, requests, together=True), Step("next", "right", 100, requests)])
+    supervisor.run([step("step", 100, requests, together=True), step("next", 100, requests)])
     assert time.monotonic() - began < 2 + RESERVE
     assert supervisor.left_out == {"next": "no time was left"}
 
@@ -86,36 +91,84 @@ def test_a_kernel_whose_probe_hangs_is_not_timed(supervisor: Supervisor) -> None
     def request(worker: str, dtype: str) -> Request:
         return Request(worker, "fine", {"case": {**plan.HEADLINE, "dtype": dtype}})
 
-    probe = Request("one#256-bfloat16", "probe", {"width": plan.WIDTH, "dtype": "bfloat16"})
+    probe = Request("cuda#256-bfloat16", "probe", {"width": plan.WIDTH, "dtype": "bfloat16"})
     supervisor._start = lambda name: [sys.executable, "-c", STAND_IN.replace('"hang"', '"probe"'), name]
-    timed = tuple(request(*which) for which in (("one", "bfloat16"), ("one", "float16"), ("two", "bfloat16")))
-    supervisor.run([Step("right", "right", 0.5, (probe,), together=True), Step("time", "more", 5, timed)])
-    assert supervisor.left_out == {"time one": "a probe of that kernel hung or died"}
-    assert list(rows(supervisor)) == ["one fine", "two fine"]
+    timed = tuple(request(*which) for which in (("cuda", "bfloat16"), ("cuda", "float16"), ("triton", "bfloat16")))
+    supervisor.run([step("right", 0.5, (probe,), together=True), step("time", 5, timed)])
+    assert supervisor.left_out == {"time cuda": "a probe of that kernel is not right: cuda 256 bfloat16: "}
+    assert list(rows(supervisor)) == ["cuda fine", "triton fine"]
+
+
+def test_why_a_probe_is_not_right_is_asked_once_in_the_time_of_what_is_not_timed(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, float]] = []
+
+    def inquiry(probe: str, limit: float) -> list[Step]:
+        asked.append((probe, limit))
+        return [step("why", limit, program=Program((sys.executable, "-c", "print('because')"), log="memcheck.log"))]
+
+    monkeypatch.setattr("benchmarks.gpu.supervisor.inquiry", inquiry)
+    supervisor.results("probes.json", "cuda 256 bfloat16: grid", {"ok": False})
+    supervisor.results("probes.json", "cuda 64 float16: grid", {"ok": False})  # not of the width that is timed
+    timed = [Request("cuda", "fine", {"dtype": dtype}) for dtype in ("bfloat16", "float16", "bfloat16")]
+    supervisor.run([step("time", 7, tuple(timed))])
+    assert asked == [("cuda 256 bfloat16: grid", 7)]
+    assert (supervisor.results.folder / "memcheck.log").read_text() == "\n=== why\nbecause\n"
+    assert list(rows(supervisor)) == ["cuda fine"]
+
+
+def test_a_probe_that_is_not_right_is_asked_about_by_the_watching_build_and_by_memcheck(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ARASFSR_WATCHDOG_EXTENSION", "/packed/watching.so")
+    first, second = plan.inquiry("cuda 256 bfloat16: grid", 30)
+    assert first.program is not None
+    assert first.program.environment == {"ARASFSR_EXTENSION": "/packed/watching.so"}
+    assert second.program is not None
+    assert second.program.command[:3] == ("compute-sanitizer", "--tool", "memcheck")
+    assert all(each.program.command[-1] == "cuda 256 bfloat16: grid" for each in (first, second) if each.program)
+    assert len(list(plan.inquiry("triton 256 bfloat16: grid", 30))) == 1
 
 
 def test_a_request_waits_for_what_its_worker_does_in_the_background(supervisor: Supervisor) -> None:
-    first = Step("prepare", "right", 5, (Request("one", "prepare"),), together=True, background=True)
-    supervisor.run([first, Step("measure", "right", 5, (Request("one", "measure"),))])
+    first = step("prepare", 5, (Request("one", "prepare"),), together=True, background=True)
+    supervisor.run([first, step("measure", 5, (Request("one", "measure"),))])
     assert list(rows(supervisor)) == ["one prepare", "one measure"]
     assert len({row["pid"] for row in rows(supervisor).values()}) == 1
 
 
+def test_a_step_waits_for_those_that_it_comes_after(supervisor: Supervisor) -> None:
+    slow = Program((sys.executable, "-c", "import time; time.sleep(1)"))
+    probe = Request("one", "fine")
+    steps = [step("slow", 5, program=slow, background=True), step("fast", 5, (probe,), together=True, background=True)]
+    supervisor.run(
+        [*steps, step("late", 5, (Request("two", "late"),), together=True, background=True, after=("slow",))]
+    )
+    seconds = {name: told["seconds"] for name, told in supervisor.results.files["suites.json"]["steps"].items()}
+    assert seconds["slow"] >= 1
+    assert list(rows(supervisor)) == ["one fine", "two late"]
+
+
 def test_a_program_that_fails_or_is_not_there_is_named(supervisor: Supervisor) -> None:
-    programs = {"wrong": (sys.executable, "-c", "print('why'); raise SystemExit(4)"), "missing": ("no-such-program",)}
-    supervisor.run(Step(name, "tests", 5, program=Program(command)) for name, command in programs.items())
-    assert supervisor.failed["wrong"] == "ended with status 4, see all.log"
+    programs = {
+        "wrong": (sys.executable, "-c", "print('why'); print('the error is here'); raise SystemExit(4)"),
+        "missing": ("no-such-program",),
+    }
+    supervisor.run(step(name, 5, program=Program(command)) for name, command in programs.items())
+    assert supervisor.failed["wrong"] == "ended with status 4, see all.log: the error is here"
     assert "no-such-program" in supervisor.failed["missing"]
-    assert "=== wrong\nwhy" in supervisor.results.log.read_text()
+    assert "=== wrong\nwhy" in (supervisor.results.folder / "all.log").read_text()
 
 
 def test_programs_run_side_by_side_and_what_is_timed_waits_for_them(supervisor: Supervisor) -> None:
     wait = "import time; print(time.monotonic()); time.sleep(0.7); print(time.monotonic())"
     command = Program((sys.executable, "-c", wait))
-    together = [Step(f"program {i}", "tests", 5, program=command, background=True) for i in range(2)]
-    supervisor.run([*together, Step("alone", "tests", 5, program=command)])
+    together = [step(f"program {i}", 5, program=command, background=True) for i in range(2)]
+    supervisor.run([*together, step("alone", 5, program=command)])
     begin, end = (
-        [float(time) for time in supervisor.results.log.read_text().split() if "." in time][i::2] for i in (0, 1)
+        [float(time) for time in (supervisor.results.folder / "all.log").read_text().split() if "." in time][i::2]
+        for i in (0, 1)
     )
     assert begin[1] < end[0]
     assert begin[2] > max(end[:2])
@@ -137,32 +190,35 @@ def test_the_best_candidates_make_the_entry_that_is_adopted(tmp_path: Path) -> N
         "weights": row("weights", 0.001),
         "kernels of something": {"kernels": []},
     }
-    (tmp_path / "kernels.json").write_text(json.dumps(rows))
-    (tmp_path / "run.json").write_text(json.dumps({"machine": {"compute_capability": "9.0"}}))
-    (tmp_path / "measured.json").write_text("{}")
-    adopt.adopt(tmp_path, tmp_path / "measured.json")
-    entry = json.loads((tmp_path / "measured.json").read_text())["sm90/256/bfloat16"]
-    assert entry == {**own, "queries": 128, "backward": {"rows": 128}}
+    rows = {"machine": {"compute_capability": "9.0"}, **{f"cut: {name}": row for name, row in rows.items()}}
+    (tmp_path / "suites.json").write_text(json.dumps(rows))
+    (tmp_path / "table.json").write_text('{"sm80/64/tf32": {}}')
+    adopt.adopt(tmp_path, tmp_path / "table.json")
+    entry = {"sm90/256/bfloat16": {**own, "queries": 128, "backward": {"rows": 128}}}
+    assert json.loads((tmp_path / "measured.json").read_text()) == entry  # of the run
+    assert json.loads((tmp_path / "table.json").read_text()) == {"sm80/64/tf32": {}, **entry}
+    (tmp_path / "suites.json").write_text(json.dumps({"machine": rows["machine"], "cut: x": row("forward", None)}))
+    with pytest.raises(ValueError, match="no cut of the forward was right and timed"):
+        adopt.adopt(tmp_path, tmp_path / "table.json")
 
 
 def test_rows_are_on_disk_as_soon_as_they_come(tmp_path: Path) -> None:
     results = Results(tmp_path)
-    results("suites.json", "case", {"samples_s": [1.0]})
-    assert json.loads((tmp_path / "rows.jsonl").read_text()) == {
-        "file": "suites.json",
-        "key": "case",
-        "row": {"samples_s": [1.0]},
-    }
+    for number in range(2):
+        results("suites.json", f"case {number}", {"samples_s": [1.0]})
+        assert len(json.loads((tmp_path / "suites.json").read_text())) == number + 1
 
 
 def test_the_plan_is_in_order_and_prints(capfd: pytest.CaptureFixture[str]) -> None:
     names = [step.name for step in plan.steps()]
-    assert names.index("cuda right") < names.index("headline") < names.index("training") < names.index("tf32")
-    timed = [step.name for step in plan.steps() if not step.background]
-    assert names[-len(timed) :] == timed  # nothing begins beside them
+    ordered = ("cuda right", "ceilings", "headline", "float32", "training 512", "batch 8", "memcheck cuda", "tuning")
+    assert sorted(ordered, key=names.index) == [*ordered]
+    assert names[0] == plan.EXTENSION
+    assert names[-1] == "tests"
     assert len(names) == len(set(names))
-    assert len(plan.table()) == len(names) + 1
-    assert all(step.group in plan.GROUPS for step in plan.steps())
+    assert len(plan.table()) == len(names) + 2  # a head and a total
+    assert all({*step.groups} <= {*plan.GROUPS} for step in plan.steps())
+    assert all({*step.after} <= {*names} for step in plan.steps())
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "benchmarks.gpu", "--plan"],
         capture_output=True,
@@ -216,21 +272,37 @@ def test_a_probe_sees_a_wrong_element_nan_and_what_does_not_repeat(monkeypatch: 
     assert (found["ok"], found["bitwise"]) == (False, False)
 
 
-def test_the_page_names_what_is_not_right() -> None:
+def test_the_page_says_what_is_right_how_fast_it_is_and_what_failed(tmp_path: Path) -> None:
     verdict = {"quantity": "output", "error": 2.0, "limit": 1.0, "ok": False}
-    files = {
-        "probes.json": {
-            "cuda 256 bfloat16: grid": {"ok": True, "verdicts": [], "error": None},
-            "cuda 256 bfloat16: 65": {"ok": False, "verdicts": [verdict], "bitwise": False, "bitwise_gradients": True},
-            "triton 256 tf32: 257": {"ok": False, "error": "CUDA error: illegal address"},
-        },
-        "run.json": {"failed": {"headline cuda": "not done after 30 s"}},
+    probed = {
+        "cuda 256 bfloat16: grid": {"ok": True, "verdicts": [], "error": None},
+        "cuda 256 bfloat16: 65": {"ok": False, "verdicts": [verdict], "bitwise": False, "bitwise_gradients": True},
+        "triton 256 tf32: 257": {"ok": False, "error": "CUDA error: illegal address"},
     }
-    page = "\n".join(summary.page(files))
-    assert "probe cuda 256 bfloat16: 1 of 2 right" in page
+    steps = {"headline cuda": {"failed": "not done after 30 s", "seconds": 30}, "ncu": {"left out": "no time was left"}}
+    case = {"case": "a", "contestant": "cuda", "dtype": "bfloat16", "macs": 10**12, "gate": []}
+    rows = {
+        "steps": steps,
+        "ceilings": {"flops": {"bfloat16": 8e14}, "bytes_per_second": 4e12},
+        "a cuda": {**case, "samples_s": [0.01], "replay_s": [0.009], "peak_bytes": 64e6, "error": None},
+        "a public-autocast": {**case, "contestant": "public-autocast", "samples_s": [0.3], "error": None},
+        "a triton": {**case, "contestant": "triton", "error": "red gate: everything"},
+    }
+    (tmp_path / "probes.json").write_text(json.dumps(probed))
+    (tmp_path / "suites.json").write_text(json.dumps(rows))
+    (tmp_path / "memcheck.log").write_text(
+        "\n=== racecheck cuda\ncuda: grid ...\nright\n========= RACECHECK SUMMARY: 0 hazards\n\n=== synccheck\nright\n"
+    )
+    page = "\n".join(summary.page(tmp_path))
+    assert "cuda 256 bfloat16: NOT RIGHT on 1 of 2 probes, worst error 2.00 of its limit" in page
+    assert "a cuda: 10.000 ms, 25.0% of the ceiling, 30.0 x the public way, replay 9.000 ms, peak 64 MB" in page
+    assert "a triton: red gate: everything" in page
+    assert "racecheck cuda: RACECHECK SUMMARY: 0 hazards; 1 probes were right" in page
+    assert "synccheck: not ended; 1 probes were right" in page
+    assert "Left out\n  ncu: no time was left" in page
     assert "output errs by 2.00e+00, limit 1.00e+00; not bitwise" in page
     assert "illegal address" in page
-    assert "failed: headline cuda: not done after 30 s" in page
+    assert "Failed\n  headline cuda: not done after 30 s" in page
 
 
 def test_what_is_proven_was_right_on_every_probe_and_faster_than_tiled(tmp_path: Path) -> None:
@@ -247,8 +319,7 @@ def test_what_is_proven_was_right_on_every_probe_and_faster_than_tiled(tmp_path:
     row = {"dtype": "bfloat16", "macs": 2e12, "quartiles_s": [0.009, 0.01, 0.011], "share": 0.1}
     files = {
         "probes.json": probed,
-        "suites.json": {**timed, "ceilings": ceilings, "case": row},
-        "run.json": {"machine": {"compute_capability": "9.0"}},
+        "suites.json": {**timed, "ceilings": ceilings, "case": row, "machine": {"compute_capability": "9.0"}},
     }
     (tmp_path / "run").mkdir()
     for name, content in files.items():

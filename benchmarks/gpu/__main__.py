@@ -8,34 +8,35 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.gpu import plan, summary
-from benchmarks.gpu.supervisor import Results, Supervisor
+from benchmarks.gpu import folders, plan, summary
+from benchmarks.gpu.supervisor import RESERVE, Results, Start, Supervisor, worker_command
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, start: Start = worker_command) -> int:
     """The command with these arguments, or the process's; returns 1 where a step failed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
     parser.add_argument("--minutes", type=float, default=7.0, help="for everything together (7)")
     parser.add_argument("--out", type=Path, default=os.environ.get("OUT"), help="a folder for the results ($OUT)")
     parts = dict.fromkeys((*plan.GROUPS, *(step.name for step in plan.steps())))
     parser.add_argument(
-        "--only", action="append", metavar="PART", help="a part or step of the plan; several may be named"
+        "--only", action="append", default=[], metavar="PART", help="a part or step of the plan; several may be named"
     )
-    parser.add_argument("--plan", action="store_true", help="print the plan and do nothing")
+    parser.add_argument("--plan", action="store_true", help="print the plan, or the parts named, and do nothing")
     given = parser.parse_args(arguments)
-    if given.plan:
-        print("\n".join(plan.table()))
-        return 0
-    unknown = [name for name in given.only or () if name not in parts]
+    unknown = [name for name in given.only if name not in parts]
     if unknown:
         parser.error(f"unknown part {unknown[0]!r}; taken are {', '.join(parts)}")
+    if not given.minutes > RESERVE / 60:
+        parser.error(f"--minutes must be above {RESERVE / 60:.2f}, got {given.minutes:g}")
+    if given.plan:
+        print("\n".join(plan.table(given.only)))
+        return 0
     if given.out is None:
         parser.error("no folder for the results; name one by --out or $OUT")
-    results = Results(given.out)
-    supervisor = Supervisor(results, 60 * given.minutes)
-    supervisor.run(step for step in plan.steps() if not given.only or {step.group, step.name} & {*given.only})
-    page = "\n".join(summary.page(results.files))
-    (given.out / "summary.txt").write_text(page + "\n")
+    supervisor = Supervisor(Results(given.out), 60 * given.minutes, start=start)
+    supervisor.run(step for step in plan.steps() if step.wanted(given.only))
+    page = "\n".join(summary.page(given.out))
+    (given.out / folders.SUMMARY).write_text(page + "\n")
     print(page)
     return int(bool(supervisor.failed))
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu.adopt FOLDER`: the best cuts that a run's kernels.json holds, into the kernels' table."""
+"""`python -m benchmarks.gpu.adopt FOLDER`: the best cuts of a run, into its measured.json and the kernels' table."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import torch
 from arasfsr.kernels.configs import MEASURED, key
 
 from benchmarks.gpu.plan import WIDTH
+from benchmarks.results import SUITES_FILE
 from benchmarks.tune import best_of, write_entry
 
 
 def adopt(folder: Path, table: Path = MEASURED) -> None:
-    """Put the best of a run's candidates into the table, as the entry of the GPU that ran them."""
-    rows, run = (json.loads((folder / name).read_text()) for name in ("kernels.json", "run.json"))
-    major, minor = map(int, run["machine"]["compute_capability"].split("."))
+    """Put the best of a run's candidates into the tables, as the entry of the GPU that ran them."""
+    rows = json.loads((folder / SUITES_FILE).read_text())
+    major, minor = map(int, rows["machine"]["compute_capability"].split("."))
     name = key((major, minor), WIDTH, torch.bfloat16, "tf32")
-    write_entry(table, name, best_of(row for row in rows.values() if "cut" in row))
-    print(f"{name}: {json.loads(table.read_text())[name]}")
+    entry = best_of(row for row in rows.values() if "cut" in row)
+    for path in (folder / MEASURED.name, table):
+        write_entry(path, name, entry)
+    print(f"{name}: {entry}")
 
 
 if __name__ == "__main__":

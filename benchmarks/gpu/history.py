@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.gpu.folders import SUITES, read
 from benchmarks.gpu.plan import HEADLINE, TRAIN_LARGE
 from benchmarks.gpu.worker import case_of
 from benchmarks.suite_tables import table_row
@@ -20,7 +20,7 @@ class Part(NamedTuple):
 
     title: str
     case: str
-    """With the contestant: a key of kernels.json."""
+    """With the contestant."""
     pattern: str
     """Of their names; "" is what no other part of the case has taken, "total" all of them."""
     predicted: str
@@ -42,17 +42,15 @@ PARTS = (
 
 
 def runs(folder: Path) -> list[tuple[str, Mapping[str, Any]]]:
-    """Commit and kernels.json of every run of a device, the first one first."""
-    found = []
-    for path in folder.glob("*/kernels.json"):
-        machine = json.loads((path.parent / "run.json").read_text())["machine"]
-        found.append((machine["date"], machine["commit"], json.loads(path.read_text())))
-    return [(commit, kernels) for _, commit, kernels in sorted(found, key=lambda run: run[0])]
+    """Commit and rows of every run of a device in which kernels were timed, the first one first."""
+    found = [read(path.parent) for path in folder.glob(f"*/{SUITES}")]
+    found = [rows for rows in found if any(name.startswith("kernels of ") for name in rows)]
+    return [(rows["machine"]["commit"], rows) for rows in sorted(found, key=lambda rows: str(rows["machine"]["date"]))]
 
 
-def milliseconds(part: Part, kernels: Mapping[str, Any]) -> str:
+def milliseconds(part: Part, rows: Mapping[str, Any]) -> str:
     """What a part took in a run; empty where it was not measured, or had no such kernel."""
-    found = kernels.get(part.case)
+    found = rows.get(f"kernels of {part.case}")
     if found is None:
         return ""
     entries = [(entry["name"], 1e3 * entry["seconds"]) for entry in found["kernels"]]
@@ -70,4 +68,4 @@ def table(folder: Path) -> Iterator[str]:
     yield table_row(["1024 x 1024 queries, bfloat16", "predicted", *(commit for commit, _ in measured)])
     yield table_row(["---", "---:", *["---:"] * len(measured)])
     for part in PARTS:
-        yield table_row([part.title, part.predicted, *(milliseconds(part, kernels) for _, kernels in measured)])
+        yield table_row([part.title, part.predicted, *(milliseconds(part, rows) for _, rows in measured)])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-GROUPS = ("right", "headline", "train", "profile", "more", "tune", "sanitize", "tests")
-"""What `--only` takes: parts of the plan."""
+GROUPS = ("right", "headline", "train", "more", "sanitize", "tune", "profile", "tests")
+"""What `--only` takes, beside the steps' own names: parts of the plan."""
 
 AUTOCAST = "public-autocast"
 COMPILED = "public-autocast-compile"
@@ -30,7 +31,7 @@ TRAIN_RECIPE = {**TRAIN_LARGE, "lr": (48, 48), "output": (48, 48), "batch": 16, 
 
 @dataclass(frozen=True)
 class Request:
-    """What a worker is asked. Workers of one contestant that do something side by side have names such as cuda#2."""
+    """What a worker is asked. Workers of one contestant that run side by side have names such as cuda#2."""
 
     worker: str
     what: str
@@ -47,12 +48,19 @@ class Request:
         return dtype if dtype is None else str(dtype)
 
 
+LOG = "all.log"
+FOLDER = "{results}"
+"""Stands in a program's command for the folder of the results."""
+
+
 @dataclass(frozen=True)
 class Program:
-    """A step that is a program of its own; its output goes to the log."""
+    """A step that is a program of its own."""
 
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
+    log: str = LOG
+    """The file of the results that its output is appended to."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ class Step:
     """Requests that belong together, or a program."""
 
     name: str
-    group: str
+    groups: tuple[str, ...]
     limit: float
     """Seconds for each request, or for the program."""
     requests: tuple[Request, ...] = ()
@@ -68,7 +76,13 @@ class Step:
     together: bool = False
     """All requests at the same time."""
     background: bool = False
-    """The next steps do not wait for it; a later request to the same worker does."""
+    """The next steps do not wait for it, unless they are none themselves; a later request to the same worker does."""
+    after: tuple[str, ...] = ()
+    """Steps of the background that it waits for."""
+
+    def wanted(self, only: Collection[str]) -> bool:
+        """Whether it is among the parts that were named; with none named it is."""
+        return not only or not {self.name, *self.groups}.isdisjoint(only)
 
 
 BEGUN = "begun"
@@ -83,106 +97,150 @@ PROBES = (
 )
 """Backend, width and dtype of the kernels that are judged: width 256 in 16 bits is that of the sm_90a kernels."""
 
-
 CANDIDATES = 17
 """Of `benchmarks.tune.LISTED`, which is not imported here: it would load torch."""
+
+TUNED = tuple(Request(f"triton#tune-{i}", "tune", {"number": i}) for i in range(CANDIDATES))
+JUDGED = tuple(Request(request.worker, "judge", request.arguments) for request in TUNED)
+
+TESTS = tuple(f"tests/test_{name}.py" for name in ("fused_cuda", "cuda_device", "fused_tf32", "golden", "fused"))
+"""The files whose GPU tests run, the CUDA kernels' own first."""
 
 
 def _cases(what: str, case: dict[str, Any], contestants: tuple[str, ...]) -> tuple[Request, ...]:
     return tuple(Request(name, what, {"case": case}) for name in contestants)
 
 
-def _run(*arguments: str) -> tuple[str, ...]:
+def _worker(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "benchmarks.gpu.worker", *arguments)
 
 
-def _ncu(backend: str, kernel: str, case: str) -> Step:
-    """Counters of one launch, in words in the log; of each instruction where it waits, in a table."""
-    report = f"/tmp/{backend}-{kernel}.ncu-rep"
-    collect = f"ncu --clock-control none --set full --import-source no -f -o {report} -k regex:{kernel} -c 1"
-    run = " ".join(_run("once", f"{backend}-{case}"))
-    source = f'ncu -i {report} --page source --csv --print-source sass | gzip >> "$ARASFSR_GPU_RESULTS/ncu.csv.gz"'
-    command = f"{collect} {run} && ncu -i {report} --page details && {source}"
-    return Step(f"ncu {backend} {kernel}", "profile", 75, program=Program(("bash", "-c", command)))
+def _module(name: str, *arguments: str) -> Program:
+    return Program((sys.executable, "-m", f"benchmarks.gpu.{name}", *arguments))
 
 
 NO_CACHE = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
 """So that every tensor is an allocation of its own, whose bounds a sanitizer sees."""
 
+OUR_KERNELS = {"cuda": "kns=arasfsr", "triton": "kns=forward,kns=backward,kns=weight_gradient"}
+"""What a sanitizer looks at, by parts of mangled names."""
 
-def _sanitizer(tool: str, backend: str) -> Step:
+
+def _sanitizer(tool: str, backend: str, *run: str) -> Program:
     command = ("compute-sanitizer", "--tool", tool, "--print-limit", "20", "--error-exitcode", "1")
-    program = Program((*command, *_run("once", f"probe-{backend}")), NO_CACHE)
-    return Step(f"{tool} {backend}", "sanitize", 75, program=program)
+    return Program((*command, "--kernel-name", OUR_KERNELS[backend], *_worker(*run)), NO_CACHE, "memcheck.log")
 
 
-TESTS = tuple(f"tests/test_{name}.py" for name in ("fused_cuda", "cuda_device", "fused_tf32", "golden", "fused"))
+def inquiry(probe: str, limit: float) -> Iterator[Step]:
+    """What finds out why a probe, a key of probes.json, is not right, in the time of what need not be measured."""
+    backend = probe.split()[0]
+    watching = os.environ.get("ARASFSR_WATCHDOG_EXTENSION")
+    if backend == "cuda" and watching:
+        program = Program(_worker("probe", probe), {"ARASFSR_EXTENSION": watching}, "memcheck.log")
+        yield Step(f"watching {probe}", ("right",), min(limit, 20), program=program)
+    yield Step(f"memcheck of {probe}", ("right",), limit, program=_sanitizer("memcheck", backend, "probe", probe))
 
 
-def _tests(backend: str) -> Step:
-    command = (sys.executable, "-m", "pytest", "-m", "gpu", "-n", "6", "--timeout", "45", "-p", "no:cacheprovider")
-    return Step(f"tests of {backend}", "tests", 90, program=Program((*command, "-k", backend, *TESTS)), background=True)
+def _ncu(backend: str, kernel: str, case: str) -> Step:
+    """Counters of one launch in words, and its instructions that wait most."""
+    report = f"/tmp/{backend}-{kernel}.ncu-rep"
+    collect = f"ncu --clock-control none --set full --import-source no -f -o {report} -k {kernel} -c 1"
+    run = " ".join(_worker("once", backend, case))
+    source = f"ncu -i {report} --page source --csv --print-source sass | {sys.executable} -m benchmarks.gpu.hottest"
+    command = f"{collect} {run} && ncu -i {report} --page details && {source}"
+    return Step(f"ncu {backend} {kernel}", ("profile",), 60, program=Program(("bash", "-c", command), log="ncu.txt"))
 
 
-def right() -> Iterator[Step]:
-    """What tells whether the kernels are right, and what is compiled for later: all at the same time, before any time
-    is taken."""
-    compiled = ((COMPILED, HEADLINE), (f"{COMPILED}#train", TRAIN_MIDDLE))
-    ahead = tuple(Request(name, "prepare", {"case": case}) for name, case in compiled)
+def _tests() -> Program:
+    """Interrupted before its limit, so that pytest writes what it has."""
+    command = ("timeout", "--signal=INT", "80", sys.executable, "-m", "pytest", "-m", "gpu", "-n", "8", "--timeout=45")
+    return Program((*command, "-p", "no:cacheprovider", f"--junit-xml={FOLDER}/pytest.xml", *TESTS))
+
+
+EXTENSION = "extension"
+AHEAD = "compiling Triton's kernels"
+
+
+def _preparation() -> Iterator[Step]:
+    """What no time is taken of, all at the same time: whether the kernels are right, and what compiles for later."""
     ready = tuple(Request(name, "ready") for name in (*OURS, AUTOCAST, "public"))
-    yield Step("starting workers", "right", 60, ready, together=True, background=True)
-    yield Step("compiling the public way", "headline", 80, ahead, together=True, background=True)
-    for backend in ("cuda", "triton"):
+    compiled = ((COMPILED, HEADLINE), (f"{COMPILED}#train", TRAIN_MIDDLE))
+    public = tuple(Request(name, "prepare", {"case": case}) for name, case in compiled)
+    yield Step(EXTENSION, GROUPS, 150, program=_module("build"), background=True)
+    yield Step(
+        AHEAD,
+        ("right", "headline", "train", "tests"),
+        110,
+        program=_module("ahead", "--processes", "10"),
+        background=True,
+    )
+    yield Step("starting workers", ("right", "headline"), 60, ready, together=True, background=True)
+    yield Step("compiling the public way", ("headline", "train"), 110, public, together=True, background=True)
+    for backend, first in (("cuda", EXTENSION), ("triton", AHEAD)):
         probes = tuple(
             Request(f"{backend}#{width}-{dtype}", "probe", {"width": width, "dtype": dtype})
             for which, width, dtype in PROBES
             if which == backend
         )
-        yield Step(f"{backend} right", "right", 75, probes, together=True, background=True)
-    ahead = tuple(replace(request, arguments={**request.arguments, "ahead": True}) for request in TUNED)
-    yield Step("compiling to tune", "tune", 75, ahead, together=True, background=True)
-    for backend in ("cuda", "triton"):
-        yield _tests(backend)
+        yield Step(f"{backend} right", ("right",), 75, probes, together=True, background=True, after=(first,))
+    yield Step("machine", GROUPS, 30, (Request("tiled", "machine"),))
 
 
-TUNED = tuple(Request(f"triton#tune-{i}", "tune", {"number": i}) for i in range(CANDIDATES))
+def _times() -> Iterator[Step]:
+    yield Step("ceilings", ("headline",), 30, (Request("tiled", "ceilings"),))
+    yield Step("headline", ("headline",), 30, _cases("measure", HEADLINE, (*OURS, AUTOCAST, COMPILED)))
+    yield Step("profile", ("profile",), 30, _cases("profile", HEADLINE, ("cuda", "triton")))
+    yield Step("64 to 256", ("more",), 20, _cases("measure", SMALL, (*OURS, AUTOCAST)))
+    for dtype, fused in (("float32", ("triton",)), ("tf32", ("cuda", "triton"))):
+        yield Step(dtype, ("more",), 30, _cases("measure", {**HEADLINE, "dtype": dtype}, (*fused, "tiled", "public")))
+    yield Step("float16", ("more",), 20, _cases("measure", {**HEADLINE, "dtype": "float16"}, (*OURS, AUTOCAST)))
+    yield Step("training recipe", ("train",), 25, _cases("measure", TRAIN_RECIPE, (*OURS, AUTOCAST)))
+    yield Step("training 512", ("train",), 25, _cases("measure", TRAIN_MIDDLE, (*OURS, AUTOCAST)))
+    yield Step("training 512 compiled", ("train",), 25, _cases("measure", TRAIN_MIDDLE, (f"{COMPILED}#train",)))
+    yield Step("training 1024", ("train",), 25, _cases("measure", TRAIN_LARGE, OURS))
+    yield Step("profile of training", ("profile",), 30, _cases("profile", TRAIN_LARGE, ("cuda", "triton")))
+    float32 = {**TRAIN_MIDDLE, "dtype": "float32"}
+    yield Step("training in float32", ("train",), 25, _cases("measure", float32, ("triton", "tiled", "public")))
+    yield Step("batch 8", ("more",), 30, _cases("measure", {**HEADLINE, "batch": 8}, OURS))
+    for side in (2048, 4096, 8192):
+        case = {**HEADLINE, "output": (side, side)}
+        yield Step(f"growth to {side}", ("more",), 40, _cases("measure", case, ("cuda",)))
+
+
+def _tuning() -> Iterator[Step]:
+    """Sanitizers beside what compiles and judges the candidates, which are then timed one by one."""
+    for tool, backend in (("memcheck", "cuda"), ("memcheck", "triton"), ("racecheck", "cuda"), ("synccheck", "cuda")):
+        program = _sanitizer(tool, backend, "probes", backend)
+        yield Step(f"{tool} {backend}", ("sanitize",), 75, program=program, background=True)
+    yield Step("judging cuts", ("tune",), 75, JUDGED, together=True, background=True)
+    yield Step("tuning", ("tune",), 10, TUNED)
+    yield Step("adopting what was tuned", ("tune",), 20, program=_module("adopt", FOLDER))
+    yield Step("headline, tuned", ("tune",), 30, _cases("measure", HEADLINE, ("triton#tuned",)))
 
 
 def steps() -> Iterator[Step]:
     """The plan."""
-    yield from right()
-    yield Step("machine", "right", 30, (Request("tiled", "machine"),))
-    yield Step("ceilings", "headline", 30, (Request("tiled", "ceilings"),))
-    yield Step("tuning", "tune", 10, TUNED)
-    adopt = Program(("bash", "-c", f'{sys.executable} -m benchmarks.gpu.adopt "$ARASFSR_GPU_RESULTS"'))
-    yield Step("adopting what was tuned", "tune", 20, program=adopt)
-    yield Step("headline", "headline", 30, _cases("measure", HEADLINE, ("cuda", "triton", "tiled", AUTOCAST, COMPILED)))
-    yield Step("training", "train", 30, _cases("measure", TRAIN_LARGE, OURS))
-    yield Step("profile", "profile", 30, _cases("profile", HEADLINE, ("cuda", "triton")))
-    yield Step("profile of training", "profile", 30, _cases("profile", TRAIN_LARGE, ("cuda", "triton")))
-    yield Step("growth to 8192", "more", 40, _cases("measure", {**HEADLINE, "output": (8192, 8192)}, ("cuda",)))
-    yield Step("64 to 256", "more", 20, _cases("measure", SMALL, (*OURS, AUTOCAST)))
-    yield Step("batch 8", "more", 30, _cases("measure", {**HEADLINE, "batch": 8}, OURS))
-    yield Step("training 512", "train", 40, _cases("measure", TRAIN_MIDDLE, (*OURS, AUTOCAST)))
-    yield Step("training 512 compiled", "train", 30, _cases("measure", TRAIN_MIDDLE, (f"{COMPILED}#train",)))
-    yield Step("training recipe", "train", 30, _cases("measure", TRAIN_RECIPE, (*OURS, AUTOCAST)))
-    for dtype in ("tf32", "float32"):
-        contestants = ("triton", "tiled", "public") if dtype == "float32" else (*OURS, "public")
-        yield Step(dtype, "more", 40, _cases("measure", {**HEADLINE, "dtype": dtype}, contestants))
-    yield Step("float16", "more", 20, _cases("measure", {**HEADLINE, "dtype": "float16"}, ("cuda", "triton")))
-    for side in (2048, 4096):
-        yield Step(f"growth to {side}", "more", 40, _cases("measure", {**HEADLINE, "output": (side, side)}, ("cuda",)))
+    yield from _preparation()
+    yield from _times()
+    yield from _tuning()
     yield _ncu("cuda", "forward90", "headline")
+    yield _ncu("triton", "forward", "headline")
     yield _ncu("cuda", "backward90", "train")
-    for tool, backend in (("memcheck", "cuda"), ("memcheck", "triton"), ("racecheck", "cuda"), ("synccheck", "cuda")):
-        yield _sanitizer(tool, backend)
+    yield Step("tests", ("tests",), 90, program=_tests())
 
 
-def table() -> list[str]:
-    """The plan for people, a line a step."""
-    lines = [f"{'step':24} {'part':9} {'limit':>6}  what"]
+def table(only: Collection[str] = ()) -> list[str]:
+    """The plan for people, a line a step, and how long it may take at most."""
+    lines = [f"{'step':27} {'part':9} {'limit':>6}  what"]
+    alone = 0.0
     for step in steps():
-        what = " ".join(step.program.command) if step.program else ", ".join(sorted({r.worker for r in step.requests}))
+        if not step.wanted(only):
+            continue
+        what = ", ".join(request.worker for request in step.requests)
+        if step.program:
+            what = " ".join(step.program.command).replace(sys.executable, "python")
         how = " (at the same time)" * step.together + " (in the background)" * step.background
-        lines.append(f"{step.name:24} {step.group:9} {step.limit:5.0f}s  {what}{how}")
-    return lines
+        part = "all" if step.groups == GROUPS else step.groups[0]
+        lines.append(f"{step.name:27} {part:9} {step.limit:5.0f}s  {what}{how}")
+        alone += 0 if step.background else step.limit * max(1, len(step.requests))
+    return [*lines, f"At most {alone:.0f} s beside the background; --minutes leaves out what does not fit."]

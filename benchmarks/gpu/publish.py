@@ -10,15 +10,15 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from arasfsr.query.proven import PROVEN
 from benchmarks.ceilings import share
-from benchmarks.gpu.plan import BEGUN, HEADLINE, PROBES
+from benchmarks.gpu import plan
+from benchmarks.gpu.folders import PROBES, SUITES, read, read_probes
 from benchmarks.gpu.worker import case_of
-from benchmarks.results import SUITES_FILE
 
 Rows = Mapping[str, Mapping[str, Any]]
 
@@ -27,7 +27,7 @@ def proven(probes: Rows, suites: Rows) -> dict[str, list[str]]:
     """By arithmetic the fused backends with every probe right and a headline faster than tiled's, the fastest first."""
     found: dict[str, list[str]] = {}
     for dtype in ("bfloat16", "float16", "tf32", "float32"):
-        case = case_of({**HEADLINE, "dtype": dtype}).name
+        case = case_of({**plan.HEADLINE, "dtype": dtype}).name
         times = {name: _seconds(suites.get(f"{case} {name}", {})) for name in ("cuda", "triton", "tiled")}
         right = [name for name in ("cuda", "triton") if _right(probes, name, dtype)]
         faster = [name for name in right if times[name] < times["tiled"]]
@@ -38,7 +38,7 @@ def proven(probes: Rows, suites: Rows) -> dict[str, list[str]]:
 
 def _right(probes: Rows, backend: str, dtype: str) -> bool:
     """Whether every probe of a backend in a dtype was right, at every width that the plan has."""
-    widths = [width for name, width, which in PROBES if (name, which) == (backend, dtype)]
+    widths = [width for name, width, which in plan.PROBES if (name, which) == (backend, dtype)]
 
     def of(width: int) -> list[bool]:
         return [row["ok"] for key, row in probes.items() if key.startswith(f"{backend} {width} {dtype}:")]
@@ -50,6 +50,11 @@ def _seconds(row: Mapping[str, Any]) -> float:
     """A row's median; of one that failed or is not there, more than any."""
     samples = row.get("samples_s")
     return statistics.median(samples) if samples and not row.get("error") else float("inf")
+
+
+def _merged(runs: Iterable[Rows]) -> dict[str, Any]:
+    """Rows of several runs, later ones in place of earlier ones unless they were only begun."""
+    return {key: row for rows in runs for key, row in rows.items() if row.get("error") != plan.BEGUN}
 
 
 def settled(suites: Rows) -> dict[str, Any]:
@@ -66,20 +71,14 @@ def settled(suites: Rows) -> dict[str, Any]:
 
 def publish(folders: Sequence[Path], proven_file: Path = PROVEN) -> None:
     """Write both files, beside what proven.json says of other kinds of GPU."""
-    merged: dict[str, dict[str, Any]] = {"probes.json": {}, SUITES_FILE: {}, "run.json": {}}
-    for folder in folders:
-        for name, rows in merged.items():
-            if (folder / name).is_file():
-                found = json.loads((folder / name).read_text())
-                rows.update({key: row for key, row in found.items() if row.get("error") != BEGUN})
-    missing = [name for name, rows in merged.items() if not rows]
+    probes, suites = _merged(map(read_probes, folders)), _merged(map(read, folders))
+    missing = [name for name, rows in ((PROBES, probes), (SUITES, suites)) if not rows]
     if missing:
         raise ValueError(f"no {missing[0]} in {', '.join(map(str, folders))}; name the folders of all runs on that GPU")
-    suites = merged[SUITES_FILE]
-    architecture = "sm" + merged["run.json"]["machine"]["compute_capability"].replace(".", "")
-    kinds = {**json.loads(proven_file.read_text()), architecture: proven(merged["probes.json"], suites)}
+    architecture = "sm" + suites["machine"]["compute_capability"].replace(".", "")
+    kinds = {**json.loads(proven_file.read_text()), architecture: proven(probes, suites)}
     timed = settled(suites)
-    (folders[0].parent / SUITES_FILE).write_text(json.dumps(timed, indent=1) + "\n")
+    (folders[0].parent / SUITES).write_text(json.dumps(timed, indent=1) + "\n")
     proven_file.write_text(json.dumps(kinds, indent=1, sort_keys=True) + "\n")
 
 

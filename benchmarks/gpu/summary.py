@@ -1,49 +1,63 @@
-"""The page that comes out of a run: verdicts, headline, training, what failed."""
+"""The page that comes out of a run: what is right, how fast it is, what failed."""
 
 from __future__ import annotations
 
+import re
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-Files = Mapping[str, Mapping[str, Any]]
+from benchmarks.gpu import folders
+from benchmarks.gpu.plan import AUTOCAST, BEGUN, OURS
+from benchmarks.junit import outcome
+
+Rows = Mapping[str, Mapping[str, Any]]
+
+MOST = 6
+"""Kernels of a case, and failed tests, that are named."""
 
 
-def page(files: Files) -> Iterator[str]:
-    """Lines of the page."""
-    run = files.get("run.json", {})
-    machine = run.get("machine", {})
+def page(folder: Path) -> Iterator[str]:
+    """Lines of the page, of the files in a run's folder."""
+    rows = folders.read(folder)
+    machine = rows.get("machine", {})
     yield f"{machine.get('gpu', 'no GPU')}, driver {machine.get('driver')}, torch {machine.get('torch')}, " + (
         f"Triton {machine.get('triton')}, commit {machine.get('commit')}"
     )
-    yield from _probes(files.get("probes.json", {}))
-    yield from _cases(files.get("suites.json", {}))
-    yield from _kernels(files.get("kernels.json", {}))
-    for title in ("failed", "left out"):
-        for name, reason in run.get(title, {}).items():
-            yield f"{title}: {name}: {reason}"
-    for name, row in run.items():
-        if name.startswith(("failed ", "prepared ")):
-            yield f"{name}: {row.get('error') or row.get('told')}"
+    yield from _section("Right?", [*verdicts(folders.read_probes(folder)), *_sanitized(folder), *_tested(folder)])
+    yield from _section("Speed", [*_ceilings(rows.get("ceilings", {})), *_cases(rows)])
+    yield from _section("Kernels", _kernels(rows))
+    yield from _section("Tuning", _tuning(rows))
+    steps = rows.get("steps", {})
+    for what in ("failed", "left out"):
+        found = [f"{name}: {told[what]}" for name, told in steps.items() if what in told]
+        yield from _section(what.capitalize(), found)
 
 
-def _probes(rows: Mapping[str, Any]) -> Iterator[str]:
+def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
+    found = [f"  {line}" for line in lines]
+    if found:
+        yield from ("", title, *found)
+
+
+def verdicts(rows: Rows) -> Iterator[str]:
+    """A line a kernel, and one for each probe that it was not right on."""
     kinds: dict[str, list[tuple[str, Any]]] = {}
     for name, row in rows.items():
         kind, _, probe = name.partition(": ")
         kinds.setdefault(kind, []).append((probe, row))
     for kind, found in kinds.items():
         right = sum(row["ok"] for _, row in found)
-        worst = [
-            max((v["error"] / v["limit"] for v in row.get("verdicts", ())), default=float("nan")) for _, row in found
-        ]
-        yield f"probe {kind}: {right} of {len(found)} right, worst error {max(worst, default=0):.2f} of its limit"
+        shares = [v["error"] / v["limit"] for _, row in found for v in row.get("verdicts", ())]
+        worst = f", worst error {max(shares):.2f} of its limit" if shares else ""
+        yield f"{kind}: {'RIGHT' if right == len(found) else 'NOT RIGHT'} on {right} of {len(found)} probes{worst}"
         yield from (f"    {probe}: {_why(row)}" for probe, row in found if not row["ok"])
 
 
 def _why(row: Mapping[str, Any]) -> str:
     if row.get("error"):
-        return str(row["error"])
+        return "did not end" if row["error"] == BEGUN else str(row["error"])
     parts = [
         f"{v['quantity']} errs by {v['error']:.2e}, limit {v['limit']:.2e}" for v in row["verdicts"] if not v["ok"]
     ]
@@ -51,27 +65,72 @@ def _why(row: Mapping[str, Any]) -> str:
     return "; not ".join(["not right", *parts])
 
 
-def _cases(rows: Mapping[str, Any]) -> Iterator[str]:
-    ceilings = rows.get("ceilings", {})
+def _sanitized(folder: Path) -> Iterator[str]:
+    """What each sanitizer has found, and how many probes it has seen."""
+    path = folder / folders.MEMCHECK
+    if not path.is_file():
+        return
+    for part in path.read_text(errors="replace").split("\n=== ")[1:]:
+        name, _, output = part.partition("\n")
+        told = re.findall(r"========= ((?:ERROR|RACECHECK) SUMMARY: .*)", output) or ["not ended"]
+        yield f"{name}: {told[-1]}; {len(re.findall('^right$', output, re.M))} probes were right"
+
+
+def _tested(folder: Path) -> Iterator[str]:
+    path = folder / folders.TESTS
+    if path.is_file():
+        found = outcome(path)
+        yield f"tests: {found['passed']} passed, {found['skipped']} skipped, {len(found['failed'])} failed"
+        yield from (f"    {name}" for name in found["failed"][:MOST])
+
+
+def _ceilings(ceilings: Mapping[str, Any]) -> Iterator[str]:
     if ceilings:
         rates = ", ".join(f"{name} {rate / 1e12:.0f} TFLOP/s" for name, rate in ceilings["flops"].items())
         yield f"ceilings: {rates}, copy {ceilings['bytes_per_second'] / 1e12:.2f} TB/s"
-    for name, row in rows.items():
-        if "case" not in row or not row.get("samples_s"):
-            continue
-        seconds = statistics.median(row["samples_s"])
-        rate = ceilings.get("flops", {}).get(row["dtype"])
-        share = f" {2 * row['macs'] / seconds / rate:6.1%}" if rate else ""
-        replay = f" replay {1e3 * statistics.median(row['replay_s']):8.3f}" if row.get("replay_s") else ""
-        peak = f" peak {(row.get('peak_bytes') or 0) / 1e6:6.0f} MB"
-        bitwise = "" if row.get("bitwise", True) else " NOT BITWISE"
-        yield f"{name}: {1e3 * seconds:8.3f} ms{share}{replay}{peak}{bitwise} {row['error'] or ''}"
 
 
-def _kernels(rows: Mapping[str, Any]) -> Iterator[str]:
+def _cases(rows: Rows) -> Iterator[str]:
+    """What went wrong; then a line a case and contestant: time, part of the ceiling, replay, against the public way,
+    peak memory."""
+    flops = rows.get("ceilings", {}).get("flops", {})
+    yield from (f"{name}: {row['error']}" for name, row in rows.items() if "gate" in row and row["error"])
+    medians = {name: statistics.median(row["samples_s"]) for name, row in rows.items() if row.get("samples_s")}
+    for name, seconds in medians.items():
+        row = rows[name]
+        case, contestant = row["case"], row["contestant"]
+        public = medians.get(f"{case} {AUTOCAST}") or medians.get(f"{case} public")
+        rate = flops.get(row["dtype"])
+        parts = [f"{1e3 * seconds:.3f} ms"]
+        if rate:
+            parts.append(f"{2 * row['macs'] / seconds / rate:.1%} of the ceiling")
+        if public and contestant in OURS:
+            parts.append(f"{public / seconds:.1f} x the public way")
+        if row.get("replay_s"):
+            parts.append(f"replay {1e3 * statistics.median(row['replay_s']):.3f} ms")
+        if row.get("peak_bytes"):
+            parts.append(f"peak {row['peak_bytes'] / 1e6:.0f} MB")
+        if not row.get("bitwise", True):
+            parts.append("NOT BITWISE")
+        yield f"{name}: {', '.join(parts)}"
+
+
+def _kernels(rows: Rows) -> Iterator[str]:
+    """The longest kernels of each profile."""
     for name, row in rows.items():
-        if "cut" in row:
-            yield f"tuning {name}: {row['error'] or format(1e3 * row['seconds'], '.3f') + ' ms'}"
-            continue
-        yield f"kernels of {name}:"
-        yield from (f"    {1e3 * k['seconds']:8.3f} ms {k['calls']:4} {k['name'][:90]}" for k in row["kernels"][:12])
+        if name.startswith("kernels of "):
+            yield name.removeprefix("kernels of ")
+            for kernel in row["kernels"][:MOST]:
+                yield f"  {1e3 * kernel['seconds']:8.3f} ms {kernel['calls']:4} {kernel['name'][:90]}"
+
+
+def _tuning(rows: Rows) -> Iterator[str]:
+    """Of each kernel its own cut and the fastest; and what was not right."""
+    cuts = {name.removeprefix("cut: "): row for name, row in rows.items() if "cut" in row}
+    for kernel in dict.fromkeys(row["kernel"] for row in cuts.values()):
+        found = {name: row["seconds"] for name, row in cuts.items() if row["kernel"] == kernel and row["seconds"]}
+        if found:
+            best = min(found, key=found.__getitem__)
+            own = f"{1e3 * found[kernel]:.3f} ms" if kernel in found else "not timed"
+            yield f"{kernel}: as it is {own}, at best {1e3 * found[best]:.3f} ms ({best})"
+    yield from (f"{name}: {row['error']}" for name, row in cuts.items() if row["error"])

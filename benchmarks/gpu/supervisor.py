@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -15,14 +16,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from benchmarks.gpu.plan import WIDTH, Request, Step
+from benchmarks.gpu.plan import FOLDER, LOG, WIDTH, Program, Request, Step, inquiry
 
 ROOT = Path(__file__).parents[2]
+SUITES, PROBED = "suites.json", "probes.json"
 RESERVE = 5.0
 """Seconds at the end for what has been found to be written."""
 
@@ -32,6 +34,13 @@ Start = Callable[[str], list[str]]
 
 class Died(RuntimeError):
     """A process hung, or ended before its time; the message is one line."""
+
+
+def first_error(output: bytes) -> str:
+    """The first line that tells of an error, behind a colon; empty where none does."""
+    lines = [line.strip() for line in output.decode(errors="replace").splitlines()]
+    found = [line for line in lines if re.search(r"error|exception|fatal|failed|watchdog|has waited", line, re.I)]
+    return f": {found[0][:200]}" if found else ""
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
@@ -48,42 +57,35 @@ class Sink(Protocol):
 
 
 class Results:
-    """Rows by file and key, each appended to rows.jsonl at once, and the files as JSON whenever asked."""
+    """Rows by file and key; a file is written anew with each row, so that it is whole at any moment."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
+        self.folder = folder.resolve()
         self.files: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
-        self.log = folder / "all.log"
-        self._rows = (folder / "rows.jsonl").open("a")
 
     def __call__(self, file: str, key: str, row: Mapping[str, Any]) -> None:
         with self._lock:
             self.files.setdefault(file, {})[key] = dict(row)
-            self._rows.write(json.dumps({"file": file, "key": key, "row": row}) + "\n")
-            self._rows.flush()
+            temporary = self.folder / f".{file}"
+            temporary.write_text(json.dumps(self.files[file], indent=1) + "\n")
+            temporary.replace(self.folder / file)
 
-    def tell(self, name: str, output: bytes) -> None:
-        """What a program printed, to the log."""
-        with self._lock, self.log.open("ab") as file:
+    def tell(self, name: str, output: bytes, log: str = LOG) -> None:
+        """What a process printed, to a log."""
+        with self._lock, (self.folder / log).open("ab") as file:
             file.write(f"\n=== {name}\n".encode() + output)
-
-    def write(self) -> None:
-        """The files as they are now."""
-        with self._lock:
-            for name, content in self.files.items():
-                (self.folder / name).write_text(json.dumps(content, indent=1) + "\n")
 
 
 class Worker:
     """A process that takes requests, a JSON line each, and answers with rows until a line that says it is done."""
 
-    def __init__(self, command: list[str], log: Path) -> None:
-        with log.open("a") as file:
-            self._process = subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, start_new_session=True
-            )
+    def __init__(self, command: list[str]) -> None:
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, start_new_session=True
+        )
         self._buffer = b""
 
     @property
@@ -127,7 +129,11 @@ class Worker:
         self.kill()
         code = self._process.returncode
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
-        return Died(f"its process ended {how}")
+        return Died(f"its process ended {how}{first_error(self.printed())}")
+
+    def printed(self) -> bytes:
+        """What it has printed beside its answers."""
+        return os.pread(self.errors.fileno(), 1 << 24, 0)
 
     def kill(self) -> None:
         """End it, with all that it began."""
@@ -151,113 +157,141 @@ class Supervisor:
         self._workers: dict[str, Worker] = {}
         self._busy: dict[str, threading.Lock] = {}
         self._pool = ThreadPoolExecutor(64)
-        self.failed: dict[str, str] = {}
+        self._background: dict[str, list[Future[None]]] = {}
+        self._steps: dict[str, dict[str, Any]] = {}
+        self._noting = threading.Lock()
+        self._lost: set[tuple[str, str | None]] = set()
+        """Contestants with the dtypes in which a worker that probes died."""
+        self._inquired: set[tuple[str, str | None]] = set()
+
+    @property
+    def failed(self) -> dict[str, str]:
         """What failed: step and worker, with the reason in one line."""
-        self.left_out: dict[str, str] = {}
-        self._broken: set[tuple[str, str | None]] = set()
-        """Contestants with the dtypes in which a probe of theirs hung or died."""
+        return {name: told["failed"] for name, told in self._steps.items() if "failed" in told}
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """What was not begun, with the reason."""
+        return {name: told["left out"] for name, told in self._steps.items() if "left out" in told}
 
     def run(self, steps: Iterable[Step]) -> None:
         """The steps in order, as far as the time allows."""
-        background: list[Future[None]] = []
         try:
             for step in steps:
-                left = self._left()
-                if left < 1:
-                    self._leave_out(step.name, "no time was left")
+                if self._left() < 1:
+                    self._note(step.name, "left out", "no time was left")
                     continue
                 self._say(f"{time.monotonic() - self._began:6.1f} s  {step.name}")
-                if not step.background:
-                    wait(background, timeout=max(0.0, self._left()))  # what is timed is alone on the machine
-                futures = self._step(step)
                 if step.background:
-                    background += futures
-                self.results.write()
+                    self._background[step.name] = self._begin(step)
+                else:  # what is timed is alone on the machine
+                    self._wait(self._background)
+                    for future in self._begin(step) if step.together else ():
+                        future.result()
+                    if not step.together:
+                        self._in_turn(step)
+            self._wait(self._background)
         finally:
-            for worker in list(self._workers.values()):
+            for name, worker in list(self._workers.items()):
                 worker.kill()
+                self.results.tell(name, worker.printed())
             self._pool.shutdown(wait=True, cancel_futures=True)
-            self.results("run.json", "failed", self.failed)
-            self.results("run.json", "left out", self.left_out)
-            self.results.write()
 
     def _left(self) -> float:
         return self._deadline - time.monotonic()
 
-    def _leave_out(self, name: str, reason: str) -> None:
-        self.left_out[name] = reason
-        self._say(f"left out: {name} ({reason})")
+    def _wait(self, names: Iterable[str]) -> None:
+        """Until these steps of the background are over, or the time is."""
+        wait([f for name in names for f in self._background.get(name, ())], timeout=max(0.0, self._left()))
 
-    def _step(self, step: Step) -> list[Future[None]]:
+    def _note(self, name: str, what: str, told: str | float) -> None:
+        with self._noting:
+            self._steps.setdefault(name, {})[what] = told
+            self.results(SUITES, "steps", self._steps)
+        if what != "seconds":
+            self._say(f"{what}: {name}: {told}")
+
+    def _begin(self, step: Step) -> list[Future[None]]:
+        """Its requests at the same time, or its program, in other threads."""
         if step.program is not None:
-            if step.background:
-                return [self._pool.submit(self._program, step)]
-            self._program(step)
-            return []
-        if not step.together:
-            for request in step.requests:
-                self._request(step, request)
-            return []
-        futures = [self._pool.submit(self._request, step, request) for request in step.requests]
-        if not step.background:
-            for future in futures:
-                future.result()
-        return futures
+            return [self._pool.submit(self._run_program, step)]
+        return [self._pool.submit(self._request, step, request) for request in step.requests]
+
+    def _in_turn(self, step: Step) -> None:
+        if step.program is not None:
+            self._run_program(step)
+        for request in step.requests:
+            self._request(step, request)
 
     def _request(self, step: Step, request: Request) -> None:
+        self._wait(step.after)
         name = f"{step.name} {request.worker}"
-        if request.what != "probe" and (request.contestant, request.dtype) in self._broken:
-            self._leave_out(name, "a probe of that kernel hung or died")
+        kernel = request.contestant, request.dtype
+        wrong = [] if request.what == "probe" else self._not_right(*kernel)
+        if wrong:
+            self._note(name, "left out", f"a probe of that kernel is not right: {wrong[0]}")
+            if kernel not in self._inquired:
+                self._inquired.add(kernel)
+                for why in inquiry(wrong[0], step.limit):
+                    self._run_program(why)
             return
         lock = self._busy.setdefault(request.worker, threading.Lock())
         if not lock.acquire(timeout=max(0.0, min(step.limit, self._left()))):
-            self._leave_out(name, "its worker was busy")
+            self._note(name, "left out", "its worker was busy")
             return
         began = time.monotonic()
+        seconds = min(step.limit, self._left())
         try:
             if self._left() < 1:
-                self._leave_out(name, "no time was left")
+                self._note(name, "left out", "no time was left")
                 return
-            self._worker(request.worker).ask(request, min(step.limit, self._left()), self.results)
+            self._worker(request.worker).ask(request, seconds, self.results)
         except Died as error:
-            self.failed[name] = str(error)
-            self._say(f"{name}: {error}")
-            self._workers.pop(request.worker, None)
+            self._note(name, "failed", str(error))
+            self.results.tell(name, self._workers.pop(request.worker).printed())
             if request.what == "probe" and request.arguments.get("width") == WIDTH:
-                self._broken.add((request.contestant, request.dtype))
+                self._lost.add(kernel)
         finally:
             lock.release()
-            self.results("run.json", f"seconds of {name}", {"seconds": round(time.monotonic() - began, 2)})
+            self._note(name, "seconds", round(time.monotonic() - began, 2))
+
+    def _not_right(self, contestant: str, dtype: str | None) -> list[str]:
+        """Probes of a contestant's kernels in a dtype, at the width that is timed, that were not right."""
+        rows = self.results.files.get(PROBED, {})
+        wrong = [name for name, row in rows.items() if not row["ok"]]
+        wrong = [name for name in wrong if name.startswith(f"{contestant} {WIDTH} {dtype}:")]
+        return wrong or [f"{contestant} {WIDTH} {dtype}: "] * ((contestant, dtype) in self._lost)
 
     def _worker(self, name: str) -> Worker:
         worker = self._workers.get(name)
         if worker is None or not worker.alive:
-            worker = self._workers[name] = Worker(self._start(name), self.results.log)
+            worker = self._workers[name] = Worker(self._start(name))
         return worker
 
-    def _program(self, step: Step) -> None:
-        program = step.program
+    def _run_program(self, step: Step) -> None:
+        self._wait(step.after)
+        program, seconds = step.program, min(step.limit, self._left())
         assert program is not None
-        seconds = min(step.limit, self._left())
-        environment = {**os.environ, "ARASFSR_GPU_RESULTS": str(self.results.folder), **program.environment}
+        if self._left() < 1:
+            self._note(step.name, "left out", "no time was left")
+            return
         began = time.monotonic()
         with tempfile.TemporaryFile() as output:
-            told = _run(program.command, environment, output, seconds)
-            output.seek(0)
-            self.results.tell(step.name, output.read())
+            told = _run(program, self.results.folder, output, seconds)
+            printed = os.pread(output.fileno(), 1 << 26, 0)
+        self.results.tell(step.name, printed, program.log)
         if told is not None:
-            self.failed[step.name] = told
-            self._say(f"{step.name}: {told}")
-        self.results("run.json", f"seconds of {step.name}", {"seconds": round(time.monotonic() - began, 2)})
+            self._note(step.name, "failed", f"{told}{first_error(printed)}")
+        self._note(step.name, "seconds", round(time.monotonic() - began, 2))
 
 
-def _run(command: Sequence[str], environment: dict[str, str], output: IO[bytes], seconds: float) -> str | None:
+def _run(program: Program, folder: Path, output: IO[bytes], seconds: float) -> str | None:
     """Run a program: why it failed, in one line, or None."""
     try:
         process = subprocess.Popen(
-            command,
+            [part.replace(FOLDER, str(folder)) for part in program.command],
             cwd=ROOT,
-            env=environment,
+            env={**os.environ, **program.environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -271,4 +305,4 @@ def _run(command: Sequence[str], environment: dict[str, str], output: IO[bytes],
         return f"not done after {seconds:.0f} s"
     finally:
         kill_group(process)
-    return f"ended with status {status}, see all.log" if status else None
+    return f"ended with status {status}, see {program.log}" if status else None

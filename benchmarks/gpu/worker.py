@@ -1,4 +1,8 @@
-"""The process that touches the GPU: `serve CONTESTANT` answers the supervisor, `once NAME` is for profilers."""
+"""The process that touches the GPU: `serve CONTESTANT` answers the supervisor; the others are for tools around it.
+
+`once BACKEND CASE` runs the plan's headline or its training step for a profiler; `probes BACKEND` runs small problems
+for a sanitizer, `probe NAME` the one of that name in probes.json, or all of its kernel where it names none.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +62,7 @@ class Server:
         self._backend = None if name.startswith("public") else name
         self._name = name
         self._prepared: dict[Case, tuple[LocalSession, list[dict[str, Any]]]] = {}
-        self._tuning: Any = None
+        self._judged: dict[int, tuple[Any, str, dict[str, Any]]] = {}
 
     def _contestant(self, dtype: str) -> Contestant:
         name = self._name
@@ -75,6 +79,7 @@ class Server:
             "prepare": self.prepare,
             "measure": self.measure,
             "profile": self.profile,
+            "judge": self.judge,
             "tune": self.tune,
         }
         yield from handlers[what](**request)
@@ -85,7 +90,7 @@ class Server:
         yield from ()
 
     def machine(self) -> Iterator[Row]:
-        yield "run.json", "machine", machine(device())
+        yield SUITES_FILE, "machine", machine(device())
 
     def ceilings(self) -> Iterator[Row]:
         yield SUITES_FILE, "ceilings", {**ceilings.measure(device()), "machine": machine(device())}
@@ -119,10 +124,10 @@ class Server:
         except Exception as error:
             told = one_line(error)
         row = {"told": told, "seconds": round(time.monotonic() - began, 2)}
-        yield "run.json", f"prepared {self._name} {found.name}", row
+        yield SUITES_FILE, f"prepared {self._name} {found.name}", row
 
     def measure(self, case: dict[str, Any]) -> Iterator[Row]:
-        """Judge and time a case: rows as in the suites, with replays of a graph of ours beside the calls."""
+        """Judge a case, and time it where it is right: rows as in the suites, with replays of a graph of ours."""
         found = case_of(case)
         key = f"{found.name} {self._name}"
         row: dict[str, Any] = {"gate": None, "error": BEGUN}
@@ -138,6 +143,9 @@ class Server:
             session, row["gate"] = self._session(found)
             red = [verdict for verdict in row["gate"] if not verdict["ok"]]
             row["error"] = f"red gate: {red}" if red else None
+            if red:
+                yield told()
+                return
             samples: list[Sample] = []
             for turn in range(RUNS):
                 samples.append(session.time(turn))
@@ -152,7 +160,7 @@ class Server:
                 yield told()
         except Exception as error:
             row["error"] = one_line(error)
-            yield "run.json", f"failed {key}", row
+            yield SUITES_FILE, key, row
             end_if_unusable(row)
         finally:
             self._forget(found)
@@ -170,19 +178,26 @@ class Server:
             session, _ = self._session(found)
             entries = profiling.kernels(lambda turn: session.time(turn), device())
             rows = [entry._asdict() for entry in entries[: profiling.ROWS]]
-            yield "kernels.json", f"{found.name} {self._name}", {"kernels": rows}
+            yield SUITES_FILE, f"kernels of {found.name} {self._name}", {"kernels": rows}
         finally:
             self._forget(found)
 
-    def tune(self, number: int, ahead: bool = False) -> Iterator[Row]:
-        """One of the candidates of the Triton kernels' table; `ahead` compiles it and tells nothing."""
+    def judge(self, number: int) -> Iterator[Row]:
+        """Compile one of the candidates of the Triton kernels' table, and judge it."""
         from benchmarks import tune
 
-        if self._tuning is None:
-            self._tuning = tune.Problem(torch.bfloat16, 128, device())
-        name, found = tune.try_candidate(self._tuning, number)
-        if not ahead:
-            yield "kernels.json", name, found
+        problem = tune.Problem("bfloat16", device())
+        name, row = tune.judged(problem, number)
+        self._judged[number] = problem, name, row
+        yield SUITES_FILE, f"cut: {name}", row
+
+    def tune(self, number: int) -> Iterator[Row]:
+        """Time a candidate that has been judged."""
+        from benchmarks import tune
+
+        if number in self._judged:
+            problem, name, row = self._judged[number]
+            yield SUITES_FILE, f"cut: {name}", tune.timed_candidate(problem, number, row)
 
 
 def end_if_unusable(row: dict[str, Any]) -> None:
@@ -237,26 +252,39 @@ def serve(name: str) -> None:
         print(json.dumps({"done": True}), file=answers, flush=True)
 
 
-def once(name: str) -> int:
-    """A few runs of BACKEND-headline or BACKEND-train for a profiler, or probe-BACKEND for a sanitizer."""
-    first, second = name.split("-")
-    if first == "probe":
-        bad = 0
-        for width in (64, plan.WIDTH):
-            for probe in probes.PROBES[:9]:
-                verdict = probes.judge(probe, second, width, "bfloat16", device(), draws=1, repeats=1)
-                print(f"{second} {width} {probe.name}: {'right' if verdict['ok'] else verdict}", flush=True)
-                bad += not verdict["ok"]
-        return bad
-    case = case_of(plan.HEADLINE if second == "headline" else plan.TRAIN_LARGE)
-    session = LocalSession(case, Contestant(first, case.dtype, first), device())
+def once(backend: str, which: str) -> None:
+    """A few runs of the plan's headline or of its training step, and their times."""
+    case = case_of({"headline": plan.HEADLINE, "train": plan.TRAIN_LARGE}[which])
+    session = LocalSession(case, Contestant(backend, case.dtype, backend), device())
     times = sorted(session.time(turn).seconds for turn in range(10))
-    print(f"{name}: {1e3 * times[len(times) // 2]:.3f} ms, at least {1e3 * times[0]:.3f}", flush=True)
-    return 0
+    print(f"{backend} {which}: {1e3 * times[len(times) // 2]:.3f} ms, at least {1e3 * times[0]:.3f}", flush=True)
+
+
+def probe(name: str) -> int:
+    """The probe of that name: how many were not right."""
+    kernel, _, wanted = name.partition(": ")
+    backend, width, dtype = kernel.split()
+    chosen = [each for each in probes.probes(dtype) if wanted in ("", each.name)]
+    bad = 0
+    for each in chosen:
+        print(f"{kernel}: {each.name} ...", flush=True)
+        verdict = probes.judge(each, backend, int(width), dtype, device(), draws=1, repeats=1)
+        print("right" if verdict["ok"] else f"not right: {verdict}", flush=True)
+        bad += not verdict["ok"]
+    return bad
+
+
+def smallest_probes(backend: str) -> int:
+    """Every width and 16-bit kernel on the small problems: how many were not right."""
+    names = [each.name for each in probes.PROBES[:9]]
+    return sum(probe(f"{backend} {width} bfloat16: {name}") for width in (plan.WIDTH, 64) for name in names)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "serve":
-        serve(sys.argv[2])
-    else:
-        sys.exit(once(sys.argv[2]))
+    run: dict[str, Callable[..., int | None]] = {
+        "serve": serve,
+        "once": once,
+        "probe": probe,
+        "probes": smallest_probes,
+    }
+    sys.exit(run[sys.argv[1]](*sys.argv[2:]))

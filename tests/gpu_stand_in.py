@@ -1,0 +1,108 @@
+"""A worker of the GPU run for a CPU: tiled under the fused backends' names, with a fault in each of their dtypes.
+
+Run as `python gpu_stand_in.py CONTESTANT`. Everything is as small as it may be.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from arasfsr.decoder import DecoderWeights
+from benchmarks import contestants, tune
+from benchmarks.cases import Case
+from benchmarks.contestants import Contestant, Decode
+from benchmarks.gpu import probes, worker
+from benchmarks.workload import Inputs
+
+HANGING = "1007"
+"""Seconds that a process sleeps which a hanging worker leaves behind, unless it is killed too: its mark."""
+
+
+def hang(out: Tensor) -> Tensor:
+    subprocess.run(["sleep", HANGING], check=True)
+    return out
+
+
+def die(out: Tensor) -> Tensor:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return out
+
+
+def fail(out: Tensor) -> Tensor:
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def not_a_number(out: Tensor) -> Tensor:
+    return out * float("nan")
+
+
+def unwritten(out: Tensor) -> Tensor:
+    written = torch.empty_like(out)  # which probes fill with NaN
+    written[:, :-1] = out[:, :-1]
+    return written + 0 * out
+
+
+FAULTS = {
+    ("cuda", "float16"): hang,
+    ("cuda", "tf32"): die,
+    ("triton", "float16"): fail,
+    ("triton", "float32"): not_a_number,
+    ("triton", "tf32"): unwritten,
+}
+"""Of backend and dtype; in bfloat16 both are right."""
+
+
+def small_case(given: dict[str, Any], whole: Any = worker.case_of) -> Case:
+    """A case of the plan with a picture a sixteenth as wide, so that names still tell them apart."""
+    case: Case = whole(given)
+    sides = [(max(4, a // 32), max(4, b // 32)) for a, b in (case.lr, case.output)]
+    return dataclasses.replace(case, model="tiny", lr=sides[0], output=sides[1])
+
+
+def decoder(contestant: Contestant, device: torch.device, training: bool, right: Any = contestants.decoder) -> Decode:
+    backend = contestant.backend and "tiled"
+    plain: Decode = right(dataclasses.replace(contestant, backend=backend, compiled=False), device, training)
+    fault = FAULTS.get((contestant.name, contestant.dtype))
+
+    def decode(inputs: Inputs, weights: DecoderWeights) -> Tensor:
+        out = plain(inputs, weights)
+        return fault(out) if fault else out
+
+    return decode
+
+
+def judged(problem: object, number: int) -> tuple[str, dict[str, Any]]:
+    """The first candidate of the tuning is right, the second hangs, the third is not right."""
+    if number == 1:
+        time.sleep(float(HANGING))
+    error = "output errs by nan" if number == 2 else None
+    return f"forward {number}", {"kernel": "forward", "cut": {}, "seconds": None, "error": error}
+
+
+def timed(problem: object, number: int, row: dict[str, Any]) -> dict[str, Any]:
+    return row if row["error"] else row | {"seconds": 0.01}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    with (
+        mock.patch.object(worker, "case_of", small_case),
+        mock.patch("benchmarks.session.decoder", decoder),
+        mock.patch.multiple(probes, decoder=decoder, DRAWS=1, REPEATS=2, PROBES=(probes.PROBES[0], probes.PROBES[4])),
+        mock.patch.multiple(tune, Problem=mock.Mock(), judged=judged, timed_candidate=timed),
+    ):
+        worker.serve(sys.argv[1])
+
+
+if __name__ == "__main__":
+    main()
