@@ -108,8 +108,7 @@ def write_machines() -> list[Path]:
         for path in sorted(RESULTS.glob(f"*/{name}")):
             parts.setdefault(_page(path), [f"# {path.parent.name}"]).append(make(path).replace("](docs/", "]("))
     for folder in sorted({path.parents[1] for path in RESULTS.glob(f"*/*/{SUITES_FILE}")}):
-        text = "\n".join(["Kernels' own times, a column a run:", "", *history.table(folder)])
-        parts.setdefault(DOCS / f"{folder.name}.md", [f"# {folder.name}"]).append(text)
+        parts.setdefault(DOCS / f"{folder.name}.md", [f"# {folder.name}"]).append(history.page(folder))
     for page, texts in parts.items():
         with replacing(page) as temporary:
             temporary.write_text("\n\n".join(texts) + "\n")

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks import tune
-from benchmarks.gpu import adopt, plan, probes, publish, summary
+from benchmarks.gpu import plan, probes
 from benchmarks.gpu.plan import Program, Request, Step
 from benchmarks.gpu.supervisor import RESERVE, Results, Supervisor
 from benchmarks.gpu.worker import case_of
@@ -174,34 +174,6 @@ def test_programs_run_side_by_side_and_what_is_timed_waits_for_them(supervisor: 
     assert begin[2] > max(end[:2])
 
 
-def test_the_best_candidates_make_the_entry_that_is_adopted(tmp_path: Path) -> None:
-    own = {"queries": 64, "gather": 16, "forward": {"depth": 32}, "backward": {"rows": 64}, "weights": {"rows": 128}}
-
-    def row(kernel: str, seconds: float | None, **changes: Any) -> dict[str, Any]:
-        return {"kernel": kernel, "seconds": seconds, "cut": {**own, **changes}}
-
-    rows = {
-        "forward": row("forward", 0.0140),
-        "forward, queries 128": row("forward", 0.0120, queries=128),
-        "forward, gather 32": row("forward", 0.0119, gather=32),  # less is noise
-        "forward, depth 64": row("forward", None, forward={"depth": 64}),
-        "backward": row("backward", 0.002),
-        "backward, 128 rows": row("backward", 0.001, backward={"rows": 128}),
-        "weights": row("weights", 0.001),
-        "kernels of something": {"kernels": []},
-    }
-    rows = {"machine": {"compute_capability": "9.0"}, **{f"cut: {name}": row for name, row in rows.items()}}
-    (tmp_path / "suites.json").write_text(json.dumps(rows))
-    (tmp_path / "table.json").write_text('{"sm80/64/tf32": {}}')
-    adopt.adopt(tmp_path, tmp_path / "table.json")
-    entry = {"sm90/256/bfloat16": {**own, "queries": 128, "backward": {"rows": 128}}}
-    assert json.loads((tmp_path / "measured.json").read_text()) == entry  # of the run
-    assert json.loads((tmp_path / "table.json").read_text()) == {"sm80/64/tf32": {}, **entry}
-    (tmp_path / "suites.json").write_text(json.dumps({"machine": rows["machine"], "cut: x": row("forward", None)}))
-    with pytest.raises(ValueError, match="no cut of the forward was right and timed"):
-        adopt.adopt(tmp_path, tmp_path / "table.json")
-
-
 def test_rows_are_on_disk_as_soon_as_they_come(tmp_path: Path) -> None:
     results = Results(tmp_path)
     for number in range(2):
@@ -270,67 +242,3 @@ def test_a_probe_sees_a_wrong_element_nan_and_what_does_not_repeat(monkeypatch: 
     broken(1e-3, every=5)
     found = judged()
     assert (found["ok"], found["bitwise"]) == (False, False)
-
-
-def test_the_page_says_what_is_right_how_fast_it_is_and_what_failed(tmp_path: Path) -> None:
-    verdict = {"quantity": "output", "error": 2.0, "limit": 1.0, "ok": False}
-    probed = {
-        "cuda 256 bfloat16: grid": {"ok": True, "verdicts": [], "error": None},
-        "cuda 256 bfloat16: 65": {"ok": False, "verdicts": [verdict], "bitwise": False, "bitwise_gradients": True},
-        "triton 256 tf32: 257": {"ok": False, "error": "CUDA error: illegal address"},
-    }
-    steps = {"headline cuda": {"failed": "not done after 30 s", "seconds": 30}, "ncu": {"left out": "no time was left"}}
-    case = {"case": "a", "contestant": "cuda", "dtype": "bfloat16", "macs": 10**12, "gate": []}
-    rows = {
-        "steps": steps,
-        "ceilings": {"flops": {"bfloat16": 8e14}, "bytes_per_second": 4e12},
-        "a cuda": {**case, "samples_s": [0.01], "replay_s": [0.009], "peak_bytes": 64e6, "error": None},
-        "a public-autocast": {**case, "contestant": "public-autocast", "samples_s": [0.3], "error": None},
-        "a triton": {**case, "contestant": "triton", "error": "red gate: everything"},
-    }
-    (tmp_path / "probes.json").write_text(json.dumps(probed))
-    (tmp_path / "suites.json").write_text(json.dumps(rows))
-    (tmp_path / "memcheck.log").write_text(
-        "\n=== racecheck cuda\ncuda: grid ...\nright\n========= RACECHECK SUMMARY: 0 hazards\n\n=== synccheck\nright\n"
-    )
-    page = "\n".join(summary.page(tmp_path))
-    assert "cuda 256 bfloat16: NOT RIGHT on 1 of 2 probes, worst error 2.00 of its limit" in page
-    assert "a cuda: 10.000 ms, 25.0% of the ceiling, 30.0 x the public way, replay 9.000 ms, peak 64 MB" in page
-    assert "a triton: red gate: everything" in page
-    assert "racecheck cuda: RACECHECK SUMMARY: 0 hazards; 1 probes were right" in page
-    assert "synccheck: not ended; 1 probes were right" in page
-    assert "Left out\n  ncu: no time was left" in page
-    assert "output errs by 2.00e+00, limit 1.00e+00; not bitwise" in page
-    assert "illegal address" in page
-    assert "Failed\n  headline cuda: not done after 30 s" in page
-
-
-def test_what_is_proven_was_right_on_every_probe_and_faster_than_tiled(tmp_path: Path) -> None:
-    case = "query/full/128x128/1024x1024/b1"
-    probed = {f"{name} {width} {dtype}: grid": {"ok": True} for name, width, dtype in plan.PROBES}
-    probed["triton 256 float16: grid"]["ok"] = False
-    timed = {
-        f"{case}/{dtype} {name}": {"samples_s": [seconds], "error": None}
-        for dtype in ("bfloat16", "float16", "float32")
-        for name, seconds in (("cuda", 0.007), ("triton", 0.006 if dtype == "bfloat16" else 0.2), ("tiled", 0.1))
-    }
-    timed[f"{case}/float16 cuda"]["error"] = "red gate"
-    ceilings = {"flops": {"bfloat16": 8e14, "float16": 8e14, "float32": 5e13}}
-    row = {"dtype": "bfloat16", "macs": 2e12, "quartiles_s": [0.009, 0.01, 0.011], "share": 0.1}
-    files = {
-        "probes.json": probed,
-        "suites.json": {**timed, "ceilings": ceilings, "case": row, "machine": {"compute_capability": "9.0"}},
-    }
-    (tmp_path / "run").mkdir()
-    for name, content in files.items():
-        (tmp_path / "run" / name).write_text(json.dumps(content))
-    (tmp_path / "proven.json").write_text(json.dumps({"sm80": {"bfloat16": ["triton"]}}))
-    publish.publish([tmp_path / "run"], tmp_path / "proven.json")
-    assert json.loads((tmp_path / "suites.json").read_text())["case"]["share"] == pytest.approx(0.5)
-    (tmp_path / "run" / "probes.json").unlink()
-    with pytest.raises(ValueError, match=r"^no probes\.json in .*run; name the folders of all runs"):
-        publish.publish([tmp_path / "run"], tmp_path / "proven.json")
-    assert json.loads((tmp_path / "proven.json").read_text()) == {
-        "sm80": {"bfloat16": ["triton"]},
-        "sm90": {"bfloat16": ["triton", "cuda"]},
-    }

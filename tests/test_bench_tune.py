@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -12,8 +13,12 @@ import torch
 pytest.importorskip("triton", reason="Triton is made for Linux only")
 
 from arasfsr.kernels import configs
+from triton.runtime.errors import OutOfResources
 
+from arasfsr.query import triton_launch
 from benchmarks import tune
+from benchmarks.cases import Case
+from benchmarks.contestants import Contestant
 
 CUT = configs.table((9, 0), 256, torch.bfloat16, "tf32")
 
@@ -68,3 +73,45 @@ def test_an_entry_written_is_the_one_that_is_read(tmp_path: Path, monkeypatch: p
         assert configs.table((9, 0), 256, torch.float16, "tf32") == configs._largest((9, 0), 256, torch.float16, "tf32")
     finally:
         configs._measured.cache_clear()
+
+
+def judge(monkeypatch: pytest.MonkeyPatch, error: float | Exception, kernel: str = "forward") -> str | None:
+    """What `Problem.judge` tells of a session whose judge finds that error, or raises it."""
+    problem = tune.Problem("bfloat16", torch.device("cpu"), side=4)
+
+    def session(case: Case, contestant: Contestant, device: torch.device) -> Mock:
+        assert triton_launch.table((9, 0), 256, torch.bfloat16, "tf32") is CUT
+        assert (case.suite, contestant.backend) == ("query" if kernel == "forward" else "train", "triton")
+        verdict = {"quantity": "output", "error": error, "limit": 1.0}
+        raising = error if isinstance(error, Exception) else None
+        return Mock(judge=Mock(return_value=[verdict], side_effect=raising))
+
+    monkeypatch.setattr(tune, "LocalSession", session)
+    return problem.judge(kernel, CUT)
+
+
+@pytest.mark.parametrize("kernel", tune.KERNELS)
+def test_a_cut_is_judged_by_the_gate_of_a_picture_or_of_a_training_step(
+    kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert judge(monkeypatch, 0.5, kernel) is None
+
+
+@pytest.mark.parametrize("error", [1.5, float("nan")])
+def test_a_cut_that_errs_too_much_or_returns_nan_is_wrong(error: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert judge(monkeypatch, error) == f"output errs by {error:.2e}, limit 1.00e+00"
+
+
+def test_a_cut_that_does_not_compile_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = judge(monkeypatch, OutOfResources(300_000, 232_448, "shared memory"))
+    assert told is not None
+    assert told.startswith("OutOfResources: out of resource: shared memory, Required: 300000")
+
+
+def test_what_is_wrong_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error, seconds in ((None, 0.25), ("wrong", None)):
+        problem = Mock(cut=CUT, judge=Mock(return_value=error), time=Mock(return_value=0.25))
+        name, row = tune.judged(problem, 1)
+        assert name == "forward, queries 128"
+        assert tune.timed_candidate(problem, 1, row)["seconds"] == seconds
+        assert tune.Problem.measure(problem, "forward", CUT) == seconds

@@ -1,4 +1,4 @@
-"""What the kernels took in each committed run on a GPU, beside what was predicted: a table of its page."""
+"""The committed runs on a GPU: what was right, and what the kernels took beside what was predicted, for its page."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.gpu.folders import SUITES, read
-from benchmarks.gpu.plan import HEADLINE, TRAIN_LARGE
+from benchmarks.gpu.folders import SUITES, read, read_probes
+from benchmarks.gpu.plan import BEGUN, HEADLINE, TRAIN_LARGE
+from benchmarks.gpu.summary import sanitized, tested
 from benchmarks.gpu.worker import case_of
 from benchmarks.suite_tables import table_row
 
@@ -41,11 +42,21 @@ PARTS = (
 )
 
 
-def runs(folder: Path) -> list[tuple[str, Mapping[str, Any]]]:
-    """Commit and rows of every run of a device in which kernels were timed, the first one first."""
-    found = [read(path.parent) for path in folder.glob(f"*/{SUITES}")]
-    found = [rows for rows in found if any(name.startswith("kernels of ") for name in rows)]
-    return [(rows["machine"]["commit"], rows) for rows in sorted(found, key=lambda rows: str(rows["machine"]["date"]))]
+class Run(NamedTuple):
+    """One committed run."""
+
+    folder: Path
+    rows: Mapping[str, Any]
+
+    @property
+    def commit(self) -> str:
+        return str(self.rows["machine"]["commit"])
+
+
+def runs(folder: Path) -> list[Run]:
+    """Every run of a device, the first one first."""
+    found = [Run(path.parent, read(path.parent)) for path in folder.glob(f"*/{SUITES}")]
+    return sorted(found, key=lambda run: str(run.rows["machine"]["date"]))
 
 
 def milliseconds(part: Part, rows: Mapping[str, Any]) -> str:
@@ -62,10 +73,44 @@ def milliseconds(part: Part, rows: Mapping[str, Any]) -> str:
     return f"{sum(chosen):.1f} ms" if chosen else ""
 
 
-def table(folder: Path) -> Iterator[str]:
+def times(folder: Path) -> Iterator[str]:
     """Lines: a row a part, a column a run; the largest kernels of each case are counted, `profiling.ROWS` of them."""
-    measured = runs(folder)
-    yield table_row(["1024 x 1024 queries, bfloat16", "predicted", *(commit for commit, _ in measured)])
+    measured = [run for run in runs(folder) if any(name.startswith("kernels of ") for name in run.rows)]
+    yield table_row(["1024 x 1024 queries, bfloat16", "predicted", *(run.commit for run in measured)])
     yield table_row(["---", "---:", *["---:"] * len(measured)])
     for part in PARTS:
-        yield table_row([part.title, part.predicted, *(milliseconds(part, rows) for _, rows in measured)])
+        yield table_row([part.title, part.predicted, *(milliseconds(part, run.rows) for run in measured)])
+
+
+def verdicts(folder: Path) -> Iterator[str]:
+    """Lines: a row a kernel, by each probe's last verdict; what was begun and did not end has none."""
+    kernels: dict[str, dict[str, tuple[str, Any]]] = {}
+    for run in runs(folder):
+        for name, row in read_probes(run.folder).items():
+            kernel, _, probe = name.partition(": ")
+            if row.get("error") != BEGUN:
+                kernels.setdefault(kernel, {})[probe] = run.commit, row
+    yield table_row(["backend, width, arithmetic", "right", "worst error of its limit", "not right", "commits"])
+    yield table_row(["---", "---:", "---:", "---", "---"])
+    for kernel, probes in sorted(kernels.items()):
+        shares = [v["error"] / v["limit"] for _, row in probes.values() for v in row.get("verdicts", ())]
+        wrong = [probe for probe, (_, row) in probes.items() if not row["ok"]]
+        right = f"{len(probes) - len(wrong)} of {len(probes)}"
+        commits = ", ".join(dict.fromkeys(commit for commit, _ in probes.values()))
+        yield table_row([f"`{kernel}`", right, f"{max(shares, default=0):.2f}", "; ".join(wrong), commits])
+
+
+def tools(folder: Path) -> Iterator[str]:
+    """Lines: what sanitizers and the GPU tests said in each run, where they ran."""
+    for run in runs(folder):
+        yield from (f"- {run.commit}, {line.strip()}" for line in (*sanitized(run.folder), *tested(run.folder)))
+
+
+def page(folder: Path) -> str:
+    """A device's part of its page that goes through its runs."""
+    parts = [
+        ["Probes, against float64, outputs full of NaN beforehand, forward and backward:", "", *verdicts(folder)],
+        [*tools(folder)],
+        ["Kernels' own times, a column a run:", "", *times(folder)],
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part)

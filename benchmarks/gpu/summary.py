@@ -25,7 +25,7 @@ def page(folder: Path) -> Iterator[str]:
     yield f"{machine.get('gpu', 'no GPU')}, driver {machine.get('driver')}, torch {machine.get('torch')}, " + (
         f"Triton {machine.get('triton')}, commit {machine.get('commit')}"
     )
-    yield from _section("Right?", [*verdicts(folders.read_probes(folder)), *_sanitized(folder), *_tested(folder)])
+    yield from _section("Right?", [*verdicts(folders.read_probes(folder)), *sanitized(folder), *tested(folder)])
     yield from _section("Speed", [*_ceilings(rows.get("ceilings", {})), *_cases(rows)])
     yield from _section("Kernels", _kernels(rows))
     yield from _section("Tuning", _tuning(rows))
@@ -65,7 +65,7 @@ def _why(row: Mapping[str, Any]) -> str:
     return "; not ".join(["not right", *parts])
 
 
-def _sanitized(folder: Path) -> Iterator[str]:
+def sanitized(folder: Path) -> Iterator[str]:
     """What each sanitizer has found, and how many probes it has seen."""
     path = folder / folders.MEMCHECK
     if not path.is_file():
@@ -76,7 +76,8 @@ def _sanitized(folder: Path) -> Iterator[str]:
         yield f"{name}: {told[-1]}; {len(re.findall('^right$', output, re.M))} probes were right"
 
 
-def _tested(folder: Path) -> Iterator[str]:
+def tested(folder: Path) -> Iterator[str]:
+    """How many of the GPU tests passed, and which failed."""
     path = folder / folders.TESTS
     if path.is_file():
         found = outcome(path)
