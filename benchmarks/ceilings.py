@@ -34,7 +34,7 @@ def precision(dtype: str) -> Iterator[None]:
     """TF32 products and convolutions on GPUs in `tf32`, and in no other dtype; afterwards as before."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
-    # torch's older switches set its newer ones as well; the newer alone would make whoever reads the older raise
+    # torch's older interface sets the newer as well; the newer alone makes torch.compile raise (torch issue 166387)
     matmul.allow_tf32 = cudnn.allow_tf32 = dtype == "tf32"
     try:
         yield

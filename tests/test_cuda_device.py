@@ -101,9 +101,8 @@ def test_the_lr_map_follows_the_switch_of_products_and_not_cudnn_s(
     allowed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     features, weight, term = (torch.randn(shape, device="cuda") for shape in ((2, 72, 9, 7), (64, 72, 3, 3), (64,)))
-    precisions = ("tf32", "ieee") if allowed else ("ieee", "tf32")
-    monkeypatch.setattr(torch.backends.cuda.matmul, "fp32_precision", precisions[0])
-    monkeypatch.setattr(torch.backends.cudnn.conv, "fp32_precision", precisions[1])
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", allowed)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not allowed)
     found, truth = (
         convolve(features.to(dtype), weight.to(dtype), term.to(dtype).view(1, 1, 1, -1))
         for dtype in (torch.float32, torch.float64)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -96,6 +98,20 @@ def test_on_a_gpu_auto_takes_what_is_proven_there(
         found = _choose(SimpleNamespace(features=features, dtype=dtype), "auto")  # type: ignore[arg-type]
     assert found is BACKENDS[taken]
     assert ("passed over: no committed result" in caplog.text) == (taken == "tiled")
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [
+        "torch.set_float32_matmul_precision('high')",
+        "torch.backends.cuda.matmul.allow_tf32 = True",
+        "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
+    ],
+)
+def test_tf32_is_seen_whichever_of_torch_s_interfaces_allowed_it(switch: str) -> None:
+    told = "from arasfsr.query.limits import tf32_allowed; print(tf32_allowed())"
+    command = [sys.executable, "-W", "ignore", "-c", f"import torch; {told}; {switch}; print(tf32_allowed())"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["False", "True"]
 
 
 def test_what_is_proven_names_backends_and_arithmetics_that_there_are() -> None:

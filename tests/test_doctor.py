@@ -148,6 +148,31 @@ def test_doctor_says_why_a_backend_is_not_available(monkeypatch: pytest.MonkeyPa
     assert "backend triton     not available: no CUDA device was found" in invoke().output.splitlines()
 
 
+@pytest.mark.parametrize(
+    ("kind", "missing", "told"),
+    [
+        ("sm90", (), "cuda in bfloat16 and tf32, else tiled"),
+        ("sm90", ("cuda",), "triton in bfloat16 and tf32, else tiled"),
+        ("sm90", ("cuda", "triton"), "tiled: no fused backend that runs here is proven on sm90"),
+        ("sm86", (), "tiled: no fused backend that runs here is proven on sm86"),
+    ],
+)
+def test_what_auto_takes_on_a_gpu_is_told(
+    kind: str, missing: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proven = {"sm90": {"bfloat16": ["cuda", "triton"], "tf32": ["cuda", "triton"]}}
+    monkeypatch.setattr("arasfsr.query.proven._proven", lambda: proven)
+    monkeypatch.setattr("arasfsr.query.proven.architecture", lambda index: kind)
+    monkeypatch.setattr(doctor, "backends", lambda: {n: "no" if n in missing else None for n in ("cuda", "triton")})
+    assert doctor.automatic(0) == told
+
+
+@pytest.mark.usefixtures("one_model")
+def test_doctor_says_what_auto_takes() -> None:
+    assert "auto on cpu        tiled" in invoke().output.splitlines()
+    assert json.loads(invoke("--json").stdout)["auto"]["cpu"] == "tiled"
+
+
 @pytest.mark.usefixtures("one_model")
 def test_doctor_shows_what_a_failing_backend_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     def change(call: QueryCall, out: Tensor) -> Tensor:

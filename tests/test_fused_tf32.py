@@ -30,6 +30,7 @@ from arasfsr.query.call import QueryCall
 from arasfsr.query.fused import Launcher
 from arasfsr.query.operator import arguments_of
 from arasfsr.query.packed import rounded_to_tf32
+from benchmarks.ceilings import precision
 
 pytestmark = pytest.mark.gpu
 
@@ -53,10 +54,8 @@ LAUNCHERS = {"cuda": _cuda, "triton": _triton}
 
 @pytest.fixture
 def allowed() -> Iterator[None]:
-    before = torch.backends.cuda.matmul.fp32_precision
-    torch.backends.cuda.matmul.fp32_precision = "tf32"
-    yield
-    torch.backends.cuda.matmul.fp32_precision = before
+    with precision("tf32"):
+        yield
 
 
 @pytest.mark.parametrize("fused", [name for name in FUSED if torch.float32 not in DTYPES[name]])

@@ -20,7 +20,7 @@ from rich.table import Table
 from arasfsr._version import __version__
 from arasfsr.checkpoint import bundled_models
 from arasfsr.commands.options import choose_backend
-from arasfsr.query import backends, cuda_core
+from arasfsr.query import backends, cuda_core, proven
 from arasfsr.selfcheck import Check, run_checks
 
 OPTIONAL_MODULES = ("triton", "cv2", "tifffile")
@@ -50,7 +50,7 @@ def doctor(
 
 
 def describe() -> dict[str, Any]:
-    """Versions, platform, devices, bundled models, backends with their reasons, optional modules, extension."""
+    """Versions, platform, devices, models, backends and what auto takes, optional modules, native extension."""
     return {
         "versions": {
             "arasfsr": __version__,
@@ -69,6 +69,7 @@ def describe() -> dict[str, Any]:
         },
         "models": bundled_models(),
         "backends": backends(),
+        "auto": {"cpu": "tiled", **{f"cuda:{index}": automatic(index) for index in range(torch.cuda.device_count())}},
     }
 
 
@@ -100,6 +101,21 @@ def _cuda_device(index: int) -> str:
     )
 
 
+def automatic(index: int) -> str:
+    """What backend="auto" takes on a CUDA device, by arithmetic."""
+    kind, reasons = proven.architecture(index), backends()
+    taken: dict[str, list[str]] = {}
+    for arithmetic, names in proven.of_architecture(kind).items():
+        for name in names:
+            if reasons[name] is None:
+                taken.setdefault(name, []).append(arithmetic)
+                break
+    if not taken:
+        return f"tiled: no fused backend that runs here is proven on {kind}"
+    told = [f"{name} in {' and '.join(arithmetics)}" for name, arithmetics in taken.items()]
+    return ", ".join([*told, "else tiled"])
+
+
 def _devices() -> list[str]:
     """Devices to check on: the CPU, and the current GPU if there is one."""
     return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
@@ -121,6 +137,8 @@ def _show(report: dict[str, Any], checks: list[Check], ok: bool) -> None:
     line("bundled models", ", ".join(report["models"]) or "none")
     for name, reason in report["backends"].items():
         line(f"backend {name}", "available" if reason is None else f"not available: {reason}")
+    for device, taken in report["auto"].items():
+        line(f"auto on {device}", taken)
     console.print(_table(checks))
     for check in checks:
         if check.problem is not None:

@@ -25,7 +25,11 @@ def device_reason(index: int) -> str | None:
 
 
 def tf32_allowed() -> bool:
-    """Whether torch allows TF32 to float32 matrix products on CUDA devices."""
+    """Whether torch allows TF32 to float32 matrix products on CUDA devices.
+
+    Read by the newer of torch's two interfaces, which tells what either has set; the older raises after the newer was
+    set alone (torch issue 166387: so does torch.compile).
+    """
     return bool(torch.backends.cuda.matmul.fp32_precision == "tf32")
 
 

@@ -36,7 +36,12 @@ def arithmetic(dtype: torch.dtype) -> str:
     return "tf32" if dtype == torch.float32 and tf32_allowed() else str(dtype).removeprefix("torch.")
 
 
+def of_architecture(name: str) -> dict[str, list[str]]:
+    """By arithmetic the fused backends that are proven on such devices, the fastest first."""
+    return _proven().get(name, {})
+
+
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def on_gpu(index: int, dtype: torch.dtype) -> list[str]:
     """The fused backends that are proven on a CUDA device in a compute dtype, the fastest first."""
-    return _proven().get(architecture(index), {}).get(arithmetic(dtype), [])
+    return of_architecture(architecture(index)).get(arithmetic(dtype), [])
