@@ -222,6 +222,10 @@ class Operators(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+LAUNCHING_NOTHING = ("expand", "view", "transpose", "empty")
+"""Operators that make views, or ask for memory."""
+
+
 def without_kernel(fused: str, patch: pytest.MonkeyPatch) -> type[Launcher]:
     """The backend's launcher, whose forward kernel does nothing: what runs on the CPU in its place is torch too."""
     if fused == "cuda":
@@ -238,10 +242,9 @@ def without_kernel(fused: str, patch: pytest.MonkeyPatch) -> type[Launcher]:
 
 @torch.no_grad()
 @finest_dtype
-def test_a_frozen_model_s_next_picture_takes_eleven_operators_of_torch_before_the_kernel(
+def test_a_frozen_model_s_next_picture_launches_at_most_five_kernels_before_ours(
     fused: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three of them launch something; the others are views and memory."""
     monkeypatch.setattr("arasfsr.query.convolution.by_products", lambda device, dtype: True)  # as on a GPU
     encoding = fused_model().requires_grad_(False).to(device_of(fused)).encode(fused_arguments(fused)[0])
     encoding.render((13, 9), backend=fused, dtype=dtype)
@@ -249,7 +252,9 @@ def test_a_frozen_model_s_next_picture_takes_eleven_operators_of_torch_before_th
     call = dataclasses.replace(encoding, _cache={})._call(None, None, grid, dtype)  # without the LR map of the first
     with Operators() as operators:
         launcher(arguments_of(call)).render()
-    assert len(operators.names) <= 11, operators.names
+    launching = [name for name in operators.names if name.split(".")[1] not in LAUNCHING_NOTHING]
+    assert len(launching) <= 5, launching
+    assert len(operators.names) <= 11, operators.names  # each costs the host time, too
 
 
 @torch.no_grad()
