@@ -138,6 +138,21 @@ def test_a_request_waits_for_what_its_worker_does_in_the_background(supervisor: 
     assert len({row["pid"] for row in rows(supervisor).values()}) == 1
 
 
+def test_a_program_with_a_grace_is_interrupted_in_time_to_write_what_it_has(supervisor: Supervisor) -> None:
+    code = """
+import time
+try:
+    time.sleep(1000)
+except KeyboardInterrupt:
+    print("what it has")
+    raise SystemExit(2)
+"""
+    program = Program((sys.executable, "-c", code), grace=2.0)
+    supervisor.run([step("tests", 4, program=program)])
+    assert supervisor.failed == {"tests": "ended with status 2, see all.log"}
+    assert "what it has" in (supervisor.results.folder / "all.log").read_text()
+
+
 def test_a_step_waits_for_those_that_it_comes_after(supervisor: Supervisor) -> None:
     slow = Program((sys.executable, "-c", "import time; time.sleep(1)"))
     probe = Request("one", "fine")
@@ -186,7 +201,6 @@ def test_the_plan_is_in_order_and_prints(capfd: pytest.CaptureFixture[str]) -> N
     ordered = ("cuda right", "ceilings", "headline", "float32", "training 512", "batch 8", "memcheck cuda", "tuning")
     assert sorted(ordered, key=names.index) == [*ordered]
     assert names[0] == plan.EXTENSION
-    assert names[-1] == "tests"
     assert len(names) == len(set(names))
     assert len(plan.table()) == len(names) + 2  # a head and a total
     assert all({*step.groups} <= {*plan.GROUPS} for step in plan.steps())

@@ -61,6 +61,8 @@ class Program:
     environment: dict[str, str] = field(default_factory=dict)
     log: str = LOG
     """The file of the results that its output is appended to."""
+    grace: float = 0.0
+    """Seconds before its limit at which it is interrupted, to write what it has."""
 
 
 @dataclass(frozen=True)
@@ -148,13 +150,12 @@ def _ncu(backend: str, kernel: str, case: str) -> Step:
     run = " ".join(_worker("once", backend, case))
     source = f"ncu -i {report} --page source --csv --print-source sass | {sys.executable} -m benchmarks.gpu.hottest"
     command = f"{collect} {run} && ncu -i {report} --page details && {source}"
-    return Step(f"ncu {backend} {kernel}", ("profile",), 60, program=Program(("bash", "-c", command), log="ncu.txt"))
+    return Step(f"ncu {backend} {kernel}", ("profile",), 40, program=Program(("bash", "-c", command), log="ncu.txt"))
 
 
 def _tests() -> Program:
-    """Interrupted before its limit, so that pytest writes what it has."""
-    command = ("timeout", "--signal=INT", "80", sys.executable, "-m", "pytest", "-m", "gpu", "-n", "8", "--timeout=45")
-    return Program((*command, "-p", "no:cacheprovider", f"--junit-xml={FOLDER}/pytest.xml", *TESTS))
+    command = (sys.executable, "-m", "pytest", "-m", "gpu", "-n", "8", "--timeout=45", "-p", "no:cacheprovider")
+    return Program((*command, f"--junit-xml={FOLDER}/pytest.xml", *TESTS), grace=8)
 
 
 EXTENSION = "extension"
@@ -191,28 +192,30 @@ def _times() -> Iterator[Step]:
     yield Step("headline", ("headline",), 30, _cases("measure", HEADLINE, (*OURS, AUTOCAST, COMPILED)))
     yield Step("profile", ("profile",), 30, _cases("profile", HEADLINE, ("cuda", "triton")))
     yield Step("64 to 256", ("more",), 20, _cases("measure", SMALL, (*OURS, AUTOCAST)))
-    for dtype, fused in (("float32", ("triton",)), ("tf32", ("cuda", "triton"))):
-        yield Step(dtype, ("more",), 30, _cases("measure", {**HEADLINE, "dtype": dtype}, (*fused, "tiled", "public")))
-    yield Step("float16", ("more",), 20, _cases("measure", {**HEADLINE, "dtype": "float16"}, (*OURS, AUTOCAST)))
+    for dtype, contestants in (("float32", ("triton", "tiled", "public")), ("tf32", OURS), ("float16", OURS)):
+        yield Step(dtype, ("more",), 20, _cases("measure", {**HEADLINE, "dtype": dtype}, contestants))
     yield Step("training recipe", ("train",), 25, _cases("measure", TRAIN_RECIPE, (*OURS, AUTOCAST)))
     yield Step("training 512", ("train",), 25, _cases("measure", TRAIN_MIDDLE, (*OURS, AUTOCAST)))
     yield Step("training 512 compiled", ("train",), 25, _cases("measure", TRAIN_MIDDLE, (f"{COMPILED}#train",)))
     yield Step("training 1024", ("train",), 25, _cases("measure", TRAIN_LARGE, OURS))
     yield Step("profile of training", ("profile",), 30, _cases("profile", TRAIN_LARGE, ("cuda", "triton")))
     float32 = {**TRAIN_MIDDLE, "dtype": "float32"}
-    yield Step("training in float32", ("train",), 25, _cases("measure", float32, ("triton", "tiled", "public")))
-    yield Step("batch 8", ("more",), 30, _cases("measure", {**HEADLINE, "batch": 8}, OURS))
-    for side in (2048, 4096, 8192):
-        case = {**HEADLINE, "output": (side, side)}
-        yield Step(f"growth to {side}", ("more",), 40, _cases("measure", case, ("cuda",)))
+    yield Step("training in float32", ("train",), 25, _cases("measure", float32, ("triton", "tiled")))
+    yield Step("batch 8", ("more",), 30, _cases("measure", {**HEADLINE, "batch": 8}, ("cuda", "triton")))
+    yield from map(_growth, (2048, 4096))
+
+
+def _growth(side: int) -> Step:
+    case = {**HEADLINE, "output": (side, side)}
+    return Step(f"growth to {side}", ("more",), 40, _cases("measure", case, ("cuda",)))
 
 
 def _tuning() -> Iterator[Step]:
     """Sanitizers beside what compiles and judges the candidates, which are then timed one by one."""
     for tool, backend in (("memcheck", "cuda"), ("memcheck", "triton"), ("racecheck", "cuda"), ("synccheck", "cuda")):
         program = _sanitizer(tool, backend, "probes", backend)
-        yield Step(f"{tool} {backend}", ("sanitize",), 75, program=program, background=True)
-    yield Step("judging cuts", ("tune",), 75, JUDGED, together=True, background=True)
+        yield Step(f"{tool} {backend}", ("sanitize",), 50, program=program, background=True)
+    yield Step("judging cuts", ("tune",), 50, JUDGED, together=True, background=True)
     yield Step("tuning", ("tune",), 10, TUNED)
     yield Step("adopting what was tuned", ("tune",), 20, program=_module("adopt", FOLDER))
     yield Step("headline, tuned", ("tune",), 30, _cases("measure", HEADLINE, ("triton#tuned",)))
@@ -227,6 +230,7 @@ def steps() -> Iterator[Step]:
     yield _ncu("triton", "forward", "headline")
     yield _ncu("cuda", "backward90", "train")
     yield Step("tests", ("tests",), 90, program=_tests())
+    yield _growth(8192)
 
 
 def table(only: Collection[str] = ()) -> list[str]:

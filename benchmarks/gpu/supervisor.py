@@ -300,9 +300,18 @@ def _run(program: Program, folder: Path, output: IO[bytes], seconds: float) -> s
     except OSError as error:
         return str(error)
     try:
-        status = process.wait(seconds)
+        status = _wait_for(process, seconds, program.grace)
     except subprocess.TimeoutExpired:
         return f"not done after {seconds:.0f} s"
     finally:
         kill_group(process)
     return f"ended with status {status}, see {program.log}" if status else None
+
+
+def _wait_for(process: subprocess.Popen[bytes], seconds: float, grace: float) -> int:
+    """Its status; interrupts it `grace` seconds before its time is over."""
+    if grace:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(seconds - grace)
+        process.send_signal(signal.SIGINT)
+    return process.wait(grace or seconds)
