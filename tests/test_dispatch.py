@@ -16,6 +16,7 @@ import arasfsr
 from arasfsr import BackendUnavailable
 from arasfsr.query import proven
 from arasfsr.query import triton as triton_backend
+from arasfsr.query.constant import constant
 from arasfsr.query.dispatch import BACKENDS, FUSED, Backend, _choose
 
 
@@ -112,6 +113,25 @@ def test_tf32_is_seen_whichever_of_torch_s_interfaces_allowed_it(switch: str) ->
     told = "from arasfsr.query.limits import tf32_allowed; print(tf32_allowed())"
     command = [sys.executable, "-W", "ignore", "-c", f"import torch; {told}; {switch}; print(tf32_allowed())"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["False", "True"]
+
+
+def test_torch_s_compiler_is_not_loaded_before_somebody_compiles() -> None:
+    told = "import sys, arasfsr.query, arasfsr.model; print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
+
+
+def test_a_constant_is_asked_for_once_while_tracing() -> None:
+    asked: list[int] = []
+
+    @constant
+    def number() -> int:
+        asked.append(1)
+        return 3
+
+    compiled = torch.compile(lambda x: x + number(), backend="eager", fullgraph=True)
+    assert [compiled(torch.ones(1)).item() for _ in range(2)] == [4, 4]
+    assert len(asked) == 1
 
 
 def test_what_is_proven_names_backends_and_arithmetics_that_there_are() -> None:

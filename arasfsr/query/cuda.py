@@ -10,6 +10,7 @@ from torch import Tensor
 
 from arasfsr.query import cuda_core, limits
 from arasfsr.query.call import QueryCall
+from arasfsr.query.constant import constant
 
 REMEDY = 'use backend="auto" or backend="tiled"'
 
@@ -36,7 +37,7 @@ def _load_error() -> str | None:
     return None
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def _machine_reason() -> str | None:
     if not emulated() and not torch.cuda.is_available():
         return "no CUDA device"
@@ -52,7 +53,7 @@ def _host_reason(device: torch.device) -> str | None:
     return machine
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def _device_reason(index: int) -> str | None:
     if emulated():
         return f"the features are on device cuda:{index}, ARASFSR_EMULATED runs the kernels on the CPU"
@@ -90,7 +91,7 @@ def covers(architectures: str, capability: tuple[int, int]) -> bool:
     return False
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def _takes_float32() -> bool:
     return limits.tf32_allowed()
 
@@ -106,7 +107,7 @@ def _dtype_and_size_reason(call: QueryCall) -> str | None:
 def reason(call: QueryCall | None) -> str | None:
     """Why the kernels cannot serve a call, or, given None, any on this machine."""
     if call is None:
-        return _machine_reason()  # type: ignore[no-any-return]
+        return _machine_reason()
     device = call.features.device
     old: str | None = _device_reason(device.index or 0) if device.type == "cuda" else _host_reason(device)
     if old is not None:

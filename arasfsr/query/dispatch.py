@@ -13,6 +13,7 @@ from torch import Tensor
 from arasfsr.errors import BackendUnavailable
 from arasfsr.query import baselines, cuda, proven, reference, tiled, triton
 from arasfsr.query.call import QueryCall
+from arasfsr.query.constant import constant
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def dispatch(call: QueryCall, backend: str = "auto") -> Tensor:
         return chosen.run(call)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def _default() -> str:
     return os.environ.get(DEFAULT) or "auto"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from arasfsr.query.constant import constant
 from arasfsr.query.limits import tf32_allowed
 
 PROVEN = Path(__file__).with_name("proven.json")
@@ -41,7 +42,7 @@ def of_architecture(name: str) -> dict[str, list[str]]:
     return _proven().get(name, {})
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def on_gpu(index: int, dtype: torch.dtype) -> list[str]:
     """The fused backends that are proven on a CUDA device in a compute dtype, the fastest first."""
     return of_architecture(architecture(index)).get(arithmetic(dtype), [])

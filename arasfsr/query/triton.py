@@ -11,6 +11,7 @@ from torch import Tensor
 
 from arasfsr.query import limits
 from arasfsr.query.call import QueryCall
+from arasfsr.query.constant import constant
 
 REMEDY = 'use backend="auto" or backend="tiled"'
 
@@ -55,7 +56,7 @@ def _load_error() -> str | None:
     return None
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def _machine_reason() -> str | None:
     if not interpreted() and not torch.cuda.is_available():
         return "no CUDA device"
@@ -63,7 +64,7 @@ def _machine_reason() -> str | None:
     return error or (interpreter_reason() if interpreted() else None)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def _device_reason(index: int) -> str | None:
     old = limits.device_reason(index)
     if old is not None or torch.version.hip is not None:
