@@ -138,6 +138,13 @@ def test_a_request_waits_for_what_its_worker_does_in_the_background(supervisor: 
     assert len({row["pid"] for row in rows(supervisor).values()}) == 1
 
 
+def test_what_goes_on_with_a_worker_that_has_died_is_left_out(supervisor: Supervisor) -> None:
+    asked = [Request("one", "die"), Request("one", "on", goes_on=True), Request("one", "fine"), Request("one", "then")]
+    supervisor.run([step("step", 5, tuple(asked))])
+    assert supervisor.left_out == {"step one": "its worker has died"}
+    assert list(rows(supervisor)) == ["one fine", "one then"]
+
+
 def test_a_program_with_a_grace_is_interrupted_in_time_to_write_what_it_has(supervisor: Supervisor) -> None:
     code = """
 import time

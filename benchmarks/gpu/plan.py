@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 GROUPS = ("right", "headline", "train", "more", "sanitize", "tune", "profile", "tests")
@@ -36,6 +36,8 @@ class Request:
     worker: str
     what: str
     arguments: dict[str, Any] = field(default_factory=dict)
+    goes_on: bool = False
+    """It needs what the worker has of an earlier request: where that has died, it is left out."""
 
     @property
     def contestant(self) -> str:
@@ -102,8 +104,8 @@ PROBES = (
 CANDIDATES = 17
 """Of `benchmarks.tune.LISTED`, which is not imported here: it would load torch."""
 
-TUNED = tuple(Request(f"triton#tune-{i}", "tune", {"number": i}) for i in range(CANDIDATES))
-JUDGED = tuple(Request(request.worker, "judge", request.arguments) for request in TUNED)
+JUDGED = tuple(Request(f"triton#tune-{i}", "judge", {"number": i}) for i in range(CANDIDATES))
+TUNED = tuple(replace(request, what="tune", goes_on=True) for request in JUDGED)
 
 TESTS = tuple(f"tests/test_{name}.py" for name in ("fused_cuda", "cuda_device", "fused_tf32", "golden", "fused"))
 """The files whose GPU tests run, the CUDA kernels' own first."""

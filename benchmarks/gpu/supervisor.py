@@ -245,6 +245,9 @@ class Supervisor:
             if self._left() < 1:
                 self._note(name, "left out", "no time was left")
                 return
+            if request.goes_on and not self._alive(request.worker):
+                self._note(name, "left out", "its worker has died")
+                return
             self._worker(request.worker).ask(request, seconds, self.results)
         except Died as error:
             self._note(name, "failed", str(error))
@@ -262,11 +265,13 @@ class Supervisor:
         wrong = [name for name in wrong if name.startswith(f"{contestant} {WIDTH} {dtype}:")]
         return wrong or [f"{contestant} {WIDTH} {dtype}: "] * ((contestant, dtype) in self._lost)
 
+    def _alive(self, name: str) -> bool:
+        return name in self._workers and self._workers[name].alive
+
     def _worker(self, name: str) -> Worker:
-        worker = self._workers.get(name)
-        if worker is None or not worker.alive:
-            worker = self._workers[name] = Worker(self._start(name))
-        return worker
+        if not self._alive(name):
+            self._workers[name] = Worker(self._start(name))
+        return self._workers[name]
 
     def _run_program(self, step: Step) -> None:
         self._wait(step.after)

@@ -195,9 +195,8 @@ class Server:
         """Time a candidate that has been judged."""
         from benchmarks import tune
 
-        if number in self._judged:
-            problem, name, row = self._judged[number]
-            yield SUITES_FILE, f"cut: {name}", tune.timed_candidate(problem, number, row)
+        problem, name, row = self._judged[number]
+        yield SUITES_FILE, f"cut: {name}", tune.timed_candidate(problem, number, row)
 
 
 def end_if_unusable(row: dict[str, Any]) -> None:
