@@ -88,17 +88,22 @@ def test_what_is_proven_was_right_on_every_probe_and_faster_than_tiled(tmp_path:
     row = {"dtype": "bfloat16", "macs": 2e12, "quartiles_s": [0.009, 0.01, 0.011], "share": 0.1}
     files = {
         "probes.json": probed,
-        "suites.json": {**timed, "ceilings": ceilings, "case": row, "machine": {"compute_capability": "9.0"}},
+        "suites.json": {
+            **timed,
+            "ceilings": ceilings,
+            "case": row,
+            "machine": {"compute_capability": "9.0", "date": ""},
+        },
     }
     (tmp_path / "run").mkdir()
     for name, content in files.items():
         (tmp_path / "run" / name).write_text(json.dumps(content))
     (tmp_path / "proven.json").write_text(json.dumps({"sm80": {"bfloat16": ["triton"]}}))
-    publish.publish([tmp_path / "run"], tmp_path / "proven.json")
+    publish.publish(tmp_path, tmp_path / "proven.json")
     assert json.loads((tmp_path / "suites.json").read_text())["case"]["share"] == pytest.approx(0.5)
     (tmp_path / "run" / "probes.json").unlink()
-    with pytest.raises(ValueError, match=r"^no probes\.json in .*run; name the folders of all runs"):
-        publish.publish([tmp_path / "run"], tmp_path / "proven.json")
+    with pytest.raises(ValueError, match=r"^no run in .* with probes and ceilings"):
+        publish.publish(tmp_path, tmp_path / "proven.json")
     assert json.loads((tmp_path / "proven.json").read_text()) == {
         "sm80": {"bfloat16": ["triton"]},
         "sm90": {"bfloat16": ["triton", "cuda"]},

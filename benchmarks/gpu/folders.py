@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 SUITES, PROBES, SUMMARY = "suites.json", "probes.json", "summary.txt"
 MEMCHECK, TESTS = "memcheck.log", "pytest.xml"
@@ -31,3 +31,22 @@ def read_probes(folder: Path) -> Rows:
     """The rows of a run's probes.json."""
     path = folder / PROBES
     return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+class Run(NamedTuple):
+    """One committed run."""
+
+    folder: Path
+    rows: Rows
+    """Of suites.json."""
+    probes: Rows
+
+    @property
+    def commit(self) -> str:
+        return str(self.rows["machine"]["commit"])
+
+
+def runs(device: Path) -> list[Run]:
+    """Every run in a device's folder, the first one first."""
+    found = [Run(path.parent, read(path.parent), read_probes(path.parent)) for path in device.glob(f"*/{SUITES}")]
+    return sorted(found, key=lambda run: str(run.rows["machine"]["date"]))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.gpu.folders import SUITES, read, read_probes
+from benchmarks.gpu.folders import runs
 from benchmarks.gpu.plan import BEGUN, HEADLINE, TRAIN_LARGE
 from benchmarks.gpu.summary import sanitized, tested
 from benchmarks.gpu.worker import case_of
@@ -42,23 +42,6 @@ PARTS = (
 )
 
 
-class Run(NamedTuple):
-    """One committed run."""
-
-    folder: Path
-    rows: Mapping[str, Any]
-
-    @property
-    def commit(self) -> str:
-        return str(self.rows["machine"]["commit"])
-
-
-def runs(folder: Path) -> list[Run]:
-    """Every run of a device, the first one first."""
-    found = [Run(path.parent, read(path.parent)) for path in folder.glob(f"*/{SUITES}")]
-    return sorted(found, key=lambda run: str(run.rows["machine"]["date"]))
-
-
 def milliseconds(part: Part, rows: Mapping[str, Any]) -> str:
     """What a part took in a run; empty where it was not measured, or had no such kernel."""
     found = rows.get(f"kernels of {part.case}")
@@ -86,7 +69,7 @@ def verdicts(folder: Path) -> Iterator[str]:
     """Lines: a row a kernel, by each probe's last verdict; what was begun and did not end has none."""
     kernels: dict[str, dict[str, tuple[str, Any]]] = {}
     for run in runs(folder):
-        for name, row in read_probes(run.folder).items():
+        for name, row in run.probes.items():
             kernel, _, probe = name.partition(": ")
             if row.get("error") != BEGUN:
                 kernels.setdefault(kernel, {})[probe] = run.commit, row

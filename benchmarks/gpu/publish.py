@@ -1,8 +1,8 @@
-"""`python -m benchmarks.gpu.publish FOLDER...`: what runs on one GPU have found, to where the tables and auto read it.
+"""`python -m benchmarks.gpu.publish DEVICE`: what the runs on one GPU have found, to where the tables and auto read it.
 
-Writes suites.json beside the folders, with shares of the ceilings that were measured, and arasfsr/query/proven.json.
-Of several runs' folders, the oldest first, later runs' rows replace earlier ones; a probe that a run began and did not
-finish is judged by an earlier run.
+Writes suites.json beside the runs' folders, with shares of the ceilings that were measured, and
+arasfsr/query/proven.json. Later runs' rows replace earlier ones; a probe that a run began and did not finish is judged
+by an earlier run.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from arasfsr.query.proven import PROVEN
 from benchmarks.ceilings import share
 from benchmarks.gpu import plan
-from benchmarks.gpu.folders import PROBES, SUITES, read, read_probes
+from benchmarks.gpu.folders import SUITES, runs
 from benchmarks.gpu.worker import case_of
 
 Rows = Mapping[str, Mapping[str, Any]]
@@ -52,9 +52,9 @@ def _seconds(row: Mapping[str, Any]) -> float:
     return statistics.median(samples) if samples and not row.get("error") else float("inf")
 
 
-def _merged(runs: Iterable[Rows]) -> dict[str, Any]:
+def _merged(parts: Iterable[Rows]) -> dict[str, Any]:
     """Rows of several runs, later ones in place of earlier ones unless they were only begun."""
-    return {key: row for rows in runs for key, row in rows.items() if row.get("error") != plan.BEGUN}
+    return {key: row for rows in parts for key, row in rows.items() if row.get("error") != plan.BEGUN}
 
 
 def settled(suites: Rows) -> dict[str, Any]:
@@ -69,23 +69,23 @@ def settled(suites: Rows) -> dict[str, Any]:
     return found
 
 
-def publish(folders: Sequence[Path], proven_file: Path = PROVEN) -> None:
+def publish(device: Path, proven_file: Path = PROVEN) -> None:
     """Write both files, beside what proven.json says of other kinds of GPU."""
-    probes, suites = _merged(map(read_probes, folders)), _merged(map(read, folders))
-    missing = [name for name, rows in ((PROBES, probes), (SUITES, suites)) if not rows]
-    if missing:
-        raise ValueError(f"no {missing[0]} in {', '.join(map(str, folders))}; name the folders of all runs on that GPU")
+    found = runs(device)
+    probes, suites = _merged(run.probes for run in found), _merged(run.rows for run in found)
+    if not probes or "ceilings" not in suites:
+        raise ValueError(f"no run in {device} with probes and ceilings; a device's folder holds a folder a run")
     architecture = "sm" + suites["machine"]["compute_capability"].replace(".", "")
     kinds = {**json.loads(proven_file.read_text()), architecture: proven(probes, suites)}
     timed = settled(suites)
-    (folders[0].parent / SUITES).write_text(json.dumps(timed, indent=1) + "\n")
+    (device / SUITES).write_text(json.dumps(timed, indent=1) + "\n")
     proven_file.write_text(json.dumps(kinds, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.publish", description=__doc__)
-    parser.add_argument("folders", nargs="+", type=Path, help="of all runs on that GPU, the oldest first")
+    parser.add_argument("device", type=Path, help="the folder of a GPU, which holds one a run")
     try:
-        publish(parser.parse_args().folders)
+        publish(parser.parse_args().device)
     except ValueError as error:
         parser.error(str(error))
