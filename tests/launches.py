@@ -70,14 +70,14 @@ def as_on_a_gpu() -> Iterator[list[Variant]]:
     """Backend triton takes calls on the CPU as on a GPU of CAPABILITY; gives its launches, none of which is made."""
     found: list[Variant] = []
 
-    def start(kernel: Any, grid: tuple[int, ...], arguments: dict[str, Any]) -> None:
+    def start(launcher: TritonLauncher, kernel: Any, grid: tuple[int, ...], arguments: dict[str, Any]) -> None:
         found.append(noted(kernel, arguments))
         for name in ("out", "cells"):  # what is compared, and what is an index afterwards
             if arguments.get(name) is not None:
                 arguments[name].zero_()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TritonLauncher, "_start", staticmethod(start))
+        patch.setattr(TritonLauncher, "_start", start)
         patch.setattr(TritonLauncher, "_capability", lambda launcher: CAPABILITY)
         patch.setattr("arasfsr.query.triton.interpreted", lambda: True)
         patch.setattr("arasfsr.query.triton.interpreter_reason", lambda: None)

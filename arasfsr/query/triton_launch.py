@@ -70,9 +70,8 @@ class TritonLauncher(Launcher):
         with torch.cuda.device(self.device if self.device.type == "cuda" else -1):
             self._start(kernel, grid, {**arguments, **self._common, **options})
 
-    @staticmethod
-    def _start(kernel: Any, grid: tuple[int, ...], arguments: dict[str, Any]) -> None:
-        """The one place where a kernel starts: `benchmarks.gpu.ahead` lists what comes here instead."""
+    def _start(self, kernel: Any, grid: tuple[int, ...], arguments: dict[str, Any]) -> None:
+        """The one place where kernels start, for what takes their launches instead."""
         kernel[grid](**arguments)
 
     def _cut(self, config: Config) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,6 +26,7 @@ from arasfsr.decoder import DecoderWeights
 from arasfsr.query.call import Grid, QueryCall
 from arasfsr.query.operator import Arguments, arguments_of
 from arasfsr.query.triton_launch import TritonLauncher
+from benchmarks.audit import usage
 from benchmarks.cases import Case
 from benchmarks.ceilings import TORCH_DTYPES, precision
 from benchmarks.gpu import plan, probes
@@ -67,8 +67,20 @@ class Variant:
     label: str = field(default="", compare=False)
     """For people."""
 
-    def compile(self) -> Any:
-        """Compile it for the device of Triton's driver, unless it is in Triton's cache."""
+    @property
+    def width(self) -> int:
+        """Of the rows."""
+        return int(dict(self.arguments)["NP"])
+
+    def compile(self) -> int:
+        """Compile it for the device of Triton's driver, unless it is in Triton's cache; returns how much it spills."""
+        compiled = self._warm_up()
+        if not torch.cuda.is_available():
+            return usage(compiled)[1] // 4
+        compiled._init_handles()  # loads it and, before Triton 3.7, compiles what launches it
+        return int(compiled.n_spills)
+
+    def _warm_up(self) -> Any:
         return KERNELS[self.kernel].warmup(**dict(self.arguments), grid=(1,))
 
     def key(self) -> str:
@@ -81,10 +93,16 @@ class Variant:
 
         before, triton.knobs.runtime.jit_cache_hook = triton.knobs.runtime.jit_cache_hook, note
         try:
-            self.compile()
+            self._warm_up()
         finally:
             triton.knobs.runtime.jit_cache_hook = before
         return f"{self.kernel} {keys[0]}"
+
+    def kind(self) -> tuple[Any, ...]:
+        """What its products are; others of the kind have their queries from elsewhere, or another depth."""
+        arguments = dict(self.arguments)
+        switches = (arguments.get(name) for name in ("NP", "PRECISION", "MODULATED", "KEEP", "HALF"))
+        return self.kernel, arguments["f"].dtype, *switches
 
 
 class StandIn:
@@ -130,7 +148,8 @@ class Listing(TritonLauncher):
         return 1
 
     def _start(self, kernel: Any, grid: tuple[int, ...], arguments: dict[str, Any]) -> None:
-        self._found[noted(kernel, arguments, self.label)] = None
+        half = {0: ", of f", 1: ", of f * s"}.get(arguments.get("HALF", -1), "")
+        self._found[noted(kernel, arguments, self.label + half)] = None
 
 
 def noted(kernel: Any, arguments: dict[str, Any], label: str = "") -> Variant:
@@ -249,23 +268,25 @@ def of_case(case: Case) -> Call:
 
 
 def of_plan() -> list[Call]:
-    """Probes and cases of the plan: those in bfloat16 first, whose results are waited for."""
+    """Probes and cases of the plan, those in bfloat16 first, whose results are waited for; then the sanitizers'."""
     probed = [
         of_probe(probe, width, dtype)
         for name, width, dtype in plan.PROBES
         if name == "triton"
         for probe in probes.probes(dtype)
     ]
-    timed = []
+    timed, sanitized = [], []
     for step in plan.steps():
         timed += [
             of_case(Case(**request.arguments["case"]))
             for request in step.requests
             if request.contestant == "triton" and "case" in request.arguments
         ]
-        if step.program and re.search("once probe-triton", " ".join(step.program.command)):
-            timed += [of_probe(probe, 64, "bfloat16") for probe in probes.PROBES[:9]]
-    return sorted([*probed, *timed], key=lambda call: call.dtype != "bfloat16")
+        if step.program and "once probe-triton" in " ".join(step.program.command):
+            sanitized += [
+                of_probe(probe, width, "bfloat16") for width in (64, plan.WIDTH) for probe in probes.PROBES[:9]
+            ]
+    return [*sorted([*probed, *timed], key=lambda call: call.dtype != "bfloat16"), *sanitized]
 
 
 def of_tests() -> Iterator[Call]:
