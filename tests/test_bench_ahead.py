@@ -26,6 +26,7 @@ from benchmarks.gpu.variants import (
     Call,
     Variant,
     distinct,
+    kinds,
     of_plan,
     standing_in,
     variants,
@@ -108,6 +109,12 @@ def test_probes_in_bfloat16_come_first() -> None:
     assert labels[0] == "render bfloat16 256 x 4, grid"
     halves = [index for index, label in enumerate(labels) if "bfloat16 256" in label]
     assert halves == [*range(len(halves))]
+
+
+def test_one_of_a_kind_stands_for_those_that_differ_in_their_queries() -> None:
+    calls = [Call("bfloat16", 64, queries=queries, skip=skip) for queries in ("grid", "own") for skip in (True, False)]
+    found = [*variants_of([*calls, Call("float16", 64), Call("bfloat16", 64, modulated=False)])]
+    assert kinds(found) == [found[0], found[-2], found[-1]]
 
 
 @dataclass(frozen=True)

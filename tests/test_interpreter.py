@@ -26,6 +26,7 @@ def test_the_triton_kernels_in_the_interpreter(launched: Any) -> None:
     assert launched
 
 
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
 def test_what_tests_ask_of_a_gpu_is_compiled_ahead_and_nothing_else(launched: Any) -> None:
     from launches import of_device_tests
 

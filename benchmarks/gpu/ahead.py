@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.plan import WIDTH
-from benchmarks.gpu.variants import CAPABILITY, Variant, standing_in, variants
+from benchmarks.gpu.variants import CAPABILITY, Variant, kinds, standing_in, variants
 from benchmarks.session import one_line
 
 PROCESSES = 4
@@ -123,12 +123,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command with these arguments, or the process's; returns 1 where a kernel failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.ahead", description=__doc__)
     parser.add_argument("--processes", type=int, default=PROCESSES, help=f"that compile at a time ({PROCESSES})")
-    parser.add_argument("--kinds", action="store_true", help="the first of those alone whose products are the same")
+    parser.add_argument("--kinds", action="store_true", help="one of those that differ in where queries come from")
     given = parser.parse_args(arguments)
     began = time.monotonic()
     wanted = variants(torch.cuda.get_device_capability() if torch.cuda.is_available() else CAPABILITY)
     if given.kinds:
-        wanted = [*{variant.kind(): variant for variant in reversed(wanted)}.values()][::-1]
+        wanted = kinds(wanted)
     print(f"{len(wanted)} kernels, listed in {time.monotonic() - began:.1f} s", flush=True)
     failed = compile_all(wanted, given.processes, say=lambda line: print(line, flush=True))
     print(f"{len(wanted) - failed} of {len(wanted)} kernels compiled in {time.monotonic() - began:.0f} s", flush=True)

@@ -255,12 +255,13 @@ def of_case(case: Case) -> Call:
     """What a case calls."""
     config = model_of(case.model).config
     decoder, training = config.decoder, case.suite == "train"
+    of_coordinates = "own" if case.scattered and case.batch > 1 else "shared"
     return Call(
         case.dtype,
         decoder.width,
         decoder.layers,
         decoder.modulated,
-        "own" if case.scattered else "shared" if training else "grid",
+        of_coordinates if case.scattered or training else "grid",
         case.scattered,
         config.skip,
         parts=TRAIN if training else RENDER,
@@ -332,3 +333,11 @@ def distinct(found: Iterable[Variant]) -> dict[str, Variant]:
     for variant in found:
         keys.setdefault(variant.key(), variant)
     return keys
+
+
+def kinds(found: Iterable[Variant]) -> list[Variant]:
+    """The first of each kind."""
+    first: dict[tuple[Any, ...], Variant] = {}
+    for variant in found:
+        first.setdefault(variant.kind(), variant)
+    return [*first.values()]
