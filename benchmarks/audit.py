@@ -154,15 +154,11 @@ def _rocm_report(compiled: Any) -> Report:
 
 def _cuda_report(compiled: Any, case: Case) -> Report:
     """From the machine code, as cuobjdump prints it."""
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as binary:
-        binary.write(compiled.asm["cubin"])
-        binary.flush()
-        usage, code = (_cuobjdump(option, binary.name) for option in ("-res-usage", "-sass"))
-    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
-    assert found, usage
+    code = _cuobjdump("-sass", compiled)
+    registers, stack = usage(compiled)
     return Report(
-        registers=int(found.group(1)),
-        stack=int(found.group(2)),
+        registers=registers,
+        stack=stack,
         spills=len(re.findall(r"\b(?:LDL|STL)\b", code)),
         shared=compiled.metadata.shared,
         matrix=len(re.findall(MATRIX[case.architecture], code)),
@@ -170,10 +166,21 @@ def _cuda_report(compiled: Any, case: Case) -> Report:
     )
 
 
-def _cuobjdump(option: str, path: str) -> str:
+def usage(compiled: Any) -> tuple[int, int]:
+    """Registers of a thread, and its bytes of stack, which is where registers spill."""
+    told = _cuobjdump("-res-usage", compiled)
+    found = re.search(r"REG:(\d+) STACK:(\d+)", told)
+    assert found, told
+    return int(found.group(1)), int(found.group(2))
+
+
+def _cuobjdump(option: str, compiled: Any) -> str:
     """cuobjdump as Triton's package carries it."""
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-    done = subprocess.run([str(tool), option, path], capture_output=True, text=True, check=True)
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as binary:
+        binary.write(compiled.asm["cubin"])
+        binary.flush()
+        done = subprocess.run([str(tool), option, binary.name], capture_output=True, text=True, check=True)
     return done.stdout + done.stderr
 
 

@@ -22,6 +22,9 @@ _SHARED = Path(__file__).parents[2] / "shared" / "golden"
 GOLDEN = _SHARED if _SHARED.is_dir() else Path(__file__).parent / "golden"
 """The whole golden set where it lies beside the checkout, else the small committed one."""
 
+COMMITTED = {path.stem for path in (Path(__file__).parent / "golden").glob("*.pth")}
+"""The small set's cases."""
+
 GOLDEN_NAMES = sorted(path.stem for path in GOLDEN.glob("*.pth"))
 """The golden cases: asfsr* and the baselines."""
 
@@ -46,6 +49,9 @@ collect_ignore = [file for name, file in _OWN_PROCESS.items() if ON_HOST or name
 collect_ignore += [] if FUSED else _FUSED_TESTS
 collect_ignore += [] if "cuda" in FUSED else ["test_fused_cuda.py"]
 collect_ignore += [] if torch.cuda.is_available() else ["test_cuda_device.py"]
+
+if "ARASFSR_LAUNCHES" in os.environ:
+    pytest_plugins = ["launches"]
 
 
 @pytest.fixture(autouse=True)

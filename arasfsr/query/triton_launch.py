@@ -66,8 +66,13 @@ class TritonLauncher(Launcher):
         return torch.cuda.get_device_properties(self.device).multi_processor_count
 
     def _launch(self, kernel: Any, grid: tuple[int, ...], config: Config, **arguments: Any) -> None:
+        options = launch_options(config, bool(torch.version.hip))
         with torch.cuda.device(self.device if self.device.type == "cuda" else -1):
-            kernel[grid](**arguments, **self._common, **launch_options(config, bool(torch.version.hip)))
+            self._start(kernel, grid, {**arguments, **self._common, **options})
+
+    def _start(self, kernel: Any, grid: tuple[int, ...], arguments: dict[str, Any]) -> None:
+        """The one place where kernels start, for what takes their launches instead."""
+        kernel[grid](**arguments)
 
     def _cut(self, config: Config) -> dict[str, Any]:
         """How the layers of forward or backward are cut."""

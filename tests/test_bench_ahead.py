@@ -1,0 +1,141 @@
+"""What the GPU run compiles ahead: the kernels that it asks for later, and what happens to those that fail."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import signal
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("triton", reason="Triton is made for Linux only")
+
+from launches import as_on_a_gpu
+
+from arasfsr.query import triton as backend
+from benchmarks import gate
+from benchmarks.gpu import plan, probes, worker
+from benchmarks.gpu.ahead import compile_all
+from benchmarks.gpu.variants import (
+    CAPABILITY,
+    KERNELS,
+    TRAIN,
+    Call,
+    Variant,
+    distinct,
+    kinds,
+    of_plan,
+    standing_in,
+    variants,
+    variants_of,
+)
+
+if backend.interpreted():
+    pytest.skip("the interpreter compiles nothing", allow_module_level=True)
+
+FEW = 300
+"""Queries of the largest probe here: two parts of its tiles, as more are."""
+
+
+def small(case: dict[str, Any]) -> dict[str, Any]:
+    """A case of the plan as a picture of a few pixels."""
+    return {**case, "lr": (6, 5), "output": (16, 12), "batch": min(case["batch"], 2)}
+
+
+def asked_by_the_plan(monkeypatch: pytest.MonkeyPatch) -> list[Variant]:
+    """What the plan's requests to the triton backend launch, and its programs."""
+    monkeypatch.setattr(probes, "PROBES", tuple(replace(p, queries=min(p.queries, FEW)) for p in probes.PROBES))
+    monkeypatch.setattr(probes, "judge", functools.partial(probes.judge, draws=1, repeats=1))
+    for module in (gate, probes):  # nothing is computed that could be judged
+        for judge in ("judge_output", "judge_gradients"):
+            monkeypatch.setattr(module, judge, lambda *arguments: gate.Verdict("nothing", 0.0, 1.0))
+    errors = []
+    with as_on_a_gpu() as found:
+        server = worker.Server("triton")
+        for step in plan.steps():
+            for request in step.requests:
+                arguments = dict(request.arguments)
+                if request.contestant == "triton" and request.what != "tune":
+                    if "case" in arguments:
+                        arguments["case"] = small(arguments["case"])
+                    rows = server.answer({"what": request.what, **arguments})
+                    errors += [row["error"] for _, _, row in rows if "error" in row]
+            if step.program:
+                for name in re.findall(r"\bonce (\S*triton\S*)", " ".join(step.program.command)):
+                    worker.once(name)
+    assert {error for error in errors if error and error != plan.BEGUN} == set()
+    return found
+
+
+def test_what_the_plan_asks_for_is_compiled_ahead_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    with standing_in(CAPABILITY):
+        asked, listed = distinct(asked_by_the_plan(monkeypatch)), distinct(variants_of(of_plan()))
+    assert [asked[key] for key in asked.keys() - listed.keys()] == []
+    assert [listed[key].label for key in listed.keys() - asked.keys()] == []
+
+
+@pytest.mark.parametrize("size", [1, 16, 17, 2**31 - 1])
+def test_sizes_make_no_kernel_of_their_own(size: int) -> None:
+    def resized(variant: Variant) -> Variant:
+        sizes = {p.name for p in KERNELS[variant.kernel].params if not p.is_constexpr}
+        arguments = ((n, size if n in sizes and isinstance(v, int) else v) for n, v in variant.arguments)
+        return replace(variant, arguments=tuple(arguments))
+
+    found = [*Call("bfloat16", 64, queries="own", cells=True, parts=TRAIN).variants(CAPABILITY)]
+    assert len(found) == 5
+    with standing_in(CAPABILITY):
+        assert [resized(variant).key() for variant in found] == [variant.key() for variant in found]
+
+
+def test_the_plans_sizes_fit_into_32_bits() -> None:
+    cases = [r.arguments["case"] for step in plan.steps() for r in step.requests if "case" in r.arguments]
+    rows = [4 * case["batch"] * case["output"][0] * case["output"][1] for case in cases]
+    assert max(rows) < 2**31
+
+
+def test_what_differs_for_the_compiler_has_a_key_of_its_own() -> None:
+    [variant] = Call("bfloat16", 64).variants(CAPABILITY)
+    changes = {"LAYERS": 3, "num_warps": 4, "image": None, "queries": 2**31}
+    changed = [replace(variant, arguments=(*{**dict(variant.arguments), n: v}.items(),)) for n, v in changes.items()]
+    with standing_in(CAPABILITY):
+        assert len({each.key() for each in (variant, *changed)}) == 1 + len(changes)
+
+
+def test_probes_in_bfloat16_come_first() -> None:
+    labels = [variant.label for variant in variants()]
+    assert labels[0] == "render bfloat16 256 x 4, grid"
+    halves = [index for index, label in enumerate(labels) if "bfloat16 256" in label]
+    assert halves == [*range(len(halves))]
+
+
+def test_one_of_a_kind_stands_for_those_that_differ_in_their_queries() -> None:
+    calls = [Call("bfloat16", 64, queries=queries, skip=skip) for queries in ("grid", "own") for skip in (True, False)]
+    found = [*variants_of([*calls, Call("float16", 64), Call("bfloat16", 64, modulated=False)])]
+    assert kinds(found) == [found[0], found[-2], found[-1]]
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """Does what its label says when it is compiled."""
+
+    label: str
+    width: int = plan.WIDTH
+
+    def compile(self) -> int:
+        if self.label == "dies":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if self.label == "raises":
+            raise ValueError("no such layout\nand more")
+        return int(self.label == "spills")
+
+
+def test_what_fails_or_dies_is_named_and_the_others_are_compiled() -> None:
+    lines: list[str] = []
+    wanted: Any = [StandIn(label) for label in ("one", "dies", "raises", "spills", "two")]
+    assert compile_all([*wanted, StandIn("spills", 64)], 2, lines.append) == 3  # type: ignore[list-item]
+    told = {line.split("s  ")[1] for line in lines}
+    failed = {"dies: its process ended with status -11", "raises: ValueError: no such layout"}
+    assert told == {"one", "two", "spills", "spills: 1 registers spill", *failed}
