@@ -18,6 +18,7 @@ from arasfsr.selfcheck import keep_signal
 from benchmarks.ceilings import precision
 from benchmarks.contestants import Contestant, Decode, decoder, gradients
 from benchmarks.gate import Verdict, judge_gradients, judge_output, sampled_upstream
+from benchmarks.gpu.plan import WIDTH
 from benchmarks.workload import Inputs
 
 REPEATS = 20
@@ -66,6 +67,11 @@ def probes(dtype: str) -> Iterator[Probe]:
     for probe in PROBES:
         if dtype != "tf32" or probe.queries * probe.images >= FEWEST_IN_TF32:
             yield probe
+
+
+def sanitized() -> Iterator[tuple[int, Probe]]:
+    """Widths and probes that a sanitizer looks at, which takes long: the small ones."""
+    yield from ((width, probe) for width in (WIDTH, 64) for probe in PROBES[:9])
 
 
 def _model(width: int, probe: Probe, device: torch.device) -> ImplicitSR:

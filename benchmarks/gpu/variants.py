@@ -283,10 +283,8 @@ def of_plan() -> list[Call]:
             for request in step.requests
             if request.contestant == "triton" and "case" in request.arguments
         ]
-        if step.program and "once probe-triton" in " ".join(step.program.command):
-            sanitized += [
-                of_probe(probe, width, "bfloat16") for width in (64, plan.WIDTH) for probe in probes.PROBES[:9]
-            ]
+        if step.program and step.program.command[-2:] == ("probes", "triton"):
+            sanitized += [of_probe(probe, width, "bfloat16") for width, probe in probes.sanitized()]
     return [*sorted([*probed, *timed], key=lambda call: call.dtype != "bfloat16"), *sanitized]
 
 
