@@ -57,8 +57,8 @@ def generator() -> list[str]:
     return ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
 
 
-def module_options(folder: Path) -> dict[str, str]:
-    """CMake's options that make it put the Python module into a folder."""
+def module_options(folder: Path, python: str = sys.executable) -> dict[str, str]:
+    """CMake's options that make it put the Python module for that interpreter into a folder."""
     try:
         import pybind11
     except ImportError:
@@ -66,7 +66,7 @@ def module_options(folder: Path) -> dict[str, str]:
     return {
         "CMAKE_BUILD_TYPE": "Release",
         "CMAKE_LIBRARY_OUTPUT_DIRECTORY": str(folder),
-        "Python_EXECUTABLE": sys.executable,
+        "Python_EXECUTABLE": python,
         "pybind11_DIR": pybind11.get_cmake_dir(),
         "ARASFSR_BINDING": "ON",
     }

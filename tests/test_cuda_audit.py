@@ -170,9 +170,10 @@ def cuobjdump() -> str | None:
 
 
 @cache
-def dump(option: str) -> str:
-    done = subprocess.run([str(cuobjdump()), option, str(library())], capture_output=True, text=True, check=True)
-    return done.stdout
+def dump(option: str, file: Path | None = None) -> str:
+    """What cuobjdump says of a file, by default the extension."""
+    command = [str(cuobjdump()), option, str(file or library())]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 if cuobjdump() is None:
@@ -214,6 +215,36 @@ def test_it_holds_the_architectures_that_it_names() -> None:
     assert {word.removesuffix("+ptx") for word in named} == {kernel.architecture for kernel in KERNELS}
     portable = set(re.findall(r"\.sm_(\w+)\.ptx", dump("--list-ptx")))
     assert {word.removesuffix("+ptx") for word in named if word.endswith("+ptx")} == portable
+
+
+WAITED = b"has waited 2 s for stage"
+"""What the watchdog of csrc/src/watchdog.h prints."""
+
+
+def test_nothing_of_the_watchdog_is_in_it() -> None:
+    assert WAITED not in Path(str(library())).read_bytes()
+    assert not any(kernel.instructions["BPT.TRAP"] for kernel in KERNELS)
+
+
+@pytest.mark.skipif(not (shutil.which("nvcc") and shutil.which("cmake")), reason="kernels are built by nvcc and cmake")
+def test_with_the_watchdog_a_kernel_can_end_and_its_products_stay_as_they_are(tmp_path: Path) -> None:
+    """Of one file of kernels, as CMake builds it with the option."""
+    options = ["-DARASFSR_WATCHDOG=ON", "-DARASFSR_ARCHITECTURES=90a-real", "-DBUILD_TESTING=OFF"]
+    configure = ["cmake", "-S", str(ROOT), "-B", str(tmp_path), "-G", "Unix Makefiles", *options]
+    subprocess.run(configure, capture_output=True, check=True)
+    made = "CMakeFiles/arasfsr_core_90a.dir/src/weights90.cu.o"
+    files = ["-f", "csrc/CMakeFiles/arasfsr_core_90a.dir/build.make", f"csrc/{made}"]
+    built = subprocess.run(["make", *files], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "serialized" not in built.stderr  # as ptxas says of products, C7510 and the like
+    assert "setmaxnreg" not in built.stderr
+    assert WAITED in (tmp_path / "csrc" / made).read_bytes()
+    kernels = list(
+        parse(dump("--dump-resource-usage", tmp_path / "csrc" / made), dump("--dump-sass", tmp_path / "csrc" / made))
+    )
+    assert len(kernels) == 2
+    for kernel in kernels:
+        assert problem(kernel) is None
+        assert kernel.instructions["BPT.TRAP"]
 
 
 FINE = Kernel("_Z7forward5ShapeILi256ELi1EE", "80", 255, 0, 0, 0, Counter(HMMA=1))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sysconfig
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from arasfsr.architectures import covers
 from arasfsr.query import cuda, cuda_core
 
 
@@ -14,6 +18,7 @@ from arasfsr.query import cuda, cuda_core
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is loaded yet, and no emulation asked for."""
     monkeypatch.delenv("ARASFSR_EMULATED", raising=False)
+    monkeypatch.delenv("ARASFSR_EXTENSION", raising=False)
     monkeypatch.setattr(cuda_core, "load", cuda_core.load.__wrapped__)
 
 
@@ -57,6 +62,62 @@ def test_an_emulated_module_that_is_not_there_is_named(
         cuda_core.load()
 
 
+SOURCE = """
+#include <Python.h>
+static PyObject* abi(PyObject* module, PyObject* none) { return PyLong_FromLong(ABI); }
+static PyMethodDef methods[] = {{"abi", abi, METH_NOARGS, 0}, {0}};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_C", 0, -1, methods};
+PyMODINIT_FUNC PyInit__C(void) { return PyModule_Create(&definition); }
+"""
+"""A module by the extension's name, of which it has the ABI alone."""
+
+
+def another_build(monkeypatch: pytest.MonkeyPatch, folder: Path, abi: int) -> Path:
+    """Lets the environment name a build of another name."""
+    if not shutil.which("cc"):
+        pytest.skip("the other build is made by a C compiler")
+    file = folder / "_C_of_another_name.so"
+    options = [
+        f"-I{sysconfig.get_path('include')}",
+        f"-DABI={abi}",
+        "-shared",
+        "-fPIC",
+        "-x",
+        "c",
+        "-",
+        "-o",
+        str(file),
+    ]
+    subprocess.run(["cc", *options], input=SOURCE, text=True, check=True)
+    monkeypatch.setenv("ARASFSR_EXTENSION", str(file))
+    return file
+
+
+def test_another_build_is_taken_where_the_environment_names_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = another_build(monkeypatch, tmp_path, cuda_core.ABI)
+    assert getattr(cuda_core.load(), "__file__", None) == str(file)
+
+
+def test_another_build_of_another_version_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = another_build(monkeypatch, tmp_path, 999)
+    with pytest.raises(ImportError, match=rf"^ARASFSR_EXTENSION={file} has ABI 999, this version of arasfsr takes"):
+        cuda_core.load()
+
+
+def test_another_build_that_is_not_there_or_does_not_load_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "_C.so"
+    monkeypatch.setenv("ARASFSR_EXTENSION", str(file))
+    with pytest.raises(ImportError, match=rf"^ARASFSR_EXTENSION={file}: there is no such file; taken is a build of "):
+        cuda_core.load()
+    file.write_text("no library")
+    with pytest.raises(ImportError, match=rf"^ARASFSR_EXTENSION={file} does not load \(.*_C.so: "):
+        cuda_core.load()
+
+
 @pytest.mark.parametrize(
     ("architectures", "capability", "covered"),
     [
@@ -78,7 +139,7 @@ def test_an_emulated_module_that_is_not_there_is_named(
 def test_code_for_an_architecture_runs_where_cuda_says(
     architectures: str, capability: tuple[int, int], covered: bool
 ) -> None:
-    assert cuda.covers(architectures, capability) is covered
+    assert covers(architectures, capability) is covered
 
 
 @pytest.mark.parametrize(

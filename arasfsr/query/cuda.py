@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import re
 
 import torch
 from torch import Tensor
 
+from arasfsr.architectures import covers
 from arasfsr.query import cuda_core, limits
 from arasfsr.query.call import QueryCall
 from arasfsr.query.constant import constant
@@ -74,21 +74,6 @@ def reason_of_device(index: int) -> str | None:
         found = ".".join(map(str, capability))
         return f"device {index} has compute capability {found}, the extension holds code for {held}"
     return None
-
-
-def covers(architectures: str, capability: tuple[int, int]) -> bool:
-    """Whether code for architectures such as "80 90a 120+ptx" runs on a device of that compute capability.
-
-    Machine code serves its major version from its minor one on, with an "a" its own device alone, with an "f" the
-    same as without; from PTX the driver makes code for all that came later.
-    """
-    for major, minor, kind, ptx in re.findall(r"(\d+)(\d)([af]?)(\+ptx)?", architectures):
-        own = int(major), int(minor)
-        if own == capability or (kind != "a" and own[0] == capability[0] and own <= capability):
-            return True
-        if ptx and not kind and own <= capability:
-            return True
-    return False
 
 
 @constant

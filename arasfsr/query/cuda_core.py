@@ -1,4 +1,4 @@
-"""Loads the native core: arasfsr._C, or for tests the emulated module that ARASFSR_EMULATED names."""
+"""Loads the native core: arasfsr._C, the build of it that ARASFSR_EXTENSION names, or ARASFSR_EMULATED's for tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.util
 import os
+from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -53,6 +54,11 @@ def emulated() -> str | None:
     return os.environ.get("ARASFSR_EMULATED") or None
 
 
+def another() -> str | None:
+    """The file of another build of the extension, where the environment names one."""
+    return os.environ.get("ARASFSR_EXTENSION") or None
+
+
 @functools.cache
 def load() -> Core:
     """The native core.
@@ -60,30 +66,49 @@ def load() -> Core:
     Raises:
         ImportError: it is not built, does not load, or is not of this package's version; the message says what to do.
     """
-    place = emulated()
-    if place is not None:
-        core = _from_file(Path(place))
+    emulation, other = emulated(), another()
+    if emulation is not None:
+        core, what = _from_file(_emulated_file(Path(emulation)), EMULATED), "the extension"
+    elif other is not None:
+        core, what = _other_build(Path(other)), f"ARASFSR_EXTENSION={other}"
     else:
-        try:
-            core = cast(Core, importlib.import_module(EXTENSION))
-        except ImportError as error:
-            raise ImportError(
-                f"the extension does not load ({type(error).__name__}: {error}); {BUILD}", name=error.name
-            ) from error
+        core, what = _import(EXTENSION), "the extension"
     if core.abi() != ABI:
-        raise ImportError(f"the extension has ABI {core.abi()}, this version of arasfsr takes {ABI}; {BUILD}")
+        raise ImportError(f"{what} has ABI {core.abi()}, this version of arasfsr takes {ABI}; {BUILD}")
     return core
 
 
-def _from_file(place: Path) -> Core:
-    """The emulated module in a file, or in the folder that holds it."""
+def _import(name: str) -> Core:
+    try:
+        return cast(Core, importlib.import_module(name))
+    except ImportError as error:
+        told = f"the extension does not load ({type(error).__name__}: {error}); {BUILD}"
+        raise ImportError(told, name=error.name) from error
+
+
+def _other_build(file: Path) -> Core:
+    if not file.is_file():
+        raise ImportError(f"ARASFSR_EXTENSION={file}: there is no such file; taken is a build of {EXTENSION}")
+    try:
+        return _from_file(file, EXTENSION.rpartition(".")[2])
+    except ImportError as error:
+        raise ImportError(f"ARASFSR_EXTENSION={file} does not load ({error})", name=error.name) from error
+
+
+def _emulated_file(place: Path) -> Path:
+    """The emulated module's file: that one, or the one in that folder."""
     files = sorted(place.glob(f"{EMULATED}.*.so")) if place.is_dir() else [place]
     if len(files) != 1 or not files[0].is_file():
         raise ImportError(f"ARASFSR_EMULATED={place}; taken is {EMULATED}.*.so or a folder with one such file")
-    name = f"arasfsr.{EMULATED}"
-    spec = importlib.util.spec_from_file_location(name, files[0])
+    return files[0]
+
+
+def _from_file(file: Path, module: str) -> Core:
+    """The module of that name in a file, whatever the file's name."""
+    name = f"arasfsr.{module}"
+    loader = ExtensionFileLoader(name, str(file))
+    spec = importlib.util.spec_from_file_location(name, file, loader=loader)
     assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return cast(Core, module)
+    found = importlib.util.module_from_spec(spec)
+    loader.exec_module(found)
+    return cast(Core, found)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.gpu import folders, plan, summary
+from benchmarks.gpu import folders, pack, plan, summary
 from benchmarks.gpu.supervisor import RESERVE, Results, Start, Supervisor, worker_command
 
 
@@ -22,7 +22,17 @@ def main(arguments: Sequence[str] | None = None, start: Start = worker_command) 
         "--only", action="append", default=[], metavar="PART", help="a part or step of the plan; several may be named"
     )
     parser.add_argument("--plan", action="store_true", help="print the plan, or the parts named, and do nothing")
+    packing = parser.add_argument_group("instead of a run", "what a machine without a network lacks, into a folder")
+    packing.add_argument("--pack", type=Path, metavar="DIR", help="the folder; DIR/start.sh is for the other machine")
+    packing.add_argument("--python", default="python3.12", help="an interpreter of its Python's version (python3.12)")
+    packing.add_argument("--architecture", default="90a-real", help="its GPU's, as CMake writes it (90a-real)")
     given = parser.parse_args(arguments)
+    if given.pack is not None:
+        try:
+            print(pack.pack(given.pack, given.python, given.architecture))
+        except (pack.PackError, OSError) as error:
+            parser.exit(1, f"--pack: {error}\n")
+        return 0
     unknown = [name for name in given.only if name not in parts]
     if unknown:
         parser.error(f"unknown part {unknown[0]!r}; taken are {', '.join(parts)}")

@@ -1,95 +1,143 @@
-"""`python -m benchmarks.gpu.pack DIR`: what a bare CUDA machine without a network lacks, made on another machine.
+"""`python -m benchmarks.gpu --pack DIR`: what a bare CUDA machine without a network lacks, made on another machine.
 
-DIR then holds the extension for the target's Python and one architecture, wheels, and start.sh, which makes a checkout
-run there without an install. Takes nvcc, CMake and pybind11, and a Python of the target's version.
+DIR then holds the extension for the target's Python and for this one, for one architecture; the extension with the
+watchdog of csrc; wheels; and start.sh, which makes a checkout run there without an install.
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.gpu import build
+from benchmarks.gpu.build import BuildError
 
 ROOT = Path(__file__).parents[2]
-WHEELS = "pydantic"
-"""What this package imports that a machine with torch may lack; pip brings what it needs in turn."""
+
+WHEELS = ("pydantic", "pybind11")
+"""What this package imports, and building the extension needs, that a machine with torch may lack; pip brings what they
+need in turn."""
 
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
-START = """\
+MOST_BYTES = 20_000_000
+"""Of everything together."""
+
+LISTING = "packed.txt"
+"""The names of what was packed: what may be deleted when the folder is packed anew."""
+
+WATCHDOG = f"{build.MODULE}_watchdog"
+"""What the extension with the watchdog is called in place of its module's name."""
+
+START = f"""\
 # Sourced in the root of a checkout: makes it run where nothing is installed, with what lies beside this file.
-packed=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-python3 -m pip install --quiet --no-index --no-deps --no-compile --upgrade --target /tmp/site "$packed"/*.whl
+packed=$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)
+site=$(mktemp -d)
+python3 -m pip install --quiet --no-index --no-deps --no-compile --target "$site" "$packed"/*.whl || return 1
 ln -sfn ../kernels arasfsr/kernels
-cp "$packed"/_C.*.so arasfsr/
-export PYTHONPATH=$PWD:/tmp/site CUBLAS_WORKSPACE_CONFIG=:4096:8 TORCHINDUCTOR_COMPILE_THREADS=6
+cp "$packed"/{build.MODULE}.*.so arasfsr/
+export PYTHONPATH=$PWD:$site CUBLAS_WORKSPACE_CONFIG=:4096:8 TORCHINDUCTOR_COMPILE_THREADS=6
 ARASFSR_COMMIT=$(cat "$packed/commit")
-export ARASFSR_COMMIT
+suffix=$(python3 -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
+ARASFSR_WATCHDOG_EXTENSION=$packed/{WATCHDOG}$suffix
+if [[ ! -f $ARASFSR_WATCHDOG_EXTENSION ]]; then
+    echo "$packed was packed for another version of Python than $(python3 -V)" >&2
+    return 1
+fi
+export ARASFSR_COMMIT ARASFSR_WATCHDOG_EXTENSION
 """
 
 
-def build_extension(python: str, architecture: str, to: Path) -> None:
-    """The extension for that Python, with code for one architecture."""
-    with tempfile.TemporaryDirectory() as folder:
-        environment = f"{folder}/venv"
-        subprocess.run([python, "-m", "venv", environment], check=True)
-        own = f"{environment}/bin/python"
-        subprocess.run([own, "-m", "pip", "install", "--quiet", "pybind11", "cmake", "ninja"], check=True)
-        pybind11 = subprocess.run(
-            [own, "-c", "import pybind11; print(pybind11.get_cmake_dir())"], check=True, text=True, capture_output=True
-        ).stdout.strip()
-        options = {
-            "CMAKE_BUILD_TYPE": "Release",
-            "CMAKE_LIBRARY_OUTPUT_DIRECTORY": str(to.resolve()),
-            "CMAKE_MAKE_PROGRAM": f"{environment}/bin/ninja",
-            "Python_EXECUTABLE": own,
-            "pybind11_DIR": pybind11,
-            "ARASFSR_BINDING": "ON",
-            "ARASFSR_ARCHITECTURES": architecture,
-            "BUILD_TESTING": "OFF",
-        }
-        cmake, build = f"{environment}/bin/cmake", f"{folder}/build"
-        definitions = [f"-D{name}={value}" for name, value in options.items()]
-        subprocess.run([cmake, "-S", str(ROOT), "-B", build, "-G", "Ninja", *definitions], check=True)
-        subprocess.run([cmake, "--build", build, "--target", "_C"], check=True)
+class _Interpreter(NamedTuple):
+    """A Python by its program, and its version."""
+
+    program: str
+    version: str
 
 
-def download_wheels(version: str, to: Path) -> None:
+class PackError(RuntimeError):
+    """It cannot be packed; the message is one line, and what a failed command printed."""
+
+
+def pack(folder: Path, python: str, architecture: str) -> str:
+    """Pack everything into a folder, for an interpreter such as python3.12, and say how large it is.
+
+    What an earlier pack has left in the folder is replaced once all is there. Raises PackError.
+    """
+    _check(folder)
+    target, own = _interpreter(python), _interpreter(sys.executable)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        made = Path(temporary)
+        _extensions(target, own, architecture, made)
+        _wheels(target, made)
+        described = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+        commit = subprocess.run(described, cwd=ROOT, capture_output=True, text=True, check=False)
+        (made / "commit").write_text(commit.stdout)
+        (made / "start.sh").write_text(START)
+        size = sum(path.stat().st_size for path in made.iterdir())
+        if size > MOST_BYTES:
+            raise PackError(f"{size / 1e6:.1f} MB in all, at most {MOST_BYTES / 1e6:.0f} MB may travel")
+        names = sorted(path.name for path in made.iterdir())
+        (made / LISTING).write_text("\n".join((*names, LISTING, "")))
+        _replace(folder, made)
+    return f"{folder}: {size / 1e6:.1f} MB, to be used by: source {folder}/start.sh"
+
+
+def _packed(folder: Path) -> list[Path]:
+    """What an earlier pack has left there."""
+    listing = folder / LISTING
+    return [folder / name for name in listing.read_text().splitlines()] if listing.is_file() else []
+
+
+def _check(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise PackError(f"{folder} must be a folder, it is a file")
+    foreign = sorted({*folder.iterdir()} - {*_packed(folder)}) if folder.exists() else []
+    if foreign:
+        raise PackError(f"{folder} must be empty or hold what was packed before, it holds {foreign[0].name}")
+
+
+def _replace(folder: Path, made: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for old in _packed(folder):
+        old.unlink(missing_ok=True)
+    for new in made.iterdir():
+        shutil.move(new, folder / new.name)
+
+
+def _interpreter(program: str) -> _Interpreter:
+    command = [program, "-c", "import sys; print(sys.executable, '%d.%d' % sys.version_info[:2], sep='\\n')"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise PackError(f"--python must be an interpreter that runs: {error}") from error
+    if done.returncode:
+        told = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[0]
+        raise PackError(f"--python must be an interpreter that runs, {program} does not: {told}")
+    return _Interpreter(*done.stdout.splitlines())
+
+
+def _extensions(target: _Interpreter, own: _Interpreter, architecture: str, to: Path) -> None:
+    try:
+        for interpreter in {each.version: each for each in (own, target)}.values():
+            shutil.copy(build.build(interpreter.program, architecture), to)
+        watchdog = build.build(target.program, architecture, watchdog=True)
+    except BuildError as error:
+        raise PackError(str(error)) from error
+    shutil.copy(watchdog, to / watchdog.name.replace(build.MODULE, WATCHDOG, 1))
+
+
+def _wheels(target: _Interpreter, to: Path) -> None:
     """The wheels for that version of Python."""
     platforms = [part for platform in PLATFORMS for part in ("--platform", platform)]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--python-version", version]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]
+    command += ["--python-version", target.version, "--implementation", "cp", *platforms, "--dest", str(to)]
     # pydantic names the one version of its core that it takes: pip is to choose them together
-    subprocess.run([*command, "--implementation", "cp", *platforms, "--dest", str(to), WHEELS], check=True)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.pack", description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--python", default="python3.12", help="an interpreter of the target's version (python3.12)")
-    parser.add_argument("--architecture", default="90a-real", help="as CMake writes it (90a-real)")
-    given = parser.parse_args()
-    version = subprocess.run(
-        [given.python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-        check=True,
-        text=True,
-        capture_output=True,
-    ).stdout.strip()
-    if given.folder.exists():
-        shutil.rmtree(given.folder)
-    given.folder.mkdir(parents=True)
-    build_extension(given.python, given.architecture, given.folder)
-    download_wheels(version, given.folder)
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, capture_output=True, text=True
-    )
-    (given.folder / "commit").write_text(commit.stdout)
-    (given.folder / "start.sh").write_text(START)
-    size = sum(path.stat().st_size for path in given.folder.iterdir())
-    print(f"{given.folder}: {size / 1e6:.1f} MB, to be used by: source {given.folder}/start.sh")
-
-
-if __name__ == "__main__":
-    main()
+    done = subprocess.run([*command, *WHEELS], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PackError(f"pip does not download {', '.join(WHEELS)}: {done.stderr.strip()}")

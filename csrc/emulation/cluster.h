@@ -49,10 +49,10 @@ inline void mbarrier_land(void* place, int bytes) {
     mbarrier_complete(barrier);
 }
 
-// Waits until the phase of that parity is over.
-inline void mbarrier_wait(void* place, int parity) {
+// Waits until the phase of that parity is over; `what` of a stage that is to be by then.
+inline void mbarrier_wait(void* place, int parity, const char* what, int stage) {
     Mbarrier& barrier = mbarrier(place);
-    while (barrier.phase == static_cast<uint64_t>(parity)) sleep(&barrier, "a memory barrier");
+    while (barrier.phase == static_cast<uint64_t>(parity)) sleep(&barrier, what, stage, parity);
 }
 
 // What lies in a block's shared memory where `mine` lies in the calling thread's.

@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <random>
+#include <string>
 #include <ucontext.h>
 #include <utility>
 #include <vector>
@@ -61,6 +62,7 @@ struct Fiber {
     bool done = false;
     const void* sleeping_on = nullptr;
     const char* what = "";
+    int stage = -1, parity = 0;  // of what, where it has stages
     std::deque<std::vector<Copy>> groups;
     std::vector<Copy> open_group;
     Actions stores;
@@ -212,6 +214,17 @@ void wake_among(Fiber* fibers, int count, const void* object) {
     }
 }
 
+// What a thread is at, in words.
+std::string place_of(const Fiber& fiber) {
+    if (fiber.sleeping_on == nullptr) return "running";
+    const std::string what = fiber.what;
+    if (fiber.stage < 0) return "waiting at " + what;
+    return "waiting for stage " + std::to_string(fiber.stage) + " of " + what + " (phase parity " +
+           std::to_string(fiber.parity) + ")";
+}
+
+bool same_place(const Fiber& a, const Fiber& b) { return a.done == b.done && place_of(a) == place_of(b); }
+
 }  // namespace
 
 void run(int64_t blocks, int threads, size_t shared, const std::function<void()>& kernel, int each) {
@@ -241,11 +254,14 @@ void run(int64_t blocks, int threads, size_t shared, const std::function<void()>
 
 void fail(const char* problem) {
     std::fprintf(stderr, "emulation: %s\n", problem);
+    const std::vector<Fiber>& fibers = *the_cluster->fibers;
     int listed = 0;
-    for (const Fiber& fiber : *the_cluster->fibers) {
-        if (fiber.done || listed == 64) continue;
-        std::fprintf(stderr, "  block %lld, thread %d %s %s\n", static_cast<long long>(fiber.block->index), fiber.index,
-                     fiber.sleeping_on ? "waits at" : "runs", fiber.what);
+    for (size_t first = 0, end; first < fibers.size() && listed < 64; first = end) {
+        const Fiber& fiber = fibers[first];
+        for (end = first + 1; end < fibers.size() && end % WARP != 0 && same_place(fiber, fibers[end]);) ++end;
+        if (fiber.done) continue;
+        std::fprintf(stderr, "  block %lld, warp %d, lanes %d to %d: %s\n", static_cast<long long>(fiber.block->index),
+                     fiber.index / WARP, fiber.index % WARP, fibers[end - 1].index % WARP, place_of(fiber).c_str());
         ++listed;
     }
     std::abort();
@@ -284,9 +300,11 @@ bool perhaps() { return the_cluster->shuffled && the_cluster->random() % 2; }
 
 void later(std::function<void()> action) { the_cluster->under_way.push_back(std::move(action)); }
 
-void sleep(const void* object, const char* what) {
+void sleep(const void* object, const char* what, int stage, int parity) {
     current->sleeping_on = object;
     current->what = what;
+    current->stage = stage;
+    current->parity = parity;
     if (_setjmp(current->context) == 0) _longjmp(scheduler, 1);
 }
 

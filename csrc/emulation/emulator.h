@@ -27,7 +27,7 @@ int shared_limit();
 int processors();
 int capability();
 
-// Ends the process, telling what every thread is at.
+// Ends the process, telling what every warp's threads are at.
 [[noreturn]] void fail(const char* problem);
 
 // The following are for code that runs inside a kernel.
@@ -50,8 +50,8 @@ void later(std::function<void()> action);
 // False as it comes, true in half of all cases under a random schedule.
 bool perhaps();
 
-// Waits until somebody wakes the object; `what` is named if nobody does.
-void sleep(const void* object, const char* what);
+// Waits until somebody wakes the object; `what` is named if nobody does, and a stage of it with the phase's parity.
+void sleep(const void* object, const char* what, int stage = -1, int parity = 0);
 void wake(const void* object);
 
 // bar.sync: waits until `threads` threads (0: all of the block) have come to the barrier of that number.

@@ -4,6 +4,7 @@
 #define ARASFSR_HW90_H
 
 #include "hw.h"
+#include "watchdog.h"
 
 #ifdef ARASFSR_EMULATE
 #include "../emulation/cluster.h"
@@ -44,7 +45,9 @@ inline void mbarrier_expect(Mbarrier* barrier, int bytes) { emulation::mbarrier_
 inline void mbarrier_arrive(const Mbarrier* barrier, int rank) {
     emulation::mbarrier_arrive(emulation::in_block(rank, barrier));
 }
-inline void mbarrier_wait(Mbarrier* barrier, int parity) { emulation::mbarrier_wait(barrier, parity); }
+inline void mbarrier_wait(Mbarrier* barrier, int parity, Awaited awaited, int stage) {
+    emulation::mbarrier_wait(barrier, parity, words_of(awaited), stage);
+}
 
 inline void copy_bulk(void* to, const void* from, int bytes, Mbarrier* barrier, uint16_t blocks) {
     emulation::copy_bulk(to, from, bytes, barrier, blocks);
@@ -153,16 +156,19 @@ ARASFSR_DEVICE void mbarrier_arrive(const Mbarrier* barrier, int rank) {
 }
 // Waits until the phase of that parity is over. What has landed is there; an acquire at the cluster's scope would empty
 // the first level cache each time.
-ARASFSR_DEVICE void mbarrier_wait(Mbarrier* barrier, int parity) {
-    uint32_t over;
-    do {
+ARASFSR_DEVICE void mbarrier_wait(Mbarrier* barrier, int parity, Awaited awaited, int stage) {
+    Patience patience;
+    for (;;) {
+        uint32_t over;
         asm volatile(
             "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; "
             "selp.u32 %0, 1, 0, p; }"
             : "=r"(over)
             : "r"(shared_address(barrier)), "r"(parity)
             : "memory");
-    } while (!over);
+        if (over) return;
+        patience.failed(awaited, stage, parity);
+    }
 }
 
 // To the same place in the shared memory of each block of a mask; the barrier at the same place there hears of it.

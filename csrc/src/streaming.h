@@ -60,7 +60,8 @@ class StreamRing {
     ARASFSR_DEVICE void fill(const unsigned char* stage) {
         constexpr int SHARE = Stream::STAGE_BYTES / CLUSTER;
         const int start = hw::cluster_rank() * SHARE;
-        hw::mbarrier_wait(&barriers.empty[place()], parity() ^ 1);  // at first, the phase before counts as over
+        hw::mbarrier_wait(&barriers.empty[place()], parity() ^ 1,  // at first, the phase before counts as over
+                          hw::Awaited::WEIGHTS_READ, place());
         hw::mbarrier_expect(&barriers.full[place()], Stream::STAGE_BYTES);
         hw::copy_bulk(base + place() * Stream::STAGE_BYTES + start, stage + start, SHARE, &barriers.full[place()],
                       (1 << CLUSTER) - 1);
@@ -68,7 +69,7 @@ class StreamRing {
     }
 
     ARASFSR_DEVICE const unsigned char* wait() const {
-        hw::mbarrier_wait(&barriers.full[place()], parity());
+        hw::mbarrier_wait(&barriers.full[place()], parity(), hw::Awaited::WEIGHTS, place());
         return base + place() * Stream::STAGE_BYTES;
     }
 
@@ -163,12 +164,12 @@ ARASFSR_DEVICE void run_cluster(
     if (hw::thread() == 0) ring.initialise();
     hw::cluster_barrier();  // barriers are there for copies and arrivals from the other block
     if (hw::thread() < hw::WARPGROUP) {
-        hw::give_registers<24>();
+        hw::give_registers<hw::PRODUCER_REGISTERS>();
         if (hw::thread() == 0) {
             for (int64_t unit = first(); unit < units(); unit += step()) produce();
         }
     } else {
-        hw::take_registers<240>();
+        hw::take_registers<hw::CONSUMER_REGISTERS>();
         for (int64_t unit = first() + own(); unit - own() < units(); unit += step()) consume(unit);
     }
     hw::cluster_barrier();  // nobody arrives at the barriers of a block that has gone
@@ -176,6 +177,7 @@ ARASFSR_DEVICE void run_cluster(
 
 template <class K, class Arguments>
 Kernel<Arguments> streaming_kernel(void (*function)(Arguments)) {
+    hw::watch_kernels();
     return {function, K::SHARED_BYTES, K::QUERIES, STREAMING_THREADS, CLUSTER, AT_A_TIME, true};
 }
 

@@ -9,6 +9,7 @@ namespace {
 template <class T>
 arasfsr_status run(const WeightArguments& arguments) {
     using K = Weights90<T>;
+    hw::watch_kernels();
     const Kernel<WeightArguments> kernel{&weights90<T>, K::SHARED_BYTES, 0, K::THREADS, CLUSTER};
     const int64_t blocks = K::blocks(arguments.problem, arguments.splits);
     return launch(kernel, "arasfsr_weight_gradients", blocks, arguments.problem.stream, arguments);

@@ -75,10 +75,10 @@ class Weights90 {
         if (hw::thread() == 0) initialise();
         hw::cluster_barrier();  // barriers are there for copies and arrivals from the other block
         if (hw::thread() < WORKERS) {
-            hw::take_registers<240>();
+            hw::take_registers<hw::CONSUMER_REGISTERS>();
             work(first, end);
         } else {
-            hw::give_registers<24>();
+            hw::give_registers<hw::PRODUCER_REGISTERS>();
             if (hw::thread() == WORKERS) {
                 for (int64_t stage = first; stage < end; ++stage) copy_rows(stage, stage - first);
             }
@@ -101,7 +101,7 @@ class Weights90 {
         for (int64_t stage = first; stage < end; stage += 2) {
 #pragma unroll
             for (int i = 0; i < 2; ++i) {
-                hw::mbarrier_wait(&barriers().full[reading], parity);
+                hw::mbarrier_wait(&barriers().full[reading], parity, hw::Awaited::ROWS, reading);
                 multiply(total, inputs[i], bias, stage + i, end, reading, stage > first);
                 if (++reading < STAGES) continue;
                 reading = 0;
@@ -131,7 +131,8 @@ class Weights90 {
         const int64_t rows = (layer * all_rows() + stage * ROWS) * (NP * 2);
         const auto* const z = static_cast<const unsigned char*>(call.z) + all_rows() * (NP * 2) + rows + rank * SHARE;
         const auto* const f = static_cast<const unsigned char*>(call.kept.f) + rows + panel * Gradients::PANEL_BYTES;
-        hw::mbarrier_wait(&barriers().empty[number], parity ^ 1);  // at first, the phase before counts as over
+        hw::mbarrier_wait(&barriers().empty[number], parity ^ 1,  // at first, the phase before counts as over
+                          hw::Awaited::ROWS_READ, number);
         hw::mbarrier_expect(&barriers().full[number], Gradients::BYTES + Gradients::PANEL_BYTES);
         hw::copy_bulk(place(number) + Stage::f, f, Gradients::PANEL_BYTES, &barriers().full[number], 1 << rank);
         hw::copy_bulk(place(number) + Stage::z + rank * SHARE, z, SHARE, &barriers().full[number],

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "../src/hw90.h"
-#include "../src/stream.h"
+#include "../src/streaming.h"
 #include "check.h"
 #include "model.h"
 
@@ -187,14 +187,14 @@ void both_blocks_of_a_cluster_get_what_each_copies() {
         const int start = hw::cluster_rank() * HALF, warp = hw::thread() / 32, lane = hw::thread() % 32;
         for (int turn = 0; turn < 2; ++turn) {
             if (hw::thread() == 0) {
-                hw::mbarrier_wait(empty, turn ^ 1);
+                hw::mbarrier_wait(empty, turn ^ 1, hw::Awaited::ROWS_READ, 0);
                 hw::mbarrier_expect(full, BYTES);
                 const auto* from = reinterpret_cast<const unsigned char*>(source[turn]) + start;
                 hw::copy_bulk(hw::shared() + start, from, HALF, full, 3);
                 early += hw::shared()[start] != emulation::POISON;
             }
             if (warp == 0) continue;
-            hw::mbarrier_wait(full, turn);
+            hw::mbarrier_wait(full, turn, hw::Awaited::ROWS, 0);
             seen += std::memcmp(hw::shared(), source[turn], BYTES) == 0;
             hw::shuffle_xor(0.0f, 1);  // all lanes have read
             if (lane < 2) hw::mbarrier_arrive(empty, lane);
@@ -210,36 +210,50 @@ void both_blocks_of_a_cluster_get_what_each_copies() {
     unsetenv("ARASFSR_EMULATION_SEED");
 }
 
-void aborts(void (*kernel)(), int blocks = 1) {
+// What a kernel's run says that ends the process.
+std::string report_of(void (*kernel)(), int blocks = 1, int threads = hw::WARPGROUP) {
     std::fflush(stdout);
+    int ends[2];
+    if (pipe(ends) != 0) return "no pipe";
     const pid_t child = fork();
     if (child == 0) {
-        if (std::freopen("/dev/null", "w", stderr) == nullptr) std::exit(EXIT_FAILURE);
-        emulation::run(blocks, hw::WARPGROUP, SHARED_BYTES, kernel, blocks);
+        dup2(ends[1], STDERR_FILENO);
+        emulation::run(blocks, threads, StreamRing::BYTES + 1024, kernel, blocks);
         std::exit(EXIT_SUCCESS);
     }
+    close(ends[1]);
+    std::string told;
+    char part[4096];
+    for (ssize_t bytes; (bytes = read(ends[0], part, sizeof part)) > 0;) told.append(part, static_cast<size_t>(bytes));
+    close(ends[0]);
     int status = 0;
     waitpid(child, &status, 0);
-    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT ? told : "it has ended";
+}
+
+void aborts(void (*kernel)(), const char* said, int blocks = 1) {
+    const std::string told = report_of(kernel, blocks);
+    CHECK_CASE(told.find(said) != std::string::npos, told);
 }
 
 hw::Mbarrier* some_barrier() { return reinterpret_cast<hw::Mbarrier*>(hw::shared()); }
+void wait_for_it() { hw::mbarrier_wait(some_barrier(), 0, hw::Awaited::ROWS, 3); }
 
 void what_cannot_go_on_is_told() {
-    aborts([] { hw::mbarrier_wait(some_barrier(), 0); });  // nobody has initialised it
+    aborts(wait_for_it, "a memory barrier that nobody has initialised");
     aborts([] {
         if (hw::thread() > 0) return;
         hw::mbarrier_init(some_barrier(), 1);
         hw::mbarrier_expect(some_barrier(), 16);  // of which nothing lands
-        hw::mbarrier_wait(some_barrier(), 0);
-    });
+        wait_for_it();
+    }, "lanes 0 to 0: waiting for stage 3 of z and f to be filled (phase parity 0)");
     aborts([] {
         if (hw::thread() > 0) return;
         hw::mbarrier_init(some_barrier(), 2);
         hw::mbarrier_arrive(some_barrier(), 0);  // the second never comes
-        hw::mbarrier_wait(some_barrier(), 0);
-    });
-    aborts([] { if (hw::cluster_rank() == 0) hw::cluster_barrier(); }, 2);
+        wait_for_it();
+    }, "stage 3 of z and f");
+    aborts([] { if (hw::cluster_rank() == 0) hw::cluster_barrier(); }, "a barrier of the cluster", 2);
     const auto product = [](bool fence, bool wait) {
         float total[hw::ACCUMULATORS];
         if (fence) hw::wgmma_fence();
@@ -248,8 +262,39 @@ void what_cannot_go_on_is_told() {
         if (wait) hw::wgmma_finish(total);
     };
     static const auto with = product;
-    aborts([] { with(false, true); });
-    aborts([] { with(true, false); });
+    aborts([] { with(false, true); }, "a product without a fence");
+    aborts([] { with(true, false); }, "without waiting for its products");
+}
+
+// Two blocks with a ring of weights, of which one warp of all forgets to release a stage, or not.
+template <bool FORGETS>
+void pass_stages() {
+    constexpr int TURNS = StreamRing::STAGES + 2;
+    alignas(16) static unsigned char stages[TURNS * Stream::STAGE_BYTES];
+    StreamRing ring(hw::shared(), hw::shared() + StreamRing::BYTES);
+    const auto units = [] { return int64_t{1}; };
+    run_cluster(
+        ring, units, [&] { ring.fill(stages, 0, TURNS); },
+        [&](int64_t) {
+            for (int i = 0; i < TURNS; ++i) {
+                ring.wait();
+                ring.advance();
+                if (!FORGETS || hw::thread() / hw::WARP != 9 || i != 1) ring.release_last();
+            }
+        });
+}
+
+// What the watchdog of a device prints of the warp that waits longest, here of all: who waits at which barrier of a ring.
+void a_missing_arrival_is_told_by_name() {
+    CHECK(report_of(pass_stages<false>, CLUSTER, STREAMING_THREADS) == "it has ended");
+    const std::string told = report_of(pass_stages<true>, CLUSTER, STREAMING_THREADS);
+    for (const char* line : {"emulation: deadlock\n",
+                             "  block 1, warp 0, lanes 0 to 0: waiting for stage 1 of the weights to be released "
+                             "(phase parity 0)\n",
+                             "  block 0, warp 4, lanes 0 to 31: waiting for stage 1 of the weights to be filled "
+                             "(phase parity 1)\n"}) {
+        CHECK_CASE(told.find(line) != std::string::npos, told);
+    }
 }
 
 // Every number of every matrix is where its stage of the stream should have it.
@@ -332,6 +377,7 @@ int main() {
     mistakes_show();
     both_blocks_of_a_cluster_get_what_each_copies();
     what_cannot_go_on_is_told();
+    a_missing_arrival_is_told_by_name();
     a_stream_holds_every_weight(true);
     a_stream_holds_every_weight(false);
     the_backward_s_stream_holds_every_weight(true);
