@@ -80,7 +80,7 @@ class Step:
     together: bool = False
     """All requests at the same time."""
     background: bool = False
-    """The next steps do not wait for it, unless they are none themselves; a later request to the same worker does."""
+    """The next steps do not wait for it, but for those that are not in the background."""
     after: tuple[str, ...] = ()
     """Steps of the background that it waits for."""
 
@@ -145,10 +145,11 @@ def inquiry(probe: str, limit: float) -> Iterator[Step]:
     yield Step(f"memcheck of {probe}", ("right",), limit, program=_sanitizer("memcheck", backend, "probe", probe))
 
 
-def _ncu(backend: str, kernel: str, case: str) -> Step:
-    """Counters of one launch in words, and its instructions that wait most."""
+def _ncu(backend: str, pattern: str, case: str) -> Step:
+    """Counters of one launch in words, and its instructions that wait most; the pattern is of the kernel's name."""
+    kernel = pattern.strip("^$")
     report = f"/tmp/{backend}-{kernel}.ncu-rep"
-    collect = f"ncu --clock-control none --set full --import-source no -f -o {report} -k {kernel} -c 1"
+    collect = f"ncu --clock-control none --set full --import-source no -f -o {report} -k 'regex:{pattern}' -c 1"
     run = " ".join(_worker("once", backend, case))
     source = f"ncu -i {report} --page source --csv --print-source sass | {sys.executable} -m benchmarks.gpu.hottest"
     command = f"{collect} {run} && ncu -i {report} --page details && {source}"
@@ -230,7 +231,7 @@ def steps() -> Iterator[Step]:
     yield from _times()
     yield from _tuning()
     yield _ncu("cuda", "forward90", "headline")
-    yield _ncu("triton", "forward", "headline")
+    yield _ncu("triton", "^forward$", "headline")
     yield _ncu("cuda", "backward90", "train")
     yield Step("tests", ("tests",), 90, program=_tests())
     yield _growth(8192)
