@@ -36,19 +36,21 @@ def is_product(name: str) -> bool:
     return any(part in name.lower() for part in PRODUCTS)
 
 
-def kernels(run: Callable[[int], object], device: torch.device) -> list[Entry]:
-    """Own time of every operator (CPU) or kernel (GPU) in one run, largest first, the mean of a few.
+def kernels(run: Callable[[int], object], device: torch.device, host: bool = False) -> list[Entry]:
+    """Own time of every operator (CPU, or with `host` what calls them for a GPU) or kernel (GPU) in one run, largest
+    first, the mean of a few.
 
     `run` gets the number of the turn, so that it can rotate among inputs.
     """
-    activities = [ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU]
+    on_device = device.type == "cuda" and not host
+    activities = [ProfilerActivity.CUDA if on_device else ProfilerActivity.CPU]
     run(0)
     with torch.profiler.profile(activities=activities) as profiler:
         for turn in range(RUNS):
             run(turn)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-    own = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    own = "self_device_time_total" if on_device else "self_cpu_time_total"
     entries = [
         Entry(event.key, getattr(event, own) / 1e6 / RUNS, event.count // RUNS) for event in profiler.key_averages()
     ]

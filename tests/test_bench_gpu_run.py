@@ -146,6 +146,13 @@ def test_what_is_right_is_timed_and_what_is_not_is_left_out(run: Run) -> None:
     assert all(name in run.summary for name in left)
 
 
+def test_the_profile_tells_of_the_host_too(run: Run) -> None:
+    profiles = {name: row for name, row in run.rows("suites.json").items() if name.startswith("kernels of ")}
+    assert len(profiles) == 5
+    assert all(row["kernels"] and row["operators"] and len(row["host_s"]) == 3 for row in profiles.values())
+    assert run.summary.count("the host is busy for ") == len(profiles)
+
+
 def test_every_step_of_the_plan_was_run(run: Run) -> None:
     steps = run.rows("suites.json")["steps"]
     planned = [step.name for step in plan.steps() if step.program or step.requests]

@@ -203,6 +203,7 @@ def _times() -> Iterator[Step]:
     yield Step("training 512 compiled", ("train",), 25, _cases("measure", TRAIN_MIDDLE, (f"{COMPILED}#train",)))
     yield Step("training 1024", ("train",), 25, _cases("measure", TRAIN_LARGE, OURS))
     yield Step("profile of training", ("profile",), 30, _cases("profile", TRAIN_LARGE, ("cuda", "triton")))
+    yield Step("profile of training 512", ("profile",), 30, _cases("profile", TRAIN_MIDDLE, ("cuda",)))
     float32 = {**TRAIN_MIDDLE, "dtype": "float32"}
     yield Step("training in float32", ("train",), 25, _cases("measure", float32, ("triton", "tiled")))
     yield Step("batch 8", ("more",), 30, _cases("measure", {**HEADLINE, "batch": 8}, ("cuda", "triton")))

@@ -116,13 +116,19 @@ def _cases(rows: Rows) -> Iterator[str]:
         yield f"{name}: {', '.join(parts)}"
 
 
+def _entry(entry: Mapping[str, Any]) -> str:
+    return f"{1e3 * entry['seconds']:8.3f} ms {entry['calls']:4} {entry['name'][:90]}"
+
+
 def _kernels(rows: Rows) -> Iterator[str]:
     """The longest kernels of each profile."""
     for name, row in rows.items():
         if name.startswith("kernels of "):
             yield name.removeprefix("kernels of ")
-            for kernel in row["kernels"][:MOST]:
-                yield f"  {1e3 * kernel['seconds']:8.3f} ms {kernel['calls']:4} {kernel['name'][:90]}"
+            yield from (f"  {_entry(kernel)}" for kernel in row["kernels"][:MOST])
+            if row.get("host_s"):
+                yield f"  the host is busy for {1e3 * statistics.median(row['host_s']):.3f} ms, most of all with"
+                yield from (f"    {_entry(operator)}" for operator in row["operators"][:MOST])
 
 
 def _tuning(rows: Rows) -> Iterator[str]:

@@ -172,13 +172,15 @@ class Server:
             torch.cuda.empty_cache()
 
     def profile(self, case: dict[str, Any]) -> Iterator[Row]:
-        """Every kernel's own time in a run."""
+        """Every kernel's own time in a run, and what the host does until all is launched, operator by operator."""
         found = case_of(case)
         try:
             session, _ = self._session(found)
-            entries = profiling.kernels(lambda turn: session.time(turn), device())
-            rows = [entry._asdict() for entry in entries[: profiling.ROWS]]
-            yield SUITES_FILE, f"kernels of {found.name} {self._name}", {"kernels": rows}
+            row: dict[str, Any] = {"host_s": calls(session)}
+            for name, host in (("kernels", False), ("operators", True)):
+                entries = profiling.kernels(lambda turn: session.time(turn), device(), host)
+                row[name] = [entry._asdict() for entry in entries[: profiling.ROWS]]
+            yield SUITES_FILE, f"kernels of {found.name} {self._name}", row
         finally:
             self._forget(found)
 
@@ -204,6 +206,19 @@ def end_if_unusable(row: dict[str, Any]) -> None:
     error = row.get("error") or ""
     if "CUDA error" in error or "AcceleratorError" in error:
         os._exit(3)
+
+
+def calls(session: LocalSession) -> list[float]:
+    """Seconds that the host is busy with a run: until everything is launched."""
+    found = []
+    for inputs in session._work.sets:
+        began = time.perf_counter()
+        with session._mode():
+            session._run(inputs)
+        found.append(time.perf_counter() - began)
+        if device().type == "cuda":
+            torch.cuda.synchronize()
+    return found
 
 
 def replays(session: LocalSession) -> list[float]:
