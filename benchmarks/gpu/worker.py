@@ -279,7 +279,9 @@ def probe(name: str) -> int:
     kernel, _, wanted = name.partition(": ")
     backend, width, dtype = kernel.split()
     chosen = [each for each in probes.probes(dtype) if wanted in ("", each.name)]
-    bad = 0
+    bad = int(not chosen)
+    if bad:
+        print(f"no probe has the name {wanted!r}; taken are {'; '.join(each.name for each in probes.probes(dtype))}")
     for each in chosen:
         print(f"{kernel}: {each.name} ...", flush=True)
         verdict = probes.judge(each, backend, int(width), dtype, device(), draws=1, repeats=1)
