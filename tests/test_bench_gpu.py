@@ -26,6 +26,8 @@ for line in sys.stdin:
     if what == "hang":
         subprocess.Popen(["sleep", "1000"])
         time.sleep(1000)
+    if what == "slow":
+        time.sleep(1)
     if what == "die":
         os.kill(os.getpid(), signal.SIGSEGV)
     if what == "leave":
@@ -161,15 +163,18 @@ except KeyboardInterrupt:
 
 
 def test_a_step_waits_for_those_that_it_comes_after(supervisor: Supervisor) -> None:
-    slow = Program((sys.executable, "-c", "import time; time.sleep(1)"))
-    probe = Request("one", "fine")
-    steps = [step("slow", 5, program=slow, background=True), step("fast", 5, (probe,), together=True, background=True)]
-    supervisor.run(
-        [*steps, step("late", 5, (Request("two", "late"),), together=True, background=True, after=("slow",))]
-    )
-    seconds = {name: told["seconds"] for name, told in supervisor.results.files["suites.json"]["steps"].items()}
-    assert seconds["slow"] >= 1
-    assert list(rows(supervisor)) == ["one fine", "two late"]
+    def behind(name: str, worker: str, what: str, *after: str) -> Step:
+        return step(name, 5, (Request(worker, what),), together=True, background=True, after=after)
+
+    supervisor.run([behind("first", "one", "slow"), behind("late", "two", "late", "first"), behind("x", "three", "x")])
+    assert list(rows(supervisor)) == ["three x", "one slow", "two late"]
+
+
+def test_the_run_s_end_waits_for_the_background(supervisor: Supervisor) -> None:
+    background = step("background", 5, (Request("one", "slow"),), together=True, background=True)
+    supervisor.run([step("begin", 5, (Request("one", "fine"),)), background])
+    assert supervisor.failed == {}
+    assert list(rows(supervisor)) == ["one fine", "one slow"]
 
 
 def test_a_program_that_fails_or_is_not_there_is_named(supervisor: Supervisor) -> None:

@@ -46,6 +46,7 @@ def test_the_page_says_what_is_right_how_fast_it_is_and_what_failed(tmp_path: Pa
     probed = {
         "cuda 256 bfloat16: grid": {"ok": True, "verdicts": [], "error": None},
         "cuda 256 bfloat16: 65": {"ok": False, "verdicts": [verdict], "bitwise": False, "bitwise_gradients": True},
+        "triton 256 tf32: 65": {"ok": False, "error": plan.BEGUN},
         "triton 256 tf32: 257": {"ok": False, "error": "CUDA error: illegal address"},
     }
     steps = {"headline cuda": {"failed": "not done after 30 s", "seconds": 30}, "ncu": {"left out": "no time was left"}}
@@ -71,6 +72,7 @@ def test_the_page_says_what_is_right_how_fast_it_is_and_what_failed(tmp_path: Pa
     assert "Left out\n  ncu: no time was left" in page
     assert "output errs by 2.00e+00, limit 1.00e+00; not bitwise" in page
     assert "illegal address" in page
+    assert "65: did not end" in page
     assert "Failed\n  headline cuda: not done after 30 s" in page
 
 
