@@ -6,7 +6,11 @@ import functools
 import os
 import re
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,6 +121,35 @@ def test_one_of_a_kind_stands_for_those_that_differ_in_their_queries() -> None:
     calls = [Call("bfloat16", 64, queries=queries, skip=skip) for queries in ("grid", "own") for skip in (True, False)]
     found = [*variants_of([*calls, Call("float16", 64), Call("bfloat16", 64, modulated=False)])]
     assert kinds(found) == [found[0], found[-2], found[-1]]
+
+
+def group_lives(number: int) -> bool:
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_an_interrupt_ends_all_processes(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.gpu.ahead", "--processes", "2", "--kinds"]
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lines = iter(process.stdout)
+        assert "kernels, listed in" in next(lines)
+        next(lines)  # of the first that is compiled
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(10)
+        assert process.stderr.read() == "interrupted\n"
+    assert process.returncode == 130
+    deadline = time.monotonic() + 10  # an assembler ends with its kernel
+    while time.monotonic() < deadline and group_lives(process.pid):
+        time.sleep(0.1)
+    assert not group_lives(process.pid)
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,13 @@ def test_the_page_of_several_runs_has_each_probe_s_last_verdict_and_a_column_a_r
     assert "- b, tests: 1 passed, 0 skipped, 0 failed" in page
 
 
+def test_a_folder_that_is_no_gpu_run_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "suites.json").write_text('{"ceilings": {}}')
+    with pytest.raises(ValueError, match=r"cpu/suites\.json does not say on which machine it was made"):
+        publish.publish(tmp_path)
+
+
 def test_runs_whose_rows_lie_in_more_files_are_read_too() -> None:
     oldest = folders.read(RESULTS / "nvidia-h200" / "70292edb412f")
     assert oldest["machine"]["gpu"] == "NVIDIA H200"

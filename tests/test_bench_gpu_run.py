@@ -67,8 +67,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """One run of the plan, with limits that suit a stand-in and tools that only say their name."""
     folder = tmp_path_factory.mktemp("run")
     tools = tmp_path_factory.mktemp("tools")
-    for name in ("ncu", "compute-sanitizer", "nvidia-smi", "cmake"):
-        (tools / name).write_text(TOOL)
+    for name, script in {"ncu": TOOL, "compute-sanitizer": TOOL, "nvidia-smi": "#!/bin/sh\necho 9.0\n"}.items():
+        (tools / name).write_text(script)
         (tools / name).chmod(0o755)
     test = tools / "test_one.py"
     test.write_text("import pytest\n\n@pytest.mark.gpu\ndef test_it() -> None:\n    assert 'this' == 'that'\n")
@@ -84,6 +84,38 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         began = time.monotonic()
         status = main(["--minutes", str(MINUTES), "--out", str(folder)], start=stand_in)
         yield Run(folder, status, time.monotonic() - began)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--only", "right", "nonsense"], "unknown part 'nonsense'; taken are right, headline,"),
+        (["--plan", "--only", "nonsense"], "unknown part 'nonsense'"),
+        (["--minutes", "-3"], "--minutes must be above 0.08 and finite, got -3"),
+        (["--minutes", "inf"], "--minutes must be above 0.08 and finite, got inf"),
+        (["--out", ""], "no folder for the results; name one by --out or $OUT"),
+        (["--out", __file__], "--out must be a folder that can be made: "),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_begins(
+    arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmarks.gpu.build.capabilities", lambda: [(9, 0)])
+    monkeypatch.delenv("OUT", raising=False)
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert f"error: {told}" in capsys.readouterr().err
+
+
+def test_without_a_gpu_nothing_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit):
+        main(["--out", str(tmp_path / "out")])
+    assert "a run takes a GPU: nvidia-smi does not run" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_time_is_kept_and_the_status_tells_of_failures(run: Run) -> None:

@@ -94,6 +94,39 @@ def test_a_file_in_place_of_the_folder_or_the_interpreter_is_named_in_one_line(
     )
 
 
+def test_what_is_no_interpreter_and_no_architecture_is_named(packing: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = failure(capsys, packing, "--python", "true")
+    assert told == "--pack: --python must be an interpreter, true does not answer as one\n"
+    told = failure(capsys, packing, "--architecture", "banana")
+    assert told == "--pack: --architecture must be as 90a-real or 100-real, got banana\n"
+
+
+@pytest.mark.parametrize(
+    ("folder", "commit", "told"),
+    [
+        ("clone/kernels", None, "start.sh is to be sourced in the root of a checkout, not in "),
+        ("clone", "0123456789ab", "packed at commit 0123456789ab, this checkout is at "),
+    ],
+)
+def test_start_refuses_what_it_was_not_packed_for(packing: Path, folder: str, commit: str | None, told: str) -> None:
+    assert pack_into(packing) == 0
+    clone = packing.parent / "clone"
+    subprocess.run(["git", "init", "--quiet", str(clone)], check=True)
+    for name in ("kernels", "arasfsr"):
+        (clone / name).mkdir()
+        (clone / name / "file").touch()
+    subprocess.run(["git", "-C", str(clone), "add", "."], check=True)
+    who = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
+    subprocess.run(["git", "-C", str(clone), *who, "commit", "--quiet", "-m", "first"], check=True)
+    (packing / "commit").write_text(commit or "")
+    command = ["bash", "-c", f"source {packing}/start.sh"]
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(command, cwd=packing.parent / folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(told)
+    assert not (clone / "arasfsr" / f"_C{SUFFIX}").exists()
+
+
 def test_without_nvcc_one_line_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

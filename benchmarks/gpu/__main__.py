@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.gpu import folders, pack, plan, summary
+from benchmarks.gpu import build, folders, pack, plan, summary
 from benchmarks.gpu.supervisor import RESERVE, Results, Start, Supervisor, worker_command
 
 
 def main(arguments: Sequence[str] | None = None, start: Start = worker_command) -> int:
     """The command with these arguments, or the process's; returns 1 where a step failed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=7.0, help="for everything together (7)")
-    parser.add_argument("--out", type=Path, default=os.environ.get("OUT"), help="a folder for the results ($OUT)")
-    parts = dict.fromkeys((*plan.GROUPS, *(step.name for step in plan.steps())))
-    parser.add_argument(
-        "--only", action="append", default=[], metavar="PART", help="a part or step of the plan; several may be named"
-    )
-    parser.add_argument("--plan", action="store_true", help="print the plan, or the parts named, and do nothing")
-    packing = parser.add_argument_group("instead of a run", "what a machine without a network lacks, into a folder")
-    packing.add_argument("--pack", type=Path, metavar="DIR", help="the folder; DIR/start.sh is for the other machine")
-    packing.add_argument("--python", default="python3.12", help="an interpreter of its Python's version (python3.12)")
-    packing.add_argument("--architecture", default="90a-real", help="its GPU's, as CMake writes it (90a-real)")
+    parser = _parser()
     given = parser.parse_args(arguments)
     if given.pack is not None:
         try:
@@ -33,22 +24,57 @@ def main(arguments: Sequence[str] | None = None, start: Start = worker_command) 
         except (pack.PackError, OSError) as error:
             parser.exit(1, f"--pack: {error}\n")
         return 0
-    unknown = [name for name in given.only if name not in parts]
+    names = [step.name for step in plan.steps()]
+    unknown = [name for name in given.only if name not in (*plan.GROUPS, *names)]
     if unknown:
-        parser.error(f"unknown part {unknown[0]!r}; taken are {', '.join(parts)}")
-    if not given.minutes > RESERVE / 60:
-        parser.error(f"--minutes must be above {RESERVE / 60:.2f}, got {given.minutes:g}")
+        parser.error(
+            f"unknown part {unknown[0]!r}; taken are {', '.join(plan.GROUPS)}, and the steps that --plan names"
+        )
+    if not RESERVE / 60 < given.minutes < math.inf:
+        parser.error(f"--minutes must be above {RESERVE / 60:.2f} and finite, got {given.minutes:g}")
     if given.plan:
         print("\n".join(plan.table(given.only)))
         return 0
-    if given.out is None:
+    if not given.out:
         parser.error("no folder for the results; name one by --out or $OUT")
-    supervisor = Supervisor(Results(given.out), 60 * given.minutes, start=start)
-    supervisor.run(step for step in plan.steps() if step.wanted(given.only))
-    page = "\n".join(summary.page(given.out))
-    (given.out / folders.SUMMARY).write_text(page + "\n")
+    try:
+        build.capabilities()
+    except build.BuildError as error:
+        parser.error(f"a run takes a GPU: {error}")
+    try:
+        results = Results(Path(given.out))
+    except OSError as error:
+        parser.error(f"--out must be a folder that can be made: {error}")
+    supervisor = Supervisor(results, 60 * given.minutes, start=start)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # either way, nothing is left over
+    try:
+        supervisor.run(step for step in plan.steps() if step.wanted(given.only))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    page = "\n".join(summary.page(results.folder))
+    (results.folder / folders.SUMMARY).write_text(page + "\n")
     print(page)
     return int(bool(supervisor.failed))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=7.0, help="for everything together (7)")
+    parser.add_argument("--out", default=os.environ.get("OUT"), help="a folder for the results ($OUT)")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PART",
+        help=f"parts of the plan ({', '.join(plan.GROUPS)}), or steps by name",
+    )
+    parser.add_argument("--plan", action="store_true", help="print the plan, or the parts named, and do nothing")
+    packing = parser.add_argument_group("instead of a run", "what a machine without a network lacks, into a folder")
+    packing.add_argument("--pack", type=Path, metavar="DIR", help="the folder; DIR/start.sh is for the other machine")
+    packing.add_argument("--python", default="python3.12", help="an interpreter of its Python's version (python3.12)")
+    packing.add_argument("--architecture", default="90a-real", help="its GPU's, as CMake writes it (90a-real)")
+    return parser
 
 
 if __name__ == "__main__":

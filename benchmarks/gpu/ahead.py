@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import signal
 import sys
 import threading
 import time
@@ -30,6 +31,7 @@ def compile_all(wanted: Iterable[Variant], processes: int, say: Callable[[str], 
     """Compile them in that order, a line each; returns how many failed. A process that dies takes one with it."""
     waiting = iter(list(wanted))
     lock = threading.Lock()
+    compilers: list[Compiler] = []
     failed = 0
 
     def following() -> Variant | None:
@@ -45,6 +47,7 @@ def compile_all(wanted: Iterable[Variant], processes: int, say: Callable[[str], 
 
     def keep_busy() -> None:
         compiler = Compiler()
+        compilers.append(compiler)
         while (variant := following()) is not None:
             note(variant, compiler(variant))
         compiler.close()
@@ -52,8 +55,15 @@ def compile_all(wanted: Iterable[Variant], processes: int, say: Callable[[str], 
     threads = [threading.Thread(target=keep_busy) for _ in range(processes)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        with lock:
+            waiting = iter(())
+        for compiler in compilers:
+            compiler.kill()
+        raise
     return failed
 
 
@@ -85,8 +95,13 @@ class Compiler:
             return time.monotonic() - began, f"its process ended with status {code}"
         return told
 
+    def kill(self) -> None:
+        """End the process, whatever it does."""
+        if self._process is not None:
+            self._process.kill()
+
     def close(self) -> None:
-        """End the process."""
+        """End the process when it is done."""
         if self._process is not None:
             self._pipe.close()
             self._process.join()
@@ -94,6 +109,7 @@ class Compiler:
 
 def _serve(pipe: Any) -> None:
     """Compile what comes through the pipe, until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # which ends the process that began this one
     if torch.cuda.is_available():
         torch.zeros(1, device="cuda")
         _answer(pipe)
@@ -125,12 +141,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=PROCESSES, help=f"that compile at a time ({PROCESSES})")
     parser.add_argument("--kinds", action="store_true", help="one of those that differ in where queries come from")
     given = parser.parse_args(arguments)
+    if given.processes < 1:
+        parser.error(f"--processes must be at least 1, got {given.processes}")
     began = time.monotonic()
     wanted = variants(torch.cuda.get_device_capability() if torch.cuda.is_available() else CAPABILITY)
     if given.kinds:
         wanted = kinds(wanted)
     print(f"{len(wanted)} kernels, listed in {time.monotonic() - began:.1f} s", flush=True)
-    failed = compile_all(wanted, given.processes, say=lambda line: print(line, flush=True))
+    try:
+        failed = compile_all(wanted, given.processes, say=lambda line: print(line, flush=True))
+    except KeyboardInterrupt:
+        parser.exit(130, "interrupted\n")
     print(f"{len(wanted) - failed} of {len(wanted)} kernels compiled in {time.monotonic() - began:.0f} s", flush=True)
     return int(failed > 0)
 

@@ -49,4 +49,7 @@ class Run(NamedTuple):
 def runs(device: Path) -> list[Run]:
     """Every run in a device's folder, the first one first."""
     found = [Run(path.parent, read(path.parent), read_probes(path.parent)) for path in device.glob(f"*/{SUITES}")]
+    for run in found:
+        if "machine" not in run.rows:
+            raise ValueError(f"{run.folder / SUITES} does not say on which machine it was made, as a GPU run's does")
     return sorted(found, key=lambda run: str(run.rows["machine"]["date"]))

@@ -92,8 +92,13 @@ def tools(folder: Path) -> Iterator[str]:
 def page(folder: Path) -> str:
     """A device's part of its page that goes through its runs."""
     parts = [
-        ["Probes, against float64, outputs full of NaN beforehand, forward and backward:", "", *verdicts(folder)],
+        [
+            "Probes (`benchmarks/gpu/probes.py`), forward and backward, against float64, on memory full of NaN;",
+            "each by the last run that finished it:",
+            "",
+            *verdicts(folder),
+        ],
         [*tools(folder)],
-        ["Kernels' own times, a column a run:", "", *times(folder)],
+        ["Kernels' own times, a column a run; predicted in docs/kernels.md before there was one:", "", *times(folder)],
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)

@@ -6,6 +6,7 @@ watchdog of csrc; wheels; and start.sh, which makes a checkout run there without
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -34,20 +35,29 @@ WATCHDOG = f"{build.MODULE}_watchdog"
 """What the extension with the watchdog is called in place of its module's name."""
 
 START = f"""\
-# Sourced in the root of a checkout: makes it run where nothing is installed, with what lies beside this file.
+# Sourced by bash in the root of a checkout: makes it run where nothing is installed, with what lies beside this file.
 packed=$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)
-site=$(mktemp -d)
-python3 -m pip install --quiet --no-index --no-deps --no-compile --target "$site" "$packed"/*.whl || return 1
-ln -sfn ../kernels arasfsr/kernels
-cp "$packed"/{build.MODULE}.*.so arasfsr/
-export PYTHONPATH=$PWD:$site CUBLAS_WORKSPACE_CONFIG=:4096:8 TORCHINDUCTOR_COMPILE_THREADS=6
-ARASFSR_COMMIT=$(cat "$packed/commit")
 suffix=$(python3 -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
 ARASFSR_WATCHDOG_EXTENSION=$packed/{WATCHDOG}$suffix
 if [[ ! -f $ARASFSR_WATCHDOG_EXTENSION ]]; then
     echo "$packed was packed for another version of Python than $(python3 -V)" >&2
     return 1
 fi
+if [[ ! -d kernels || ! -d arasfsr ]]; then
+    echo "start.sh is to be sourced in the root of a checkout, not in $PWD" >&2
+    return 1
+fi
+ARASFSR_COMMIT=$(cat "$packed/commit")
+here=$(git describe --always --dirty --abbrev=12 2>/dev/null)
+if [[ -n $here && $here != "$ARASFSR_COMMIT" ]]; then
+    echo "packed at commit $ARASFSR_COMMIT, this checkout is at $here: pack anew" >&2
+    return 1
+fi
+site=$(mktemp -d)
+python3 -m pip install --quiet --no-index --no-deps --no-compile --target "$site" "$packed"/*.whl || return 1
+ln -sfn ../kernels arasfsr/kernels
+cp "$packed"/{build.MODULE}.*.so arasfsr/
+export PYTHONPATH=$PWD:$site CUBLAS_WORKSPACE_CONFIG=:4096:8 TORCHINDUCTOR_COMPILE_THREADS=6
 export ARASFSR_COMMIT ARASFSR_WATCHDOG_EXTENSION
 """
 
@@ -68,6 +78,8 @@ def pack(folder: Path, python: str, architecture: str) -> str:
 
     What an earlier pack has left in the folder is replaced once all is there. Raises PackError.
     """
+    if not re.fullmatch(r"\d{2,3}[af]?-(real|virtual)", architecture):
+        raise PackError(f"--architecture must be as 90a-real or 100-real, got {architecture}")
     _check(folder)
     target, own = _interpreter(python), _interpreter(sys.executable)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +131,10 @@ def _interpreter(program: str) -> _Interpreter:
     if done.returncode:
         told = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[0]
         raise PackError(f"--python must be an interpreter that runs, {program} does not: {told}")
-    return _Interpreter(*done.stdout.splitlines())
+    answer = done.stdout.splitlines()
+    if len(answer) != 2:
+        raise PackError(f"--python must be an interpreter, {program} does not answer as one")
+    return _Interpreter(*answer)
 
 
 def _extensions(target: _Interpreter, own: _Interpreter, architecture: str, to: Path) -> None:

@@ -188,7 +188,7 @@ def _preparation() -> Iterator[Step]:
             if which == backend
         )
         yield Step(f"{backend} right", ("right",), 75, probes, together=True, background=True, after=(first,))
-    yield Step("machine", GROUPS, 30, (Request("tiled", "machine"),))
+    yield Step("machine", GROUPS, 60, (Request("tiled", "machine"),), together=True, background=True)
 
 
 def _times() -> Iterator[Step]:

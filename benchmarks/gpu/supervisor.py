@@ -37,10 +37,10 @@ class Died(RuntimeError):
 
 
 def first_error(output: bytes) -> str:
-    """The first line that tells of an error, behind a colon; empty where none does."""
-    lines = [line.strip() for line in output.decode(errors="replace").splitlines()]
-    found = [line for line in lines if re.search(r"error|exception|fatal|failed|watchdog|has waited", line, re.I)]
-    return f": {found[0][:200]}" if found else ""
+    """The first line that tells of an error, or else the last one, behind a colon; empty where there is none."""
+    lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
+    found = [line for line in lines if re.search(r"error|exception|fatal|failed|has waited", line, re.I)]
+    return f": {(found or lines[-1:])[0][:200]}" if lines else ""
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
@@ -163,6 +163,8 @@ class Supervisor:
         self._lost: set[tuple[str, str | None]] = set()
         """Contestants with the dtypes in which a worker that probes died."""
         self._inquired: set[tuple[str, str | None]] = set()
+        self._programs: set[subprocess.Popen[bytes]] = set()
+        self._over = False
 
     @property
     def failed(self) -> dict[str, str]:
@@ -175,7 +177,7 @@ class Supervisor:
         return {name: told["left out"] for name, told in self._steps.items() if "left out" in told}
 
     def run(self, steps: Iterable[Step]) -> None:
-        """The steps in order, as far as the time allows."""
+        """The steps in order, as far as the time allows; an interrupt ends them, and all that they have begun."""
         try:
             for step in steps:
                 if self._left() < 1:
@@ -191,14 +193,19 @@ class Supervisor:
                     if not step.together:
                         self._in_turn(step)
             self._wait(self._background)
+        except KeyboardInterrupt:
+            self._note("the run", "failed", "interrupted")
         finally:
+            self._over = True
+            for program in list(self._programs):
+                kill_group(program)
             for name, worker in list(self._workers.items()):
                 worker.kill()
                 self.results.tell(name, worker.printed())
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _left(self) -> float:
-        return self._deadline - time.monotonic()
+        return 0.0 if self._over else self._deadline - time.monotonic()
 
     def _wait(self, names: Iterable[str]) -> None:
         """Until these steps of the background are over, or the time is."""
@@ -282,35 +289,36 @@ class Supervisor:
             return
         began = time.monotonic()
         with tempfile.TemporaryFile() as output:
-            told = _run(program, self.results.folder, output, seconds)
+            told = self._run(program, output, seconds)
             printed = os.pread(output.fileno(), 1 << 26, 0)
         self.results.tell(step.name, printed, program.log)
         if told is not None:
             self._note(step.name, "failed", f"{told}{first_error(printed)}")
         self._note(step.name, "seconds", round(time.monotonic() - began, 2))
 
-
-def _run(program: Program, folder: Path, output: IO[bytes], seconds: float) -> str | None:
-    """Run a program: why it failed, in one line, or None."""
-    try:
-        process = subprocess.Popen(
-            [part.replace(FOLDER, str(folder)) for part in program.command],
-            cwd=ROOT,
-            env={**os.environ, **program.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as error:
-        return str(error)
-    try:
-        status = _wait_for(process, seconds, program.grace)
-    except subprocess.TimeoutExpired:
-        return f"not done after {seconds:.0f} s"
-    finally:
-        kill_group(process)
-    return f"ended with status {status}, see {program.log}" if status else None
+    def _run(self, program: Program, output: IO[bytes], seconds: float) -> str | None:
+        """Run a program: why it failed, in one line, or None."""
+        try:
+            process = subprocess.Popen(
+                [part.replace(FOLDER, str(self.results.folder)) for part in program.command],
+                cwd=ROOT,
+                env={**os.environ, **program.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return str(error)
+        self._programs.add(process)
+        try:
+            status = _wait_for(process, seconds, program.grace)
+        except subprocess.TimeoutExpired:
+            return f"not done after {seconds:.0f} s"
+        finally:
+            self._programs.discard(process)
+            kill_group(process)
+        return f"ended with status {status}, see {program.log}" if status else None
 
 
 def _wait_for(process: subprocess.Popen[bytes], seconds: float, grace: float) -> int:

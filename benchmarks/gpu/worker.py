@@ -302,4 +302,6 @@ if __name__ == "__main__":
         "probe": probe,
         "probes": sanitized_probes,
     }
+    if len(sys.argv) < 3 or sys.argv[1] not in run:
+        sys.exit(__doc__)
     sys.exit(run[sys.argv[1]](*sys.argv[2:]))
