@@ -38,8 +38,8 @@ START = f"""\
 # Sourced by bash in the root of a checkout: makes it run where nothing is installed, with what lies beside this file.
 packed=$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)
 suffix=$(python3 -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
-ARASFSR_WATCHDOG_EXTENSION=$packed/{WATCHDOG}$suffix
-if [[ ! -f $ARASFSR_WATCHDOG_EXTENSION ]]; then
+watchdog=$packed/{WATCHDOG}$suffix
+if [[ ! -f $watchdog ]]; then
     echo "$packed was packed for another version of Python than $(python3 -V)" >&2
     return 1
 fi
@@ -47,18 +47,19 @@ if [[ ! -d kernels || ! -d arasfsr ]]; then
     echo "start.sh is to be sourced in the root of a checkout, not in $PWD" >&2
     return 1
 fi
-ARASFSR_COMMIT=$(cat "$packed/commit")
-here=$(git describe --always --dirty --abbrev=12 2>/dev/null)
-if [[ -n $here && $here != "$ARASFSR_COMMIT" ]]; then
-    echo "packed at commit $ARASFSR_COMMIT, this checkout is at $here: pack anew" >&2
-    return 1
-fi
 site=$(mktemp -d)
 python3 -m pip install --quiet --no-index --no-deps --no-compile --target "$site" "$packed"/*.whl || return 1
 ln -sfn ../kernels arasfsr/kernels
-cp "$packed"/{build.MODULE}.*.so arasfsr/
 export PYTHONPATH=$PWD:$site CUBLAS_WORKSPACE_CONFIG=:4096:8 TORCHINDUCTOR_COMPILE_THREADS=6
-export ARASFSR_COMMIT ARASFSR_WATCHDOG_EXTENSION
+commit=$(cat "$packed/commit")
+ARASFSR_COMMIT=$(git describe --always --dirty --abbrev=12 2>/dev/null || echo "$commit")
+export ARASFSR_COMMIT
+if [[ $ARASFSR_COMMIT == "$commit" ]]; then
+    cp "$packed"/{build.MODULE}.*.so arasfsr/
+    export ARASFSR_WATCHDOG_EXTENSION=$watchdog
+else
+    echo "packed at commit $commit, this checkout is at $ARASFSR_COMMIT: a run builds its extension here" >&2
+fi
 """
 
 
