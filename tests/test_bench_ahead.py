@@ -21,7 +21,7 @@ from launches import as_on_a_gpu
 
 from arasfsr.query import triton as backend
 from benchmarks import gate
-from benchmarks.gpu import plan, probes, worker
+from benchmarks.gpu import folders, plan, probes, worker
 from benchmarks.gpu.ahead import compile_all
 from benchmarks.gpu.variants import (
     CAPABILITY,
@@ -72,7 +72,7 @@ def asked_by_the_plan(monkeypatch: pytest.MonkeyPatch) -> list[Variant]:
                 worker.once("triton", "headline")
             if re.search("worker probes triton", told):
                 worker.sanitized_probes("triton")
-    assert {error for error in errors if error and error != plan.BEGUN} == set()
+    assert {error for error in errors if error and error != folders.BEGUN} == set()
     return found
 
 

@@ -46,7 +46,7 @@ def test_the_page_says_what_is_right_how_fast_it_is_and_what_failed(tmp_path: Pa
     probed = {
         "cuda 256 bfloat16: grid": {"ok": True, "verdicts": [], "error": None},
         "cuda 256 bfloat16: 65": {"ok": False, "verdicts": [verdict], "bitwise": False, "bitwise_gradients": True},
-        "triton 256 tf32: 65": {"ok": False, "error": plan.BEGUN},
+        "triton 256 tf32: 65": {"ok": False, "error": folders.BEGUN},
         "triton 256 tf32: 257": {"ok": False, "error": "CUDA error: illegal address"},
     }
     steps = {"headline cuda": {"failed": "not done after 30 s", "seconds": 30}, "ncu": {"left out": "no time was left"}}
@@ -126,7 +126,7 @@ def write_run(folder: Path, date: str, probes: dict[str, Any], kernels: dict[str
 def test_the_page_of_several_runs_has_each_probe_s_last_verdict_and_a_column_a_run(tmp_path: Path) -> None:
     verdict = {"quantity": "output", "error": 0.5, "limit": 1.0, "ok": True}
     right, wrong = {"ok": True, "verdicts": [verdict]}, {"ok": False, "verdicts": [{**verdict, "error": 3.0}]}
-    begun = {"ok": False, "error": plan.BEGUN}
+    begun = {"ok": False, "error": folders.BEGUN}
     name = "cuda 256 bfloat16"
     write_run(tmp_path / "b", "2026-02", {f"{name}: grid": right, f"{name}: 65": begun}, {"forward90<1>": 0.006})
     write_run(tmp_path / "a", "2026-01", {f"{name}: grid": wrong, f"{name}: 65": wrong}, {"forward90<1>": 0.012})

@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 from arasfsr.kernels.configs import MEASURED, key
 
+from benchmarks.gpu.folders import SUITES
 from benchmarks.gpu.plan import WIDTH
-from benchmarks.results import SUITES_FILE
 from benchmarks.tune import best_of, write_entry
 
 
 def adopt(folder: Path, table: Path = MEASURED) -> None:
     """Put the best of a run's candidates into the tables, as the entry of the GPU that ran them."""
-    rows = json.loads((folder / SUITES_FILE).read_text())
+    rows = json.loads((folder / SUITES).read_text())
     major, minor = map(int, rows["machine"]["compute_capability"].split("."))
     name = key((major, minor), WIDTH, torch.bfloat16, "tf32")
     entry = best_of(row for row in rows.values() if "cut" in row)

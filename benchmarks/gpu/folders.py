@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 SUITES, PROBES, SUMMARY = "suites.json", "probes.json", "summary.txt"
-MEMCHECK, TESTS = "memcheck.log", "pytest.xml"
+LOG, MEMCHECK, NCU, TESTS = "all.log", "memcheck.log", "ncu.txt", "pytest.xml"
+
+BEGUN = "begun"
+"""The error of a row whose end has not been seen yet."""
 
 Rows = dict[str, dict[str, Any]]
+
+
+def by_kernel(probes: Mapping[str, Any]) -> dict[str, Rows]:
+    """Rows of probes.json, by kernel and probe."""
+    found: dict[str, Rows] = {}
+    for name, row in probes.items():
+        kernel, _, probe = name.partition(": ")
+        found.setdefault(kernel, {})[probe] = row
+    return found
+
+
+def shares(probes: Mapping[str, Any]) -> list[float]:
+    """What part of its limit each error of these rows is."""
+    return [verdict["error"] / verdict["limit"] for row in probes.values() for verdict in row.get("verdicts", ())]
+
+
+def latest(parts: Iterable[Rows]) -> Rows:
+    """Rows of several runs, later ones in place of earlier ones unless they were only begun."""
+    return {name: row for rows in parts for name, row in rows.items() if row.get("error") != BEGUN}
 
 
 def read(folder: Path) -> Rows:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.gpu.folders import runs
-from benchmarks.gpu.plan import BEGUN, HEADLINE, TRAIN_LARGE
+from benchmarks.gpu.folders import by_kernel, latest, runs, shares
+from benchmarks.gpu.plan import HEADLINE, TRAIN_LARGE
 from benchmarks.gpu.summary import sanitized, tested
 from benchmarks.gpu.worker import case_of
 from benchmarks.suite_tables import table_row
@@ -67,20 +67,14 @@ def times(folder: Path) -> Iterator[str]:
 
 def verdicts(folder: Path) -> Iterator[str]:
     """Lines: a row a kernel, by each probe's last verdict; what was begun and did not end has none."""
-    kernels: dict[str, dict[str, tuple[str, Any]]] = {}
-    for run in runs(folder):
-        for name, row in run.probes.items():
-            kernel, _, probe = name.partition(": ")
-            if row.get("error") != BEGUN:
-                kernels.setdefault(kernel, {})[probe] = run.commit, row
+    found = latest({name: {**row, "commit": run.commit} for name, row in run.probes.items()} for run in runs(folder))
     yield table_row(["backend, width, arithmetic", "right", "worst error of its limit", "not right", "commits"])
     yield table_row(["---", "---:", "---:", "---", "---"])
-    for kernel, probes in sorted(kernels.items()):
-        shares = [v["error"] / v["limit"] for _, row in probes.values() for v in row.get("verdicts", ())]
-        wrong = [probe for probe, (_, row) in probes.items() if not row["ok"]]
+    for kernel, probes in sorted(by_kernel(found).items()):
+        wrong = [probe for probe, row in probes.items() if not row["ok"]]
         right = f"{len(probes) - len(wrong)} of {len(probes)}"
-        commits = ", ".join(dict.fromkeys(commit for commit, _ in probes.values()))
-        yield table_row([f"`{kernel}`", right, f"{max(shares, default=0):.2f}", "; ".join(wrong), commits])
+        commits = ", ".join(dict.fromkeys(row["commit"] for row in probes.values()))
+        yield table_row([f"`{kernel}`", right, f"{max(shares(probes), default=0):.2f}", "; ".join(wrong), commits])
 
 
 def tools(folder: Path) -> Iterator[str]:

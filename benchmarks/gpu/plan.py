@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from benchmarks.gpu import folders
+
 GROUPS = ("right", "headline", "train", "more", "sanitize", "tune", "profile", "tests")
 """What `--only` takes, beside the steps' own names: parts of the plan."""
 
@@ -50,7 +52,6 @@ class Request:
         return dtype if dtype is None else str(dtype)
 
 
-LOG = "all.log"
 FOLDER = "{results}"
 """Stands in a program's command for the folder of the results."""
 
@@ -61,7 +62,7 @@ class Program:
 
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
-    log: str = LOG
+    log: str = folders.LOG
     """The file of the results that its output is appended to."""
     grace: float = 0.0
     """Seconds before its limit at which it is interrupted, to write what it has."""
@@ -88,9 +89,6 @@ class Step:
         """Whether it is among the parts that were named; with none named it is."""
         return not only or not {self.name, *self.groups}.isdisjoint(only)
 
-
-BEGUN = "begun"
-"""The error of a row whose end has not been seen yet."""
 
 WIDTH = 256
 """Of the decoder that is timed."""
@@ -132,7 +130,7 @@ OUR_KERNELS = {"cuda": "kns=arasfsr", "triton": "kns=forward,kns=backward,kns=we
 
 def _sanitizer(tool: str, backend: str, *run: str) -> Program:
     command = ("compute-sanitizer", "--tool", tool, "--print-limit", "20", "--error-exitcode", "1")
-    return Program((*command, "--kernel-name", OUR_KERNELS[backend], *_worker(*run)), NO_CACHE, "memcheck.log")
+    return Program((*command, "--kernel-name", OUR_KERNELS[backend], *_worker(*run)), NO_CACHE, folders.MEMCHECK)
 
 
 def inquiry(probe: str, limit: float) -> Iterator[Step]:
@@ -140,7 +138,7 @@ def inquiry(probe: str, limit: float) -> Iterator[Step]:
     backend = probe.split()[0]
     watching = os.environ.get("ARASFSR_WATCHDOG_EXTENSION")
     if backend == "cuda" and watching:
-        program = Program(_worker("probe", probe), {"ARASFSR_EXTENSION": watching}, "memcheck.log")
+        program = Program(_worker("probe", probe), {"ARASFSR_EXTENSION": watching}, folders.MEMCHECK)
         yield Step(f"watching {probe}", ("right",), min(limit, 20), program=program)
     yield Step(f"memcheck of {probe}", ("right",), limit, program=_sanitizer("memcheck", backend, "probe", probe))
 
@@ -153,13 +151,13 @@ def _ncu(backend: str, pattern: str, case: str) -> Step:
     run = " ".join(_worker("once", backend, case))
     source = f"ncu -i {report} --page source --csv --print-source sass | {sys.executable} -m benchmarks.gpu.hottest"
     command = f"{collect} {run} && ncu -i {report} --page details && {source}"
-    return Step(f"ncu {backend} {kernel}", ("profile",), 40, program=Program(("bash", "-c", command), log="ncu.txt"))
+    return Step(f"ncu {backend} {kernel}", ("profile",), 40, program=Program(("bash", "-c", command), log=folders.NCU))
 
 
 def _tests() -> Program:
     command = (sys.executable, "-m", "pytest", "-m", "gpu", "-n", "8", "--timeout=45", "-p", "no:cacheprovider")
     compiled_ahead = ("-k", "not (triton and any_shape)")  # whose kernels, of shapes drawn at random, nobody can list
-    return Program((*command, *compiled_ahead, f"--junit-xml={FOLDER}/pytest.xml", *TESTS), grace=8)
+    return Program((*command, *compiled_ahead, f"--junit-xml={FOLDER}/{folders.TESTS}", *TESTS), grace=8)
 
 
 EXTENSION = "extension"

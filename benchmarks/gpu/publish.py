@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from arasfsr.query.proven import PROVEN
 from benchmarks.ceilings import share
 from benchmarks.gpu import plan
-from benchmarks.gpu.folders import SUITES, runs
+from benchmarks.gpu.folders import SUITES, latest, runs
 from benchmarks.gpu.worker import case_of
 
 Rows = Mapping[str, Mapping[str, Any]]
@@ -52,11 +52,6 @@ def _seconds(row: Mapping[str, Any]) -> float:
     return statistics.median(samples) if samples and not row.get("error") else float("inf")
 
 
-def _merged(parts: Iterable[Rows]) -> dict[str, Any]:
-    """Rows of several runs, later ones in place of earlier ones unless they were only begun."""
-    return {key: row for rows in parts for key, row in rows.items() if row.get("error") != plan.BEGUN}
-
-
 def settled(suites: Rows) -> dict[str, Any]:
     """The rows that were timed, with their shares of the ceilings in `suites`."""
     flops = suites["ceilings"]["flops"]
@@ -72,7 +67,7 @@ def settled(suites: Rows) -> dict[str, Any]:
 def publish(device: Path, proven_file: Path = PROVEN) -> None:
     """Write both files, beside what proven.json says of other kinds of GPU."""
     found = runs(device)
-    probes, suites = _merged(run.probes for run in found), _merged(run.rows for run in found)
+    probes, suites = latest(run.probes for run in found), latest(run.rows for run in found)
     if not probes or "ceilings" not in suites:
         raise ValueError(f"no run in {device} with probes and ceilings; a device's folder holds a folder a run")
     architecture = "sm" + suites["machine"]["compute_capability"].replace(".", "")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu import folders
-from benchmarks.gpu.plan import AUTOCAST, BEGUN, OURS
+from benchmarks.gpu.folders import BEGUN
+from benchmarks.gpu.plan import AUTOCAST, OURS
 from benchmarks.junit import outcome
 
 Rows = Mapping[str, Mapping[str, Any]]
@@ -43,16 +44,12 @@ def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
 
 def verdicts(rows: Rows) -> Iterator[str]:
     """A line a kernel, and one for each probe that it was not right on."""
-    kinds: dict[str, list[tuple[str, Any]]] = {}
-    for name, row in rows.items():
-        kind, _, probe = name.partition(": ")
-        kinds.setdefault(kind, []).append((probe, row))
-    for kind, found in kinds.items():
-        right = sum(row["ok"] for _, row in found)
-        shares = [v["error"] / v["limit"] for _, row in found for v in row.get("verdicts", ())]
+    for kernel, probes in folders.by_kernel(rows).items():
+        right, shares = sum(row["ok"] for row in probes.values()), folders.shares(probes)
         worst = f", worst error {max(shares):.2f} of its limit" if shares else ""
-        yield f"{kind}: {'RIGHT' if right == len(found) else 'NOT RIGHT'} on {right} of {len(found)} probes{worst}"
-        yield from (f"    {probe}: {_why(row)}" for probe, row in found if not row["ok"])
+        told = "RIGHT" if right == len(probes) else "NOT RIGHT"
+        yield f"{kernel}: {told} on {right} of {len(probes)} probes{worst}"
+        yield from (f"    {probe}: {_why(row)}" for probe, row in probes.items() if not row["ok"])
 
 
 def _why(row: Mapping[str, Any]) -> str:

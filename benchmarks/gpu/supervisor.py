@@ -21,10 +21,10 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from benchmarks.gpu.plan import FOLDER, LOG, WIDTH, Program, Request, Step, inquiry
+from benchmarks.gpu.folders import LOG, PROBES, SUITES
+from benchmarks.gpu.plan import FOLDER, WIDTH, Program, Request, Step, inquiry
 
 ROOT = Path(__file__).parents[2]
-SUITES, PROBED = "suites.json", "probes.json"
 RESERVE = 5.0
 """Seconds at the end for what has been found to be written."""
 
@@ -267,7 +267,7 @@ class Supervisor:
 
     def _not_right(self, contestant: str, dtype: str | None) -> list[str]:
         """Probes of a contestant's kernels in a dtype, at the width that is timed, that were not right."""
-        rows = self.results.files.get(PROBED, {})
+        rows = self.results.files.get(PROBES, {})
         wrong = [name for name, row in rows.items() if not row["ok"]]
         wrong = [name for name in wrong if name.startswith(f"{contestant} {WIDTH} {dtype}:")]
         return wrong or [f"{contestant} {WIDTH} {dtype}: "] * ((contestant, dtype) in self._lost)

@@ -20,8 +20,8 @@ from benchmarks import ceilings, profiling
 from benchmarks.cases import Case
 from benchmarks.contestants import Contestant
 from benchmarks.gpu import plan, probes
-from benchmarks.gpu.plan import BEGUN
-from benchmarks.results import SUITES_FILE, machine
+from benchmarks.gpu.folders import BEGUN, PROBES, SUITES
+from benchmarks.results import machine
 from benchmarks.run import complete
 from benchmarks.session import LocalSession, Sample, one_line
 from benchmarks.timing import timed
@@ -90,22 +90,22 @@ class Server:
         yield from ()
 
     def machine(self) -> Iterator[Row]:
-        yield SUITES_FILE, "machine", machine(device())
+        yield SUITES, "machine", machine(device())
 
     def ceilings(self) -> Iterator[Row]:
-        yield SUITES_FILE, "ceilings", {**ceilings.measure(device()), "machine": machine(device())}
+        yield SUITES, "ceilings", {**ceilings.measure(device()), "machine": machine(device())}
 
     def probe(self, width: int, dtype: str) -> Iterator[Row]:
         assert self._backend is not None
         for probe in probes.probes(dtype):
             key = f"{self._backend} {width} {dtype}: {probe.name}"
             began = time.monotonic()
-            yield "probes.json", key, {"ok": False, "error": BEGUN}
+            yield PROBES, key, {"ok": False, "error": BEGUN}
             try:
                 row = {**probes.judge(probe, self._backend, width, dtype, device()), "error": None}
             except Exception as error:
                 row = {"ok": False, "error": one_line(error)}
-            yield "probes.json", key, {**row, "seconds": round(time.monotonic() - began, 2)}
+            yield PROBES, key, {**row, "seconds": round(time.monotonic() - began, 2)}
             end_if_unusable(row)
 
     def _session(self, case: Case) -> tuple[LocalSession, list[dict[str, Any]]]:
@@ -124,7 +124,7 @@ class Server:
         except Exception as error:
             told = one_line(error)
         row = {"told": told, "seconds": round(time.monotonic() - began, 2)}
-        yield SUITES_FILE, f"prepared {self._name} {found.name}", row
+        yield SUITES, f"prepared {self._name} {found.name}", row
 
     def measure(self, case: dict[str, Any]) -> Iterator[Row]:
         """Judge a case, and time it where it is right: rows as in the suites, with replays of a graph of ours."""
@@ -137,7 +137,7 @@ class Server:
             unknown = dict.fromkeys(ceilings.TORCH_DTYPES, float("nan"))
             full = complete(row, found, self._contestant(found.dtype), config, unknown, device().type)
             rest = {name: value for name, value in full.items() if name not in OF_CEILINGS}
-            return SUITES_FILE, key, {**rest, "machine": machine(device())}
+            return SUITES, key, {**rest, "machine": machine(device())}
 
         try:
             session, row["gate"] = self._session(found)
@@ -160,7 +160,7 @@ class Server:
                 yield told()
         except Exception as error:
             row["error"] = one_line(error)
-            yield SUITES_FILE, key, row
+            yield SUITES, key, row
             end_if_unusable(row)
         finally:
             self._forget(found)
@@ -180,7 +180,7 @@ class Server:
             for name, host in (("kernels", False), ("operators", True)):
                 entries = profiling.kernels(lambda turn: session.time(turn), device(), host)
                 row[name] = [entry._asdict() for entry in entries[: profiling.ROWS]]
-            yield SUITES_FILE, f"kernels of {found.name} {self._name}", row
+            yield SUITES, f"kernels of {found.name} {self._name}", row
         finally:
             self._forget(found)
 
@@ -191,14 +191,14 @@ class Server:
         problem = tune.Problem("bfloat16", device())
         name, row = tune.judged(problem, number)
         self._judged[number] = problem, name, row
-        yield SUITES_FILE, f"cut: {name}", row
+        yield SUITES, f"cut: {name}", row
 
     def tune(self, number: int) -> Iterator[Row]:
         """Time a candidate that has been judged."""
         from benchmarks import tune
 
         problem, name, row = self._judged[number]
-        yield SUITES_FILE, f"cut: {name}", tune.timed_candidate(problem, number, row)
+        yield SUITES, f"cut: {name}", tune.timed_candidate(problem, number, row)
 
 
 def end_if_unusable(row: dict[str, Any]) -> None:
