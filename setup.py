@@ -18,7 +18,6 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
-KERNELS = "arasfsr.kernels"
 EXTENSION = "arasfsr._C"
 SWITCH = "ARASFSR_CUDA"
 SWITCHES = ("auto", "1", "0")
@@ -99,16 +98,11 @@ class CMakeBuild(build_ext):
 
 if __name__ == "__main__":
     setup(
-        packages=[
-            *find_packages(include=["arasfsr", "arasfsr.*"]),
-            KERNELS,
-            *(f"{KERNELS}.{name}" for name in find_packages("kernels")),
-        ],
-        package_dir={KERNELS: "kernels"},  # at top level, "kernels" is the name of a package on PyPI
+        packages=find_packages(include=["arasfsr", "arasfsr.*"]),  # arasfsr/kernels is a link to kernels
         include_package_data=False,
         package_data={
             "arasfsr": ["py.typed", "assets/*", "weights/*.safetensors", "query/*.json"],
-            KERNELS: ["*.json"],
+            "arasfsr.kernels": ["*.json"],
         },
         ext_modules=[Extension(EXTENSION, sources=[])] if compiler(os.environ) else [],
         cmdclass={"build_ext": CMakeBuild},

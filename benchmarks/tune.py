@@ -71,8 +71,8 @@ def candidates(field: str, parts: tuple[str, ...], cut: Table, width: int) -> It
 
 
 def _fits(cut: Table, width: int) -> bool:
-    whole = (cut.gather, *cut.coordinate, cut.forward.columns, cut.forward.depth, cut.backward.columns)
-    whole += (cut.backward.depth, cut.weights.rows, cut.weights.columns)
+    whole = [cut.gather, *cut.coordinate, cut.forward.columns, cut.forward.depth, cut.backward.columns]
+    whole += [cut.backward.depth, cut.weights.rows, cut.weights.columns]
     tiles = (cut.forward.rows, cut.backward.rows)
     return max(whole) <= width and not any(4 * cut.queries % rows for rows in tiles)
 

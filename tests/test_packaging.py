@@ -15,7 +15,7 @@ import pytest
 import arasfsr
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("arasfsr", "kernels", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
+SOURCES = ("arasfsr", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
 problems = runpy.run_path(str(ROOT / "tools" / "check_wheel.py"))["problems"]
 
 
@@ -113,6 +113,12 @@ def test_the_wheel_imports_from_an_empty_folder(unpacked: Path, tmp_path: Path) 
     code = "import arasfsr, arasfsr.kernels; print(arasfsr.__file__); print(arasfsr.kernels.__file__)"
     wanted = [unpacked / "arasfsr" / "__init__.py", unpacked / "arasfsr" / "kernels" / "__init__.py"]
     assert run_python(code, tmp_path, unpacked).splitlines() == [str(path) for path in wanted]
+
+
+def test_a_checkout_has_its_kernels_whatever_is_installed() -> None:
+    code = "import arasfsr.kernels; print(arasfsr.kernels.__file__)"
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()).resolve() == ROOT / "kernels" / "__init__.py"
 
 
 def test_import_needs_neither_triton_nor_the_extension(tmp_path: Path) -> None:
