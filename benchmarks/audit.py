@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
 from arasfsr.kernels.backward import backward
 from arasfsr.kernels.configs import ROCM, Config, Table, launch_options, table
 from arasfsr.kernels.forward import forward
 from arasfsr.kernels.weight_gradient import weight_gradient
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-
 from arasfsr.query.packed import padded_width
 from arasfsr.query.triton_launch import arithmetic
 

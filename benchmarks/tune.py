@@ -12,9 +12,9 @@ from typing import Any
 from unittest import mock
 
 import torch
-from arasfsr.kernels.configs import MEASURED, Config, Table, key, table
 
 from arasfsr.atomic import replacing
+from arasfsr.kernels.configs import MEASURED, Config, Table, key, table
 from arasfsr.query.call import Grid, QueryCall
 from arasfsr.query.fused import ContentGradients, Kept
 from arasfsr.query.operator import arguments_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+
 from arasfsr.kernels.numerics import narrow, product
 
 _SIZES = ["images", "queries", "first", "count", "tiles", "rows"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+
 from arasfsr.kernels.geometry import coordinates, corners, skip
 from arasfsr.kernels.layers import content_layer, coordinate_branch, first_layer, offsets, output_layer
 

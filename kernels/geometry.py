@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
-from arasfsr.kernels.numerics import round_half_even, sine
 
 from arasfsr.coords import AREA_FLOOR, CORNER_SHIFT
+from arasfsr.kernels.numerics import round_half_even, sine
 
 _LOW = tl.constexpr(-1 + CORNER_SHIFT)
 _HIGH = tl.constexpr(1 - CORNER_SHIFT)

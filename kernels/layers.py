@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+
 from arasfsr.kernels.geometry import fourier_encoding
 from arasfsr.kernels.numerics import modulate, narrow, product, relu, wave
 

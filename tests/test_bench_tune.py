@@ -12,9 +12,9 @@ import torch
 
 pytest.importorskip("triton", reason="Triton is made for Linux only")
 
-from arasfsr.kernels import configs
 from triton.runtime.errors import OutOfResources
 
+from arasfsr.kernels import configs
 from arasfsr.query import triton_launch
 from benchmarks import tune
 from benchmarks.cases import Case

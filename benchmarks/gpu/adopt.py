@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import torch
-from arasfsr.kernels.configs import MEASURED, key
 
+from arasfsr.kernels.configs import MEASURED, key
 from benchmarks.gpu.folders import SUITES
 from benchmarks.gpu.plan import WIDTH
 from benchmarks.tune import best_of, write_entry
