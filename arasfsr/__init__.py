@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from arasfsr._version import __version__
 
 if TYPE_CHECKING:
-    from arasfsr.checkpoint import bundled_models, load_model, save_model
+    from arasfsr.checkpoints.native import bundled_models, load_model, save_model
     from arasfsr.config import (
         DecoderConfig,
         DIINNConfig,
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "arasfsr.checkpoint": ("bundled_models", "load_model", "save_model"),
+    "arasfsr.checkpoints.native": ("bundled_models", "load_model", "save_model"),
     "arasfsr.config": (
         "DIINNConfig",
         "DecoderConfig",

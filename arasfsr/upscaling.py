@@ -5,17 +5,34 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from arasfsr.query.checks import check_size
+from arasfsr.images.raster import DEEP_GRAY_MODES, Raster, bands, from_pil, to_pil
+from arasfsr.query.call import check_size
+from arasfsr.query.encoding import Encoding
 
-if TYPE_CHECKING:
-    from arasfsr.model import Encoding, ImplicitSR, Picture
+LUMA_FULL = (0.299, 0.587, 0.114)
+"""Weights of R, G and B (ITU-R BT.601) by which a grayscale picture's RGB result becomes one channel again."""
+
+Picture = TypeVar("Picture", Image.Image, np.ndarray, Tensor)
+"""PIL image, (H, W, 3) uint8 array or (B, 3, h, w) float tensor in [0, 1]."""
+
+
+class Model(Protocol):
+    """What upscaling asks of a model, such as `ImplicitSR`."""
+
+    training: bool
+
+    def train(self, mode: bool = True) -> object: ...
+    def parameters(self) -> Iterator[torch.nn.Parameter]: ...
+    def encode(self, inp: Tensor) -> Encoding: ...
+
 
 BAND_PIXELS = 1 << 18
 """Output pixels of all images that are decoded at a time, and with them the memory beyond the picture itself."""
@@ -46,10 +63,10 @@ def denormalise(image: Tensor) -> Tensor:
 
 
 @contextmanager
-def inference(model: ImplicitSR) -> Iterator[None]:
+def inference(model: Model) -> Iterator[None]:
     """The model in evaluation mode and without gradients; afterwards as it was."""
     training = model.training
-    model.eval()
+    model.train(False)
     try:
         with torch.inference_mode():
             yield
@@ -57,7 +74,7 @@ def inference(model: ImplicitSR) -> Iterator[None]:
         model.train(training)
 
 
-def render_bands(
+def renderbands(
     encoding: Encoding, size: tuple[int, int], backend: str = "auto", dtype: torch.dtype | str | None = None
 ) -> Iterator[tuple[int, Tensor]]:
     """Bands of rows of the output in [0, 1], (B, 3, rows, W), each with its first row."""
@@ -69,7 +86,7 @@ def render_bands(
 
 
 def upscale_array(
-    model: ImplicitSR,
+    model: Model,
     pixels: np.ndarray,
     size: tuple[int, int],
     backend: str = "auto",
@@ -90,7 +107,7 @@ def upscale_array(
     with inference(model):
         image = torch.from_numpy(pixels.astype(np.float32) / top_value).permute(2, 0, 1).unsqueeze(0)
         encoding = model.encode(normalise(image).to(parameter.device, parameter.dtype))
-        for top, band in render_bands(encoding, size, backend, dtype):
+        for top, band in renderbands(encoding, size, backend, dtype):
             rows = (band[0].permute(1, 2, 0) * top_value).round().cpu().numpy()
             out[top : top + len(rows)] = rows.astype(pixels.dtype)
             if progress is not None:
@@ -99,7 +116,7 @@ def upscale_array(
 
 
 def upscale_tensor(
-    model: ImplicitSR,
+    model: Model,
     image: Tensor,
     size: tuple[int, int],
     backend: str = "auto",
@@ -110,13 +127,61 @@ def upscale_tensor(
     with inference(model):
         encoding = model.encode(normalise(image).to(parameter.device, parameter.dtype))
         out = image.new_empty((image.shape[0], 3, *size))
-        for top, band in render_bands(encoding, size, backend, dtype):
+        for top, band in renderbands(encoding, size, backend, dtype):
             out[:, :, top : top + band.shape[2]] = band.to(image.device, image.dtype)
     return out
 
 
+def upscale_raster(
+    model: Model,
+    raster: Raster,
+    size: tuple[int, int],
+    backend: str = "auto",
+    dtype: torch.dtype | str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Raster:
+    """Upscale a picture to `size` = (height, width): colour by the model, alpha by bicubic interpolation.
+
+    Grayscale is upscaled as RGB with three equal channels. `progress` is told the number of rows after each band.
+    """
+    colour = np.stack((raster.colour,) * 3, axis=-1) if raster.gray else raster.colour
+    colour = upscale_array(model, colour, size, backend, dtype, progress)
+    alpha = None if raster.alpha is None else _resize_alpha(raster.alpha, size)
+    return replace(raster, colour=_luma(colour) if raster.gray else colour, alpha=alpha)
+
+
+def upscale_pil(
+    model: Model,
+    image: Image.Image,
+    size: tuple[int, int],
+    backend: str = "auto",
+    dtype: torch.dtype | str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Image.Image:
+    """Upscale a PIL image to `size` = (height, width): colour by the model, alpha by bicubic interpolation.
+
+    Returns an image of the same mode with the same ICC profile and DPI in its `info`. A palette cannot hold what the
+    model draws, nor a single transparent colour what bicubic alpha is: such images come back as L, LA, RGB or RGBA.
+    The mode 1 comes back as black and white with the threshold in the middle. `progress` is told the number of rows
+    after each band.
+
+    Raises:
+        ImageError: the mode is not taken (I, F, LAB and other modes without an 8-bit or 16-bit picture).
+    """
+    result = upscale_raster(model, from_pil(image), size, backend, dtype, progress)
+    if image.mode in DEEP_GRAY_MODES:
+        pixels = result.colour.astype(DEEP_GRAY_MODES[image.mode], copy=False)
+        upscaled = Image.frombuffer(image.mode, pixels.shape[::-1], pixels, "raw", image.mode, 0, 1)
+    else:
+        upscaled = to_pil(result)
+        if image.mode not in ("P", "PA") and "transparency" not in image.info and upscaled.mode != image.mode:
+            upscaled = upscaled.convert(image.mode, dither=Image.Dither.NONE)
+    upscaled.info.update({key: image.info[key] for key in ("icc_profile", "dpi") if key in image.info})
+    return upscaled
+
+
 def upscale_picture(
-    model: ImplicitSR,
+    model: Model,
     image: Picture,
     scale: float | None,
     size: tuple[int, int] | None,
@@ -134,7 +199,26 @@ def upscale_picture(
     if isinstance(image, np.ndarray):
         return upscale_array(model, image, target_size(image.shape[:2], scale, size), backend, dtype)
     if isinstance(image, Image.Image):
-        from arasfsr.images import upscale_pil
-
         return upscale_pil(model, image, target_size((image.height, image.width), scale, size), backend, dtype)
     raise TypeError(f"image is a {type(image).__name__}; taken are a PIL image, a numpy array and a tensor")
+
+
+def _luma(colour: np.ndarray) -> np.ndarray:
+    """(h, w, 3) to (h, w) of the same dtype, rounded."""
+    gray = np.empty(colour.shape[:2], colour.dtype)
+    for rows in bands(len(colour)):
+        gray[rows] = np.rint(colour[rows] @ np.array(LUMA_FULL))
+    return gray
+
+
+def _resize_alpha(alpha: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bicubic; 16 bits go through float32, since Pillow interpolates no 16-bit mode exactly."""
+    height, width = size
+    channel = Image.fromarray(alpha if alpha.dtype == np.uint8 else alpha.astype(np.float32))
+    resized = np.asarray(channel.resize((width, height), Image.Resampling.BICUBIC))
+    if alpha.dtype == np.uint8:
+        return resized
+    result = np.empty(size, np.uint16)
+    for rows in bands(height):
+        result[rows] = np.rint(resized[rows].clip(0, np.iinfo(np.uint16).max))
+    return result

@@ -16,7 +16,7 @@ import torch
 
 from arasfsr import ImplicitSR
 from arasfsr.model import Encoding
-from arasfsr.selfcheck import relative_error
+from arasfsr.testing import relative_error
 from benchmarks.ceilings import TORCH_DTYPES
 from benchmarks.gate import Verdict, limit
 from benchmarks.memory import fresh_process

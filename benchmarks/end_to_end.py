@@ -14,7 +14,7 @@ from torch import Tensor
 
 from arasfsr.coords import make_cell, make_coord
 from arasfsr.model import Encoding
-from arasfsr.selfcheck import REFERENCE_FACTOR
+from arasfsr.testing import REFERENCE_FACTOR
 from arasfsr.upscaling import denormalise, normalise
 from benchmarks.cases import Case
 from benchmarks.ceilings import TORCH_DTYPES

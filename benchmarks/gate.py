@@ -9,10 +9,10 @@ from torch import Tensor
 
 from arasfsr.config import CORNERS
 from arasfsr.coords import CORNER_SHIFT
-from arasfsr.decoder import DecoderWeights, Layer
 from arasfsr.model import Encoding
+from arasfsr.nn.decoder import DecoderWeights, Layer
 from arasfsr.query.skip import bilinear_skip
-from arasfsr.selfcheck import FLOAT32_BAR, REFERENCE_FACTOR, relative_error
+from arasfsr.testing import FLOAT32_BAR, REFERENCE_FACTOR, relative_error
 from benchmarks.ceilings import TORCH_DTYPES
 from benchmarks.contestants import gradients
 from benchmarks.workload import Inputs

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arasfsr.atomic import replacing
+from arasfsr.files import replacing
 from benchmarks.suite_tables import NAMES, whole
 
 if TYPE_CHECKING:

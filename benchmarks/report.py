@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from arasfsr.atomic import replacing
+from arasfsr.files import replacing
 from benchmarks.excerpt_tables import compared, excerpt_page, summary
 from benchmarks.gpu import history
 from benchmarks.methods import METHODS_FILE

@@ -17,7 +17,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from arasfsr.decoder import DecoderWeights
+from arasfsr.nn.decoder import DecoderWeights
 from benchmarks import contestants, tune
 from benchmarks.cases import Case
 from benchmarks.contestants import Contestant, Decode

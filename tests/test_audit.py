@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("triton", reason="Triton is made for Linux only")
 
-from arasfsr.query import triton as backend
+from arasfsr.query.fused import triton as backend
 from benchmarks import audit
 
 if backend.interpreted():

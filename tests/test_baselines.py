@@ -28,7 +28,7 @@ from arasfsr import (
 )
 from arasfsr.cli import app
 from arasfsr.query import baselines
-from arasfsr.selfcheck import keep_signal
+from arasfsr.testing import keep_signal
 from arasfsr.training.config import load_config
 
 

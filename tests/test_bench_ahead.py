@@ -19,7 +19,7 @@ pytest.importorskip("triton", reason="Triton is made for Linux only")
 
 from launches import as_on_a_gpu
 
-from arasfsr.query import triton as backend
+from arasfsr.query.fused import triton as backend
 from benchmarks import gate
 from benchmarks.gpu import folders, plan, probes, worker
 from benchmarks.gpu.ahead import compile_all

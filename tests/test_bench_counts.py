@@ -12,10 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from arasfsr import ModelConfig
 from arasfsr.coords import make_cell, make_coord
-from arasfsr.decoder import split_first_layer
 from arasfsr.model import Encoding
-from arasfsr.query import products, tiled
+from arasfsr.nn.decoder import split_first_layer
 from arasfsr.query.operator import Arguments, Need
+from arasfsr.query.tiled import operator as tiled
+from arasfsr.query.tiled import products
 from benchmarks import counts
 from benchmarks.counts import Workload
 

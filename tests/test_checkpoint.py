@@ -168,7 +168,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
         Path(target).write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("arasfsr.checkpoint.save_file", fail)
+    monkeypatch.setattr("arasfsr.checkpoints.native.save_file", fail)
     with pytest.raises(OSError, match="No space left"):
         save_model(small_model(seed=2), path)
     assert path.read_bytes() == before

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from arasfsr import ImplicitSR, ModelConfig
-from arasfsr.decoder import split_first_layer
-from arasfsr.query import convolution
-from arasfsr.query.convolution import by_products, convolve
-from arasfsr.query.latent import latent_map
+from arasfsr.nn import convolution
+from arasfsr.nn.convolution import by_products, convolve
+from arasfsr.nn.decoder import split_first_layer
+from arasfsr.query.lr_map import latent_map
 
 
 @pytest.fixture

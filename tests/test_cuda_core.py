@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from arasfsr.architectures import covers
-from arasfsr.query import cuda, cuda_core
+from arasfsr.query.fused import cuda, cuda_core
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from tolerances import FLOAT32_OUTPUT
 from torch import Tensor
 
 from arasfsr.model import Encoding
-from arasfsr.query.convolution import convolve
+from arasfsr.nn.convolution import convolve
 
 pytestmark = pytest.mark.gpu
 

@@ -15,9 +15,9 @@ from conftest import small_model
 import arasfsr
 from arasfsr import BackendUnavailable
 from arasfsr.query import proven
-from arasfsr.query import triton as triton_backend
-from arasfsr.query.constant import constant
 from arasfsr.query.dispatch import BACKENDS, FUSED, Backend, _choose
+from arasfsr.query.fused import triton as triton_backend
+from arasfsr.query.fused.limits import constant
 
 
 def call(backend: str = "auto", **changes: Any) -> torch.Tensor:
@@ -110,7 +110,7 @@ def test_on_a_gpu_auto_takes_what_is_proven_there(
     ],
 )
 def test_tf32_is_seen_whichever_of_torch_s_interfaces_allowed_it(switch: str) -> None:
-    told = "from arasfsr.query.limits import tf32_allowed; print(tf32_allowed())"
+    told = "from arasfsr.query.fused.limits import tf32_allowed; print(tf32_allowed())"
     command = [sys.executable, "-W", "ignore", "-c", f"import torch; {told}; {switch}; print(tf32_allowed())"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["False", "True"]
 

@@ -37,11 +37,11 @@ from arasfsr import (
     load_model,
     save_model,
 )
+from arasfsr.checkpoints.authors_encoders import rename
 from arasfsr.config import Encoder
-from arasfsr.encoders import build_encoder
-from arasfsr.encoders.swinir import pad_to_windows, shift_mask, stochastic_depth
-from arasfsr.noise import draw
-from arasfsr.public_encoders import rename
+from arasfsr.nn.encoders import build_encoder
+from arasfsr.nn.encoders.swinir import pad_to_windows, shift_mask, stochastic_depth
+from arasfsr.nn.noise import draw
 
 SMALL_SWINIR = SwinIRConfig(depths=(2, 3), width=12, heads=3, window=4, mlp_ratio=1.5, features=6)
 SMALL: dict[str, Encoder] = {

@@ -14,9 +14,10 @@ from tolerances import FLOAT32_OUTPUT, GOLDEN_GRADIENT, SAME_DTYPE_FACTOR, SAME_
 from torch import Tensor
 
 from arasfsr import ImplicitSR
-from arasfsr.query import BACKENDS, triton
-from arasfsr.query import fused as launches
+from arasfsr.query import BACKENDS
 from arasfsr.query.dispatch import Backend
+from arasfsr.query.fused import launcher as launches
+from arasfsr.query.fused import triton
 
 pytestmark = pytest.mark.gpu
 
@@ -52,7 +53,7 @@ class Case(NamedTuple):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(launches, "CHUNK_BYTES", self.chunk)
             if triton.interpreted():
-                patch.setattr("arasfsr.query.triton_launch.INTERPRETER", self.capability)
+                patch.setattr("arasfsr.query.fused.triton_launch.INTERPRETER", self.capability)
             if ROWS:  # the backward of padded rows would take the emulation minutes, and has no kernel of its own
                 with torch.no_grad():
                     return [model(*arguments, backend=fused, **options)]

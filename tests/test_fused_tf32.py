@@ -25,11 +25,11 @@ from test_golden import MLP_NAMES, load_golden, on, own_output
 from tolerances import SAME_DTYPE_FACTOR
 
 from arasfsr import BackendUnavailable
-from arasfsr.public_format import rename_parameters
+from arasfsr.checkpoints.authors import rename_parameters
 from arasfsr.query.call import QueryCall
-from arasfsr.query.fused import Launcher
+from arasfsr.query.fused.launcher import Launcher
+from arasfsr.query.fused.packed import rounded_to_tf32
 from arasfsr.query.operator import arguments_of
-from arasfsr.query.packed import rounded_to_tf32
 from benchmarks.ceilings import precision
 
 pytestmark = pytest.mark.gpu
@@ -38,13 +38,13 @@ each_fused = pytest.mark.parametrize("fused", FUSED)
 
 
 def _cuda() -> type[Launcher]:
-    from arasfsr.query.cuda_launch import CudaLauncher
+    from arasfsr.query.fused.cuda_launch import CudaLauncher
 
     return CudaLauncher
 
 
 def _triton() -> type[Launcher]:
-    from arasfsr.query.triton_launch import TritonLauncher
+    from arasfsr.query.fused.triton_launch import TritonLauncher
 
     return TritonLauncher
 

@@ -12,8 +12,8 @@ from tolerances import GOLDEN_GRADIENT, GOLDEN_OUTPUT, SAME_DTYPE_FACTOR
 from torch import Tensor
 
 from arasfsr import ImplicitSR, load_model
+from arasfsr.checkpoints.authors import rename_parameters
 from arasfsr.coords import make_coord
-from arasfsr.public_format import rename_parameters
 from arasfsr.query.skip import bilinear_skip
 
 Case = tuple[ImplicitSR, dict[str, Tensor]]

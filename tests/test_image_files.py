@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from arasfsr import ImageError
-from arasfsr.image_files import FORMATS, check_target, read_image, turn_upright, write_image
-from arasfsr.images import Raster
+from arasfsr.images.files import FORMATS, check_target, read_image, turn_upright, write_image
+from arasfsr.images.raster import Raster
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 GRAY_PROFILE = SRGB[:16] + b"GRAY" + SRGB[20:]

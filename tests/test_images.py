@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from arasfsr import DecoderConfig, EncoderConfig, ImageError, ImplicitSR, ModelConfig
-from arasfsr.images import Raster, flatten_on_white, from_pil, round_to_8_bits, to_pil, upscale_pil, upscale_raster
+from arasfsr.images.raster import Raster, flatten_on_white, from_pil, round_to_8_bits, to_pil
+from arasfsr.upscaling import upscale_pil, upscale_raster
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import torch
 from conftest import small_model
 from torch import Tensor, nn
 
-from arasfsr.query import memo
-from arasfsr.query.memo import remembered
+from arasfsr.nn import memo
+from arasfsr.nn.memo import remembered
 
 
 class Doubled:

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from arasfsr.query import products, tiling
-from arasfsr.query.products import Products
-from arasfsr.query.scratch import Scratch
+from arasfsr.query.tiled import products
+from arasfsr.query.tiled.products import Products, Scratch
 
 
 @pytest.fixture(params=[True, False], ids=["onednn", "mm"])
@@ -41,7 +40,7 @@ def test_weights_of_equal_address_are_told_apart(onednn: bool) -> None:
         assert torch.equal(found, torch.full((64, 64), 64.0 * value))
 
 
-BFLOAT16 = tiling.arithmetic_dtype(torch.bfloat16, torch.device("cpu"))
+BFLOAT16 = products.arithmetic_dtype(torch.bfloat16, torch.device("cpu"))
 """What bfloat16 is multiplied in here: float32 where oneDNN does not take it."""
 
 

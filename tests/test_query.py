@@ -21,7 +21,9 @@ from torch import Tensor
 
 from arasfsr import DecoderConfig, EncoderConfig, FrequencyConfig, ImplicitSR, ModelConfig
 from arasfsr.coords import make_cell, make_coord
-from arasfsr.query import baselines, skip, tiling
+from arasfsr.query import baselines, skip
+from arasfsr.query.tiled import operator as tiled_operator
+from arasfsr.query.tiled import tile as tiling
 from benchmarks.gpu.probes import poisoned_memory
 
 HALF_DTYPES = (torch.bfloat16, torch.float16)
@@ -158,7 +160,7 @@ def test_float32_is_within_the_contract(model: ImplicitSR) -> None:
 def test_half_precision_errs_no_more_than_twice_plain_torch(
     model: ImplicitSR, dtype: torch.dtype, native: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiling, "arithmetic_dtype", lambda dtype, device: dtype if native else torch.float32)
+    monkeypatch.setattr(tiled_operator, "arithmetic_dtype", lambda dtype, device: dtype if native else torch.float32)
     inp = torch.rand(2, 3, 8, 8) * 2 - 1
     coord, cell = random_queries(2, 300)
     encoding = model.encode(inp)
@@ -186,7 +188,7 @@ def test_parameter_gradients_are_within_the_contract(
     dtype: torch.dtype, native: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With matrix instructions for `dtype` and without, whatever this processor has."""
-    monkeypatch.setattr(tiling, "arithmetic_dtype", lambda dtype, device: dtype if native else torch.float32)
+    monkeypatch.setattr(tiled_operator, "arithmetic_dtype", lambda dtype, device: dtype if native else torch.float32)
     model, arguments = wide_case()
     truth = gradients(model, *arguments, backend="reference", dtype=torch.float64)[3:]
     found = gradients(model, *arguments, backend="tiled", dtype=dtype)[3:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from arasfsr.query.row_sums import product_over_rows
+from arasfsr.query.fused.row_sums import product_over_rows
 
 
 @pytest.mark.parametrize("rows", [1, 37, 64, 384, 1024])

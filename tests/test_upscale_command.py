@@ -14,8 +14,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from arasfsr import BackendUnavailable, DecoderConfig, EncoderConfig, ImplicitSR, ModelConfig, save_model
-from arasfsr.batch import SizeRule
 from arasfsr.cli import app
+from arasfsr.commands.batch import SizeRule
 from arasfsr.query import BACKENDS
 
 
@@ -332,7 +332,7 @@ def test_too_little_memory_names_the_output_size(
         raise error
 
     draw("a.png")
-    monkeypatch.setattr("arasfsr.batch.upscale_raster", fail)
+    monkeypatch.setattr("arasfsr.commands.batch.upscale_raster", fail)
     result = upscale("a.png", "-o", "b.png", "--scale", "3")
     assert result.exit_code == 1
     assert result.stderr == "arasfsr: a.png: not enough memory for an output of 18 x 12 pixels\n"

@@ -18,10 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 from arasfsr._version import __version__
-from arasfsr.checkpoint import bundled_models
+from arasfsr.checkpoints.native import bundled_models
 from arasfsr.commands.options import choose_backend
-from arasfsr.query import backends, cuda_core, proven
-from arasfsr.selfcheck import Check, run_checks
+from arasfsr.query import backends, proven
+from arasfsr.query.fused import cuda_core
+from arasfsr.testing import Check, run_checks
 
 OPTIONAL_MODULES = ("triton", "cv2", "tifffile")
 """Modules that some backend or file format needs, and that arasfsr does without."""

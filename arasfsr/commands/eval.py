@@ -114,7 +114,7 @@ def evaluate(
     and the paired gain over bicubic. The exit status is 1 if some images were broken and skipped; the tables are there
     all the same.
     """
-    from arasfsr.checkpoint import load_model
+    from arasfsr.checkpoints.native import load_model
     from arasfsr.commands.options import choose_backend, choose_device, choose_dtype
     from arasfsr.evaluation import Pictures, describe, load_lpips, parse_wanted, to_csv, to_json, to_markdown
     from arasfsr.evaluation import evaluate as run
@@ -191,7 +191,7 @@ def _check_folder(path: Path | None, option: str) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    from arasfsr.atomic import replacing
+    from arasfsr.files import replacing
 
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

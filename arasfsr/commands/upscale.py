@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from arasfsr.batch import Begin, Record
+    from arasfsr.commands.batch import Begin, Record
 
 LARGEST_SIDE = 2**31 - 1
 
@@ -88,8 +88,8 @@ def upscale(
     if len(chosen) != 1:
         raise typer.BadParameter(f"{' and '.join(chosen) or 'no size'} given; just one of {', '.join(given)} is taken")
 
-    from arasfsr.batch import SizeRule, Upscaler, plan_jobs
-    from arasfsr.checkpoint import load_model
+    from arasfsr.checkpoints.native import load_model
+    from arasfsr.commands.batch import SizeRule, Upscaler, plan_jobs
     from arasfsr.commands.options import choose_backend, choose_device, choose_dtype
 
     for name, side in (("--width", width), ("--height", height), ("--long-side", long_side)):
@@ -137,7 +137,7 @@ def _parse_size(text: str | None) -> tuple[int, int] | None:
 
 def _parse_format(name: str | None) -> str | None:
     """A suffix with its dot."""
-    from arasfsr.image_files import FORMATS
+    from arasfsr.images.files import FORMATS
 
     if name is None:
         return None

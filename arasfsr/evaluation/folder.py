@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arasfsr.errors import ImageError
-from arasfsr.image_files import FORMATS
+from arasfsr.images.files import FORMATS
 from arasfsr.training.data import image_files, read_rgb
 
 _log = logging.getLogger(__name__)

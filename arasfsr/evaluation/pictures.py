@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from arasfsr.atomic import replacing
 from arasfsr.evaluation.suites import Row
+from arasfsr.files import replacing
 
 PANEL_SIDE = 192
 """Pixels of a panel's side at least; smaller targets are repeated pixel by pixel, by whole factors."""

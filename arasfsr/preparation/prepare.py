@@ -13,9 +13,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from arasfsr.atomic import replacing
 from arasfsr.errors import ImageError
-from arasfsr.image_files import FORMATS
+from arasfsr.files import replacing
+from arasfsr.images.files import FORMATS
 from arasfsr.preparation.align import OVERHANG, align, natural_side, overhang, sharpness
 from arasfsr.preparation.faces import DetectionError, Detector, Face
 from arasfsr.preparation.manifest import MANIFEST, Record, Settings, read_manifest, to_line, write_manifest

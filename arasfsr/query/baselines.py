@@ -16,11 +16,11 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from arasfsr.coords import local_ensemble, times
-from arasfsr.decoder import DecoderWeights, Layer
-from arasfsr.query import tiling
+from arasfsr.nn.convolution import convolve
+from arasfsr.nn.decoder import DecoderWeights, Layer
 from arasfsr.query.call import QueryCall
-from arasfsr.query.convolution import convolve
 from arasfsr.query.skip import bilinear_skip
+from arasfsr.query.tiled.products import arithmetic_dtype
 
 CHUNK = 2048
 """Queries of a chunk, all images together: 4 x CHUNK rows are in memory at a time."""
@@ -44,7 +44,7 @@ def run_reference(call: QueryCall) -> Tensor:
 
 def run_tiled(call: QueryCall) -> Tensor:
     """Decode the call's queries chunk by chunk, recomputing each in the backward: (B, Q, 3)."""
-    dtype = tiling.arithmetic_dtype(call.dtype, call.features.device)
+    dtype = arithmetic_dtype(call.dtype, call.features.device)
     weights = call.weights.to(call.dtype).to(dtype)
     ways: dict[str, tuple[Maps, Corner]] = {"lte": (_lte_maps, _lte), "diinn": (_diinn_maps, _diinn)}
     maps, corner = ways[weights.name]

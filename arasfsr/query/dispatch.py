@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from arasfsr.errors import BackendUnavailable
-from arasfsr.query import baselines, cuda, proven, reference, tiled, triton
+from arasfsr.query import baselines, proven, reference
 from arasfsr.query.call import QueryCall
-from arasfsr.query.constant import constant
+from arasfsr.query.fused import cuda, triton
+from arasfsr.query.fused.limits import constant
+from arasfsr.query.tiled import operator as tiled
 
 _log = logging.getLogger(__name__)
 

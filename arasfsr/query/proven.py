@@ -12,8 +12,7 @@ from pathlib import Path
 
 import torch
 
-from arasfsr.query.constant import constant
-from arasfsr.query.limits import tf32_allowed
+from arasfsr.query.fused.limits import constant, tf32_allowed
 
 PROVEN = Path(__file__).with_name("proven.json")
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from arasfsr.coords import fourier_encoding, local_ensemble, times
-from arasfsr.decoder import DecoderWeights
+from arasfsr.nn.decoder import DecoderWeights
 from arasfsr.query.call import QueryCall
 from arasfsr.query.skip import bilinear_skip
 

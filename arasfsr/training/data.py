@@ -23,8 +23,8 @@ from torch.utils.data import Dataset
 
 from arasfsr.coords import pixel_centres
 from arasfsr.errors import ImageError, TrainingError
-from arasfsr.image_files import FORMATS, read_image
-from arasfsr.images import flatten_on_white, round_to_8_bits, to_pil
+from arasfsr.images.files import FORMATS, read_image
+from arasfsr.images.raster import flatten_on_white, round_to_8_bits, to_pil
 from arasfsr.training.config import DataConfig
 
 _log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from arasfsr.checkpoint import load_model
+from arasfsr.checkpoints.native import load_model
 from arasfsr.errors import TrainingError
 from arasfsr.metrics import psnr
 from arasfsr.model import ImplicitSR

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from arasfsr.checkpoint import save_model
+from arasfsr.checkpoints.native import save_model
 from arasfsr.errors import CheckpointError, TrainingError
 from arasfsr.model import ImplicitSR
 from arasfsr.training.config import LossConfig, OptimizerConfig, TrainConfig, differences

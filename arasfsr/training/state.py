@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from arasfsr.atomic import replacing
 from arasfsr.errors import CheckpointError
+from arasfsr.files import replacing
 
 STATE = "last.ckpt"
 MODEL = "model.safetensors"

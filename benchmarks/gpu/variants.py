@@ -19,13 +19,13 @@ from triton.backends.compiler import GPUTarget
 
 from arasfsr import ImplicitSR
 from arasfsr.config import DecoderConfig, EncoderConfig, ModelConfig
-from arasfsr.decoder import DecoderWeights
 from arasfsr.kernels.backward import backward
 from arasfsr.kernels.forward import forward
 from arasfsr.kernels.weight_gradient import weight_gradient
+from arasfsr.nn.decoder import DecoderWeights
 from arasfsr.query.call import Grid, QueryCall
+from arasfsr.query.fused.triton_launch import TritonLauncher
 from arasfsr.query.operator import Arguments, arguments_of
-from arasfsr.query.triton_launch import TritonLauncher
 from benchmarks.audit import usage
 from benchmarks.cases import Case
 from benchmarks.ceilings import TORCH_DTYPES, precision

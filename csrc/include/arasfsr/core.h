@@ -2,7 +2,7 @@
  *
  * It knows neither torch nor Python. Pointers are to device memory of the device that is current when a function is
  * called (to host memory in the emulated build), dense and aligned to 16 bytes. Calls are asynchronous on `stream`.
- * Names and formulas are those of docs/kernels.md and arasfsr/query/fused.py, whose buffers these are.
+ * Names and formulas are those of docs/kernels.md and arasfsr/query/fused/launcher.py, whose buffers these are.
  */
 #ifndef ARASFSR_CORE_H
 #define ARASFSR_CORE_H

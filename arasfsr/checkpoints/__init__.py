@@ -1,0 +1,1 @@
+"""Model files: `native` .safetensors, and the `authors`' .pth with the encoders that it names."""

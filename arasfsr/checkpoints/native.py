@@ -1,0 +1,110 @@
+"""Checkpoints: one .safetensors file with the configuration in its metadata, and how a model is found and loaded."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from arasfsr.checkpoints.authors import read_public
+from arasfsr.config import ModelConfig
+from arasfsr.errors import CheckpointError
+from arasfsr.files import replacing
+from arasfsr.model import ImplicitSR
+
+CONFIG_KEY = "arasfsr.config"
+"""The metadata entry that holds the ModelConfig as JSON."""
+
+
+def bundled_models() -> list[str]:
+    """Names of the models that the package ships."""
+    weights = resources.files("arasfsr") / "weights"
+    if not weights.is_dir():
+        return []
+    names = (Path(entry.name) for entry in weights.iterdir())
+    return sorted(name.stem for name in names if name.suffix == ".safetensors")
+
+
+def save_model(model: ImplicitSR, path: Path | str, dtype: torch.dtype | None = None) -> None:
+    """Write a model; nothing is left of a write that fails. `dtype` float16 halves the file."""
+    tensors = {
+        name: tensor.detach().to("cpu", dtype or tensor.dtype).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    with replacing(Path(path)) as temporary:
+        save_file(tensors, temporary, metadata={CONFIG_KEY: model.config.model_dump_json()})
+
+
+def load_model(name: str | Path = "tiny", device: torch.device | str = "cpu") -> ImplicitSR:
+    """Load a bundled model by its name, a .safetensors file, or a .pth in the public implementation's format.
+
+    Parameters are float32 and the model is in evaluation mode.
+
+    Raises:
+        FileNotFoundError: no such file or bundled model.
+        CheckpointError: the file is damaged, of another kind, or its tensors do not fit its configuration.
+    """
+    path = Path(name)
+    if not path.exists() and str(name) in bundled_models():
+        with resources.as_file(resources.files("arasfsr") / "weights" / f"{name}.safetensors") as bundled:
+            return _load_file(bundled, device)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{str(name)!r} is neither a file nor a bundled model; bundled are {', '.join(bundled_models()) or 'none'}"
+        )
+    return _load_file(path, device)
+
+
+def _load_file(path: Path, device: torch.device | str) -> ImplicitSR:
+    if path.suffix.lower() in (".pth", ".pt"):
+        config, tensors = read_public(path)
+    elif path.suffix.lower() == ".safetensors":
+        config, tensors = _read_native(path)
+    else:
+        raise CheckpointError(f"{path}: suffix {path.suffix!r}; taken are .safetensors, .pth and .pt")
+    return build_model(path, config, tensors).to(device)
+
+
+def _read_native(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
+    if CONFIG_KEY not in metadata:
+        raise CheckpointError(f"{path}: a safetensors file, but none of arasfsr's: no {CONFIG_KEY!r} in its metadata")
+    try:
+        return ModelConfig.model_validate_json(metadata[CONFIG_KEY]), tensors
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors())
+        raise CheckpointError(f"{path}: its configuration is not one of this version ({wrong})") from error
+
+
+def build_model(path: Path, config: ModelConfig, tensors: dict[str, Tensor]) -> ImplicitSR:
+    """A model of that configuration with those parameters, checked one by one before any is copied."""
+    with torch.device("meta"):
+        model = ImplicitSR(config)
+    expected = model.state_dict()
+    problems = [f"{name} is missing" for name in expected if name not in tensors]
+    problems += [f"{name} is unknown" for name in tensors if name not in expected]
+    problems += [
+        f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(wanted.shape)}"
+        for name, wanted in expected.items()
+        if name in tensors and tensors[name].shape != wanted.shape
+    ]
+    problems += [
+        f"{name} has dtype {tensor.dtype}" for name, tensor in tensors.items() if not tensor.is_floating_point()
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CheckpointError(f"{path}: its tensors do not fit its configuration: {'; '.join(problems[:3])}{more}")
+    model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    for parameter in model.parameters():
+        parameter.requires_grad_()
+    return model.eval()

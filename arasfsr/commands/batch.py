@@ -1,0 +1,254 @@
+"""Many pictures, one after the other: which file becomes which, of what size, and what became of each."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from arasfsr.errors import ImageError
+from arasfsr.images.files import FORMATS, check_target, read_image, write_image
+from arasfsr.model import ImplicitSR
+from arasfsr.upscaling import scaled_size, upscale_raster
+
+
+@dataclass(frozen=True)
+class SizeRule:
+    """The output's size from the input's; just one field is set."""
+
+    scale: float | None = None
+    size: tuple[int, int] | None = None
+    """(height, width) in pixels."""
+    width: int | None = None
+    height: int | None = None
+    long_side: int | None = None
+
+    def apply(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) in, (height, width) out; where one side is given, the other keeps the aspect ratio."""
+        if self.size is not None:
+            return self.size
+        if self.scale is not None:
+            return scaled_size(size, self.scale)
+        height, width = size
+        if self.width is not None:
+            return _proportional(height, self.width, width), self.width
+        if self.height is not None:
+            return self.height, _proportional(width, self.height, height)
+        if self.long_side is None:
+            raise ValueError("no size is given")
+        if height > width:
+            return self.long_side, _proportional(width, self.long_side, height)
+        return _proportional(height, self.long_side, width), self.long_side
+
+    @property
+    def label(self) -> str:
+        """For file names: x3.7, 1024x768 (width x height), w1024, h768 or l2048."""
+        if self.size is not None:
+            return f"{self.size[1]}x{self.size[0]}"
+        named = (("x", self.scale), ("w", self.width), ("h", self.height), ("l", self.long_side))
+        return next(f"{letter}{value:g}" if letter == "x" else f"{letter}{value}" for letter, value in named if value)
+
+
+def _proportional(side: int, numerator: int, denominator: int) -> int:
+    return max(1, round(side * numerator / denominator))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to upscale."""
+
+    source: Path
+    target: Path
+    suffix: str
+    """Names the target's format; not the target's own suffix where that has none."""
+
+
+Begin = Callable[[Path, tuple[int, int], tuple[int, int]], None]
+"""Told of a picture that is begun: its file, its (height, width), and those of the output."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of a job. Sizes are (width, height), None where they are not known."""
+
+    input: str
+    output: str
+    status: str
+    """done, skipped or failed."""
+    input_size: tuple[int, int] | None = None
+    output_size: tuple[int, int] | None = None
+    seconds: float = 0.0
+    error: str | None = None
+
+
+def plan_jobs(inputs: Sequence[Path], output: str | None, label: str, suffix: str | None = None) -> list[Job]:
+    """Find the pictures and the file that each becomes.
+
+    Args:
+        inputs: files, taken as they are, and folders, searched recursively for the suffixes of `FORMATS`; hidden
+            files and folders are passed over.
+        output: a file, for one input file (without a suffix, of the input's format); else a folder, in which the
+            trees of input folders are mirrored. What exists as a folder or ends in a slash is a folder. None puts
+            NAME_LABEL.SUFFIX beside an input file, and a folder NAME_LABEL beside an input folder.
+        label: of the size, as `SizeRule.label` gives it.
+        suffix: of the outputs, with its dot; None keeps the inputs'.
+
+    Raises:
+        ValueError: an input is missing, a folder has no pictures, the output is no folder where it has to be one, its
+            suffix names no format, an output would overwrite an input, or two outputs have the same name.
+    """
+    for path in inputs:
+        if not path.exists():
+            raise ValueError(f"{path}: no such file or folder")
+    if output is not None and len(inputs) == 1 and not inputs[0].is_dir() and not _names_folder(output):
+        target = Path(output)
+        named = target.suffix or suffix or inputs[0].suffix
+        check_target(target, suffix=named)
+        if suffix is not None and FORMATS[named.lower()] is not FORMATS[suffix]:
+            raise ValueError(f"{target}: its suffix contradicts the format {suffix.removeprefix('.')!r}")
+        jobs = [Job(inputs[0], target, named)]
+    else:
+        folder = None if output is None else Path(output)
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise ValueError(f"{folder}: a file; the outputs of a folder or of several files need a folder")
+        if output is not None and not _names_folder(output) and Path(output).suffix.lower() in FORMATS:
+            raise ValueError(
+                f"{output}: named like a picture; the outputs of a folder or of several files need a folder (with a "
+                f"slash, {output}/ is one)"
+            )
+        jobs = [job for path in inputs for job in _jobs_of(path, folder, label, suffix)]
+    _check_no_overwriting(jobs)
+    return jobs
+
+
+def _names_folder(output: str) -> bool:
+    separators = tuple(separator for separator in (os.sep, os.altsep) if separator)
+    return output.endswith(separators) or Path(output).is_dir()
+
+
+def _jobs_of(path: Path, folder: Path | None, label: str, suffix: str | None) -> list[Job]:
+    if not path.is_dir():
+        name = path.stem if folder is not None else f"{path.stem}_{label}"
+        wanted = suffix or path.suffix
+        return [Job(path, (folder or path.parent) / (name + wanted), wanted)]
+    folder = folder or path.absolute().parent / f"{path.absolute().name}_{label}"
+    found = [
+        Job(source, folder / _with_suffix(source.relative_to(path), suffix), suffix or source.suffix)
+        for source in _images(path, folder)
+    ]
+    if not found:
+        raise ValueError(f"{path}: a folder without pictures ({', '.join(FORMATS)})")
+    return found
+
+
+def _with_suffix(path: Path, suffix: str | None) -> Path:
+    return path if suffix is None else path.with_suffix(suffix)
+
+
+def _images(folder: Path, output: Path) -> Iterator[Path]:
+    """Pictures below a folder, sorted, without those of an output folder inside it."""
+    excluded = output.resolve()
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and (Path(place) / name).resolve() != excluded
+        )
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in FORMATS:
+                yield Path(place) / name
+
+
+def _check_no_overwriting(jobs: Sequence[Job]) -> None:
+    sources = {_identity(job.source): job.source for job in jobs}
+    targets: dict[Path, Path] = {}
+    for job in jobs:
+        if job.target.exists() and _identity(job.target) in sources:
+            raise ValueError(f"{job.target}: this output would overwrite an input")
+        other = targets.setdefault(job.target.resolve(), job.source)
+        if other is not job.source:
+            raise ValueError(f"{other} and {job.source} would both become {job.target}")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """The same for two names of one file, whether by link or by a file system that ignores case."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+@dataclass(frozen=True)
+class Upscaler:
+    """A model and how to run it."""
+
+    model: ImplicitSR
+    rule: SizeRule
+    backend: str = "auto"
+    dtype: torch.dtype | None = None
+    skip_existing: bool = False
+
+    def run(
+        self, jobs: Sequence[Job], advance: Callable[[float], None] | None = None, begin: Begin | None = None
+    ) -> Iterator[Record]:
+        """Upscale picture after picture; one that fails is a record like the others, and the next goes on.
+
+        `advance` is told what part of a picture is done, parts of one picture adding up to 1; `begin` of each picture
+        that can be read.
+
+        Raises:
+            BackendUnavailable: the backend asked for by name cannot run, for whatever picture.
+        """
+        for job in jobs:
+            done = 0.0
+
+            def tell(part: float) -> None:
+                nonlocal done
+                done += part
+                if advance is not None:
+                    advance(part)
+
+            yield self._attempt(job, tell, begin)
+            tell(1.0 - done)
+
+    def _attempt(self, job: Job, tell: Callable[[float], None], begin: Begin | None) -> Record:
+        names = (str(job.source), str(job.target))
+        if self.skip_existing and job.target.exists():
+            return Record(*names, "skipped")
+        start = time.perf_counter()
+        try:
+            before, after = self._upscale(job, tell, begin)
+        except ImageError as error:
+            return Record(*names, "failed", error=str(error))
+        except MemoryError:
+            return Record(*names, "failed", error=f"{job.source}: not enough memory to read it")
+        except (OSError, ValueError) as error:
+            return Record(*names, "failed", error=f"{job.source}: {error}")
+        return Record(*names, "done", before[::-1], after[::-1], round(time.perf_counter() - start, 3))
+
+    def _upscale(
+        self, job: Job, tell: Callable[[float], None], begin: Begin | None
+    ) -> tuple[tuple[int, int], tuple[int, int]]:
+        check_target(job.target, suffix=job.suffix)
+        raster = read_image(job.source)
+        size = height, width = self.rule.apply(raster.size)
+        check_target(job.target, size, job.suffix)
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        if begin is not None:
+            begin(job.source, raster.size, size)
+        try:
+            result = upscale_raster(
+                self.model, raster, size, self.backend, self.dtype, lambda rows: tell(rows / height)
+            )
+            write_image(job.target, result, job.suffix)
+        except (MemoryError, RuntimeError, ValueError) as error:
+            if not _lacks_memory(error):
+                raise
+            raise ImageError(f"{job.source}: not enough memory for an output of {width} x {height} pixels") from error
+        return raster.size, size
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether memory, of the machine or of the device, did not suffice; torch on a CPU and numpy tell it in words."""
+    told = ("can't allocate memory", "array is too big", "Maximum allowed dimension exceeded")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in told)

@@ -1,0 +1,1 @@
+"""Pictures: in memory (`raster`), on disk (`files`, `deep`), found in folders (`find`), and changed (`transform`)."""

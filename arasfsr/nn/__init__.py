@@ -1,0 +1,1 @@
+"""The model's parts, which know nothing of queries: encoders, local frequency estimation, decoders."""

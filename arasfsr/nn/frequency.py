@@ -1,0 +1,64 @@
+"""Local frequency estimation: a variational autoencoder on the LR image (DESIGN, section 1)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from arasfsr.config import FrequencyConfig
+from arasfsr.nn.encoders.edsr import ResidualBlock, conv3
+from arasfsr.nn.noise import Generators, draw
+
+NEGATIVE_SLOPE = 0.2
+
+
+class Latent(NamedTuple):
+    """Mean and log-variance of the VAE's latent, each (B, width, h, w)."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+    def kl(self) -> Tensor:
+        """Kullback-Leibler divergence from the standard normal, the mean over all elements: a scalar."""
+        exact = torch.promote_types(self.mean.dtype, torch.float32)  # exp(v) - 1 - v is nothing in bfloat16
+        mean, log_variance = self.mean.to(exact), self.log_variance.to(exact)
+        return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
+
+
+class _Trunk(nn.Module):
+    """conv, leaky ReLU, residual blocks, conv, plus the first activation; then the convolution that ends it."""
+
+    def __init__(self, inputs: int, width: int, blocks: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = conv3(inputs, width)
+        self.blocks = nn.Sequential(*[ResidualBlock(width) for _ in range(blocks)])
+        self.conv2 = conv3(width, width)
+        self.conv3 = conv3(width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = F.leaky_relu(self.conv1(x), NEGATIVE_SLOPE)
+        out: Tensor = self.conv3(first + self.conv2(self.blocks(first)))
+        return out
+
+
+class FrequencyEstimator(nn.Module):
+    """LR image to `channels` maps that join the feature map."""
+
+    def __init__(self, config: FrequencyConfig) -> None:
+        super().__init__()
+        self.encoder = _Trunk(3, config.width, config.blocks, 2 * config.width)
+        self.decoder = _Trunk(config.width, config.width, config.blocks, config.channels)
+
+    def forward(self, image: Tensor, sample: bool, generators: Generators = None) -> tuple[Tensor, Latent]:
+        """(B, 3, h, w) in [-1, 1] to (B, channels, h, w) and the latent.
+
+        The mean is decoded unless `sample`; then z = mean + exp(log_variance / 2) noise.
+        """
+        latent = Latent(*self.encoder(image).chunk(2, dim=1))
+        z = latent.mean
+        if sample:
+            z = z + (latent.log_variance / 2).exp() * draw(torch.randn, z, z.shape[1:], generators)
+        return self.decoder(z), latent

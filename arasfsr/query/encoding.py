@@ -1,0 +1,75 @@
+"""What an encoder found, and the ways to decode it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from arasfsr.nn.decoder import DecoderWeights
+from arasfsr.nn.frequency import Latent
+from arasfsr.query.call import Grid, QueryCall, check_coord_cell, check_region, check_size, compute_dtype
+from arasfsr.query.dispatch import dispatch
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What the encoder found in a batch of LR images; queries of any scale decode it."""
+
+    features: Tensor
+    """Feature map F (B, D, h, w)."""
+    image: Tensor | None
+    """The LR image for the skip (B, 3, h, w) in [-1, 1]; None in a model without one."""
+    weights: DecoderWeights
+    latent: Latent | None = None
+    """The frequency module's latent, for its KL divergence; None in a model without one."""
+    _cache: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
+
+    def query(
+        self, coord: Tensor, cell: Tensor, backend: str = "auto", dtype: torch.dtype | str | None = None
+    ) -> Tensor:
+        """Decode given queries.
+
+        Args:
+            coord: (B, Q, 2), (y, x) in [-1, 1], float32 or float64; (1, Q, 2) serves all images. Beyond [-1, 1] the
+                corners stay at the border's LR pixels, and the decoder extrapolates from there.
+            cell: (B, Q, 2), the size of a target pixel, 2/H and 2/W; (B, 1, 2), (1, 1, 2) or (2,) where one serves
+                many, which is also faster.
+            backend: auto, reference, tiled, triton or cuda.
+            dtype: compute dtype of the decoder, or its name: float32, bfloat16 or float16 (float64 for checks); by
+                default autocast's where it is on, else the features'.
+
+        Returns:
+            (B, Q, 3) in about [-1, 1], float32 (float64 under dtype float64), differentiable in parameters, image,
+            coord and cell.
+
+        Raises:
+            ValueError, TypeError: an argument is not of that form.
+            BackendUnavailable: the backend asked for cannot serve the call.
+        """
+        coord, cell = check_coord_cell(coord, cell, self.features)
+        return dispatch(self._call(coord, cell, None, dtype), backend)
+
+    def render(
+        self,
+        size: tuple[int, int],
+        region: tuple[int, int, int, int] | None = None,
+        backend: str = "auto",
+        dtype: torch.dtype | str | None = None,
+    ) -> Tensor:
+        """Decode a regular grid of `size` = (H, W) pixels, or only `region` = (top, left, bottom, right) of it.
+
+        Returns (B, 3, bottom - top, right - left), in memory as (B, H, W, 3). Otherwise as `query`; no coordinates
+        have to exist.
+        """
+        size = check_size(size)
+        grid = Grid(size, check_region(region, size))
+        out = dispatch(self._call(None, None, grid, dtype), backend)
+        return out.view(out.shape[0], grid.height, grid.width, 3).permute(0, 3, 1, 2)
+
+    def _call(
+        self, coord: Tensor | None, cell: Tensor | None, grid: Grid | None, dtype: torch.dtype | str | None
+    ) -> QueryCall:
+        compute = compute_dtype(dtype, self.features)
+        return QueryCall(self.features, self.image, coord, cell, grid, self.weights, compute, self._cache)

@@ -1,0 +1,1 @@
+"""Backends `triton` and `cuda`: what both share, and the launches of each."""

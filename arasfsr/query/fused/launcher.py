@@ -1,0 +1,203 @@
+"""What the fused backends share between the operator and their kernels: buffers, chunks, and the kernels' contract.
+
+The forward is one launch. The backward goes through chunks of queries: the forward once more, with every activation
+kept, then the content branch, the weights and, in plain torch, the coordinate branch, which has a quarter of the rows.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from arasfsr.nn.decoder import DecoderWeights
+from arasfsr.nn.memo import remembered
+from arasfsr.query.fused.limits import tf32_allowed
+from arasfsr.query.fused.packed import NARROWEST, Packed, padded_width
+from arasfsr.query.fused.row_sums import add_product, product_over_rows
+from arasfsr.query.operator import Arguments, Problem
+
+CHUNK_BYTES = 900 << 20
+"""Of activations and gradients that the backward holds at a time; twice that where less is not a whole turn."""
+
+WEIGHT_SPLITS = 8
+"""How many sums of the weights' gradients run side by side, unless a backend says otherwise."""
+
+
+class Kept(NamedTuple):
+    """What the forward of a chunk of `size` queries from `first` keeps; Q = tiles x BQ >= size, rows = images Q 4."""
+
+    first: int
+    size: int
+    tiles: int
+    f: Tensor
+    """f_1 .. f_L: (L, rows, NP), in what order the backend likes."""
+    s: Tensor
+    """s_1 .. s_L: (L, Q, NP)."""
+    cosines: Tensor
+    """Their derivatives: (L, Q, NP)."""
+    cells: Tensor
+    """Row of the latent: (rows,) int64."""
+    rel: Tensor
+    """(rows, 2) float32."""
+    share: Tensor
+    """Corner's share of the ensemble: (rows,) float32."""
+
+
+class ContentGradients(NamedTuple):
+    """What the backward of the content branch finds of a chunk."""
+
+    z: Tensor
+    """Of f_1 .. f_L before their ReLU: (L, rows, NP), but for the first in what order the backend likes."""
+    s: Tensor
+    """Of s_1 .. s_L from the content branch alone: (L, Q, NP) float32."""
+    share: Tensor | None
+    """(rows,) float32."""
+    combined: Tensor
+    """What the output layer read: (images, Q, NP) float32."""
+
+
+class Launcher(abc.ABC):
+    """One call's arguments as the kernels take them; what a backend adds are the launches themselves."""
+
+    narrowest = NARROWEST
+    """Rows are padded to a power of two, at least this."""
+
+    def __init__(self, given: Arguments) -> None:
+        self.given = given
+        self.problem = Problem.of(given)
+        self.n = given.latent.shape[3]
+        self.width = padded_width(self.n, self.narrowest)
+        self.tf32 = given.dtype == torch.float32 and tf32_allowed()
+        """Whether products read float32 rounded to TF32."""
+        self.packed = remembered(given.weights, (type(self), given.dtype, self.width, self.tf32), self.pack)
+        self.layers = self.packed.content_bias.shape[0] + 1
+        self.device = given.latent.device
+        self.halves = 2 if given.modulated else 1
+
+    @property
+    @abc.abstractmethod
+    def tile(self) -> int:
+        """Queries of a tile, BQ: what a chunk is padded to."""
+
+    @property
+    def turn(self) -> int:
+        """Tiles that the device takes at the same time."""
+        return 1
+
+    @property
+    def splits(self) -> int:
+        """Sums of the weights' gradients that run side by side."""
+        return WEIGHT_SPLITS
+
+    @abc.abstractmethod
+    def _render(self, out: Tensor) -> None:
+        """Decode all queries into out (images, queries, 3) float32, the skip included."""
+
+    @abc.abstractmethod
+    def _keep(self, kept: Kept) -> None:
+        """The forward of a chunk into its buffers."""
+
+    @abc.abstractmethod
+    def _content_gradients(self, kept: Kept, grad: Tensor, found: ContentGradients) -> None:
+        """The content branch backward, from grad (images, queries, 3) float32 of all queries, into `found`."""
+
+    @abc.abstractmethod
+    def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
+        """Add a chunk's part of the hidden layers' gradients to `weight_sums`; may leave anything in `kept.f`."""
+
+    def add_first_layer(self, latent: Tensor, rel_weight: Tensor, kept: Kept, found: ContentGradients) -> None:
+        """Add a chunk's part of the gradients of the LR map, (its rows, n), and of rel's weight, (n, 2)."""
+        z = found.z[0, :, : self.n].to(torch.float32)
+        latent.index_add_(0, kept.cells, z)
+        rel_weight += product_over_rows(z, kept.rel)
+
+    def angle_gradients(self, kept: Kept, found: ContentGradients) -> Tensor:
+        """Gradients of the coordinate branch's angles, last layer to first: (L, Q, NP), where the cosines were."""
+        angles, weights = kept.cosines, self.packed.modulator_weight
+        assert weights is not None
+        for layer in reversed(range(self.layers)):
+            torch.mul(found.s[layer], angles[layer], out=angles[layer])
+            if layer:
+                add_product(found.s[layer - 1], angles[layer], weights[layer - 1])
+        return angles
+
+    def empty(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        """Uninitialised memory beside the latent, in the compute dtype by default."""
+        return torch.empty(shape, dtype=dtype or self.given.dtype, device=self.device)
+
+    def pack(self) -> Packed:
+        """The layers after the first as the kernels read them."""
+        weights = [weight.detach() for weight in self.given.weights]
+        packed = Packed.of(DecoderWeights.unflatten(weights, self.given.modulated), self.width, self.given.dtype)
+        return packed.in_tf32() if self.tf32 else packed
+
+    def by_axis(self, weight: Tensor) -> Tensor:
+        """(n, 2) as (2, NP)."""
+
+        def pad() -> Tensor:
+            return F.pad(weight.detach().t(), (0, self.width - self.n)).contiguous()
+
+        return remembered([weight], ("by axis", self.width, weight.storage_offset()), pad)
+
+    def render(self) -> Tensor:
+        """The output, (images, queries, 3) float32."""
+        out = self.empty(self.problem.images, self.problem.queries, 3, dtype=torch.float32)
+        self._render(out)
+        return out
+
+    def chunks(self) -> Iterator[tuple[int, int]]:
+        """First query and number of queries of each chunk of the backward: whole turns, where they fit."""
+        size, images = self.given.dtype.itemsize, self.problem.images
+        content = images * 4 * self.width * 2 * self.layers * size
+        coordinate = self.width * (self.layers * (2 * size + 4) + images * 4)
+        of_tile, turn = (content + coordinate) * self.tile, self.turn
+        tiles = max(1, CHUNK_BYTES // of_tile)
+        if turn * of_tile <= 2 * CHUNK_BYTES:
+            tiles = max(1, tiles // turn) * turn
+        step = tiles * self.tile
+        for first in range(0, self.problem.queries, step):
+            yield first, min(step, self.problem.queries - first)
+
+    def keep(self, first: int, count: int) -> Kept:
+        """The forward of a chunk, with all that the backward needs of it."""
+        layers, width = self.layers, self.width
+        tiles = -(-count // self.tile)
+        padded = tiles * self.tile
+        rows = self.problem.images * padded * 4
+        kept = Kept(
+            first=first,
+            size=count,
+            tiles=tiles,
+            f=self.empty(layers, rows, width),
+            s=self.empty(layers, padded, width),
+            cosines=self.empty(layers, padded, width),
+            cells=self.empty(rows, dtype=torch.int64),
+            rel=self.empty(rows, 2, dtype=torch.float32),
+            share=self.empty(rows, dtype=torch.float32),
+        )
+        self._keep(kept)
+        return kept
+
+    def content_gradients(self, kept: Kept, grad: Tensor, need_share: bool) -> ContentGradients:
+        """The content branch backward; `grad` is (images, queries, 3) float32 of all queries, dense."""
+        rows, padded = kept.f.shape[1], kept.s.shape[1]
+        found = ContentGradients(
+            z=torch.empty_like(kept.f),
+            s=self.empty(*kept.s.shape, dtype=torch.float32),
+            share=self.empty(rows, dtype=torch.float32) if need_share else None,
+            combined=self.empty(self.problem.images, padded, self.width, dtype=torch.float32),
+        )
+        self._content_gradients(kept, grad, found)
+        return found
+
+    def weight_sums(self) -> tuple[Tensor, Tensor]:
+        """Where the hidden layers' gradients are summed: weights (splits, L - 1, halves, NP, NP), biases in float64."""
+        shape = (self.splits, self.layers - 1, self.halves, self.width, self.width)
+        weights = torch.zeros(shape, dtype=torch.float32, device=self.device)
+        biases = torch.zeros((*shape[:2], self.width), dtype=torch.float64, device=self.device)
+        return weights, biases

@@ -1,0 +1,94 @@
+"""Backend `triton`: fused kernels, forward and backward; here is what it takes, and nothing that needs Triton."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from arasfsr.query.call import QueryCall
+from arasfsr.query.fused import limits
+from arasfsr.query.fused.limits import constant
+
+REMEDY = 'use backend="auto" or backend="tiled"'
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def interpreted() -> bool:
+    """Whether Triton runs kernels on the CPU, for tests."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
+
+
+def interpreter_reason() -> str | None:
+    """Why Triton's interpreter cannot run the kernels, or None; what is compiled for a GPU it does not concern."""
+    import triton
+
+    if _release(triton.__version__) < (3, 7) and _release(np.__version__) >= (2, 4):  # loop bounds are arrays there
+        found = f"here are Triton {triton.__version__} and numpy {np.__version__}"
+        return f"before Triton 3.7 the interpreter needs numpy below 2.4, {found}; pip install 'numpy<2.4'"
+    return None
+
+
+def compiler_reason(capability: tuple[int, int]) -> str | None:
+    """Why Triton cannot compile the kernels for a CUDA device of that capability, or None."""
+    import triton
+
+    if capability[0] == 10 and _release(triton.__version__) == (3, 5):  # docs/kernels.md
+        return f"Triton {triton.__version__} fails to compile the kernels for compute capability 10; take 3.6"
+    return None
+
+
+@functools.cache
+def _load_error() -> str | None:
+    """Why the kernels cannot be loaded; after None their operator is registered."""
+    try:
+        import arasfsr.query.fused.triton_launch  # noqa: F401
+    except ImportError as error:
+        return f"Triton does not load ({type(error).__name__}: {error}); pip install triton"
+    return None
+
+
+@constant
+def _machine_reason() -> str | None:
+    if not interpreted() and not torch.cuda.is_available():
+        return "no CUDA device"
+    error: str | None = _load_error()
+    return error or (interpreter_reason() if interpreted() else None)
+
+
+@constant
+def _device_reason(index: int) -> str | None:
+    old = limits.device_reason(index)
+    if old is not None or torch.version.hip is not None:
+        return old
+    return compiler_reason(torch.cuda.get_device_capability(index))
+
+
+def reason(call: QueryCall | None) -> str | None:
+    """Why the kernels cannot serve a call, or, given None, any on this machine."""
+    machine: str | None = _machine_reason()
+    if machine is not None or call is None:
+        return machine
+    device = call.features.device
+    if device.type == "cuda":
+        unfit: str | None = _device_reason(device.index or 0)
+        if unfit is not None:
+            return unfit
+    elif not interpreted():
+        return f"the features are on device {device}, it needs a CUDA device"
+    return limits.call_reason(call, DTYPES)
+
+
+def run(call: QueryCall) -> Tensor:
+    """Decode the call's queries: (B, Q, 3)."""
+    from arasfsr.query.fused import triton_launch
+
+    return triton_launch.run(call)

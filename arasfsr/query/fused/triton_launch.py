@@ -1,0 +1,217 @@
+"""Launches the Triton kernels of arasfsr.kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arasfsr.coords import CORNER_SHIFT
+from arasfsr.kernels.backward import backward as backward_kernel
+from arasfsr.kernels.configs import INTERPRETER, ROCM, Config, launch_options, table
+from arasfsr.kernels.forward import forward as forward_kernel
+from arasfsr.kernels.weight_gradient import weight_gradient as weight_gradient_kernel
+from arasfsr.query.fused.launcher import WEIGHT_SPLITS, ContentGradients, Kept, Launcher
+from arasfsr.query.fused.limits import tf32_allowed
+from arasfsr.query.fused.operator import register
+from arasfsr.query.operator import Arguments
+
+
+def precision_of(dtype: torch.dtype) -> str:
+    """How float32 is multiplied: "tf32" only where torch allows that to matrix products."""
+    return "tf32" if dtype != torch.float32 or tf32_allowed() else "ieee"
+
+
+def arithmetic(dtype: torch.dtype, precision: str, capability: tuple[int, int]) -> str:
+    """How the kernels round and form sines, in the words of kernels/numerics.py."""
+    if dtype == torch.float32:
+        return "tf32" if precision == "tf32" else "plain"
+    if capability == INTERPRETER:
+        return "bfloat16" if dtype == torch.bfloat16 else "plain"
+    return "plain" if capability == ROCM else "unit"
+
+
+class TritonLauncher(Launcher):
+    """One call's arguments as the Triton kernels take them."""
+
+    def __init__(self, given: Arguments) -> None:
+        super().__init__(given)
+        precision = precision_of(given.dtype)
+        self.table = table(self._capability(), self.width, given.dtype, precision)
+        self._common = {
+            "LAYERS": self.layers,
+            "NP": self.width,
+            "PRECISION": precision,
+            "ARITHMETIC": arithmetic(given.dtype, precision, self._capability()),
+        }
+
+    @property
+    def tile(self) -> int:
+        return int(self.table.queries)
+
+    @property
+    def turn(self) -> int:
+        return self._processors() * int(self.table.blocks)
+
+    def _capability(self) -> tuple[int, int]:
+        found: tuple[int, int] = ROCM if torch.version.hip else INTERPRETER
+        if self.device.type == "cuda" and not torch.version.hip:
+            found = torch.cuda.get_device_capability(self.device)
+        return found
+
+    def _processors(self) -> int:
+        if self.device.type != "cuda":
+            return 2
+        return torch.cuda.get_device_properties(self.device).multi_processor_count
+
+    def _launch(self, kernel: Any, grid: tuple[int, ...], config: Config, **arguments: Any) -> None:
+        options = launch_options(config, bool(torch.version.hip))
+        with torch.cuda.device(self.device if self.device.type == "cuda" else -1):
+            self._start(kernel, grid, {**arguments, **self._common, **options})
+
+    def _start(self, kernel: Any, grid: tuple[int, ...], arguments: dict[str, Any]) -> None:
+        """The one place where kernels start, for what takes their launches instead."""
+        kernel[grid](**arguments)
+
+    def _cut(self, config: Config) -> dict[str, Any]:
+        """How the layers of forward or backward are cut."""
+        return {
+            "BQ": self.table.queries,
+            "BM": config.rows,
+            "BN": config.columns,
+            "BK": config.depth,
+            "BG": self.table.gather,
+            "STAGES": config.stages,
+            "MODULATED": self.given.modulated,
+        }
+
+    def _forward(self, programs: int, **outputs: Any) -> None:
+        given, problem, packed = self.given, self.problem, self.packed
+        h, w = problem.lr_size
+        grid = problem.grid
+        height, width = grid.size if grid is not None else (1, 1)
+        skip = outputs["out"] is not None and given.image is not None
+        self._launch(
+            forward_kernel,
+            (programs,),
+            self.table.forward,
+            latent=problem.latent,
+            image=given.image.to(torch.float32).contiguous() if skip and given.image is not None else None,
+            coord=None if problem.coord is None else problem.coord.to(torch.float32).contiguous(),
+            cell=None if problem.cell is None else problem.cell.contiguous(),
+            rel_weight=self.by_axis(problem.rel_weight),
+            cell_weight=None if problem.cell_weight is None else self.by_axis(problem.cell_weight),
+            **packed._asdict(),
+            h=h,
+            w=w,
+            shift_up=-1 / h + CORNER_SHIFT,
+            shift_down=1 / h + CORNER_SHIFT,
+            shift_left=-1 / w + CORNER_SHIFT,
+            shift_right=1 / w + CORNER_SHIFT,
+            width=grid.width if grid is not None else 1,
+            top=grid.region[0] if grid is not None else 0,
+            left=grid.region[1] if grid is not None else 0,
+            step_y=2 / height,
+            start_y=1 / height - 1,
+            step_x=2 / width,
+            start_x=1 / width - 1,
+            images=problem.images,
+            queries=problem.queries,
+            per_image=problem.per_image,
+            N=self.n,
+            OWN=problem.per_image > 0,
+            GRID=grid is not None,
+            CELLS=problem.cell is not None,
+            SKIP=skip,
+            CN=self.table.coordinate[0],
+            CK=self.table.coordinate[1],
+            **outputs,
+            **self._cut(self.table.forward),
+        )
+
+    def _render(self, out: Tensor) -> None:
+        table = self.table
+        tiles = -(-self.problem.queries // self.tile)
+        programs = self._programs(tiles)
+        rows = programs * table.forward.rows
+        s = self.empty(self.layers, programs * self.tile if self.given.modulated else 0, self.width)
+        self._forward(
+            programs,
+            out=out,
+            f=self.empty(2, rows, self.width),
+            s=s,
+            cosines=s,  # these four are neither read nor written
+            cells=s,
+            rel=s,
+            share=s,
+            first=0,
+            count=self.problem.queries,
+            tiles=tiles,
+            rows=rows,
+            KEEP=False,
+        )
+
+    def _programs(self, tiles: int) -> int:
+        return min(tiles, self._processors() * int(self.table.blocks))
+
+    def _keep(self, kept: Kept) -> None:
+        tensors = {name: value for name, value in kept._asdict().items() if name != "size"}
+        programs = self._programs(kept.tiles)
+        self._forward(programs, out=None, rows=kept.f.shape[1], count=kept.size, KEEP=True, **tensors)
+
+    def _content_gradients(self, kept: Kept, grad: Tensor, found: ContentGradients) -> None:
+        config = self.table.backward
+        self._launch(
+            backward_kernel,
+            (kept.s.shape[1] * 4 // config.rows,),
+            config,
+            z_gradients=found.z,
+            s_gradients=found.s,
+            share_gradients=kept.share if found.share is None else found.share,
+            combined=found.combined,
+            f=kept.f,
+            s=kept.s,
+            share=kept.share,
+            grad=grad,
+            content_weight=self.packed.content_weight,
+            output_weight=self.packed.output_weight,
+            images=self.problem.images,
+            queries=self.problem.queries,
+            first=kept.first,
+            count=kept.size,
+            tiles=kept.tiles,
+            rows=kept.f.shape[1],
+            GEOMETRY=found.share is not None,
+            **self._cut(config),
+        )
+
+    def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
+        if self.layers == 1:
+            return
+        config, rows = self.table.weights, kept.f.shape[1]
+        steps = -(-rows // config.depth)
+        blocks = (self.width // config.rows) * (self.width // config.columns)
+        for half in range(self.halves):
+            self._launch(
+                weight_gradient_kernel,
+                (blocks, self.layers - 1, WEIGHT_SPLITS),
+                config,
+                weight_sums=weights,
+                bias_sums=biases,
+                z_gradients=found.z,
+                f=kept.f,
+                s=kept.s,
+                rows=rows,
+                share_of_rows=-(-steps // WEIGHT_SPLITS) * config.depth,
+                queries=kept.s.shape[1],
+                BO=config.rows,
+                BI=config.columns,
+                BR=config.depth,
+                STAGES=config.stages,
+                HALVES=self.halves,
+                HALF=half,
+            )
+
+
+run = register("triton", TritonLauncher)

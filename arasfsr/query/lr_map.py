@@ -1,0 +1,80 @@
+"""The LR map G: all of the first layer that does not depend on where in its cell a query lies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from arasfsr.coords import cell_centres, make_cell, times
+from arasfsr.nn.convolution import convolve
+from arasfsr.nn.decoder import DecoderWeights, FirstLayer, is_modulated, split_first_layer
+from arasfsr.nn.memo import Value, remembered
+
+FEW = 1 << 15
+"""LR pixels, or fewer, whose summed terms are kept of a frozen first layer: 34 MB 256 wide."""
+
+
+def first_layer(weights: DecoderWeights) -> FirstLayer:
+    """I_0 cut along its inputs; while frozen it is cut once, and keeps what else is made of it."""
+    modulated = is_modulated(weights)
+    return remembered(weights.content[0], "first layer", lambda: split_first_layer(weights), modulated, _keeper)
+
+
+def _keeper(first: FirstLayer) -> FirstLayer:
+    """Parts of their own, or they would keep what they are views of."""
+    parts = {name: part.clone() for name, part in first._asdict().items() if part is not None}
+    return FirstLayer(**{"centre": None, **parts}, kept={})
+
+
+def latent_map(features: Tensor, cell: Tensor | tuple[int, int], first: FirstLayer) -> Tensor:
+    """G (B, h, w, n): I_0 over [unfold(F), q], its bias, and the cell's term where one cell serves an image.
+
+    `features` is (B, D, h, w), `cell` (1 or B, 1 or Q, 2), or the size of the grid whose cell it is; with Q > 1 its
+    term is left to the query. The dtype is the features'. Unfolding and a matrix product are a 3 x 3 convolution
+    (DESIGN, section 2).
+    """
+    dtype, device = features.dtype, features.device
+    lr_size = features.shape[2], features.shape[3]
+    if isinstance(cell, Tensor):
+        terms = _terms(lr_size, cell, first, dtype)
+    else:
+        size = cell
+
+        def of_grid() -> list[Tensor]:
+            terms = _terms(lr_size, make_cell(size, device).view(1, 1, 2), first, dtype)
+            few = first.kept is not None and lr_size[0] * lr_size[1] <= FEW
+            return [terms[0] + terms[1]] if few and len(terms) > 1 else terms
+
+        terms = _kept(first, "terms", (size, lr_size, dtype), of_grid)
+    weight = _kept(first, "weight", dtype, lambda: first.unfold.to(dtype).unflatten(1, (-1, 3, 3)))
+    return convolve(features, weight, *terms)
+
+
+def _kept(first: FirstLayer, name: str, variant: Hashable, make: Callable[[], Value]) -> Value:
+    """`make()`, or what it last gave of a frozen first layer under that name, if it was of this variant."""
+    if first.kept is None:
+        return make()
+    found = first.kept.get(name)
+    if found is None or found[0] != variant:
+        with torch.inference_mode(False), torch.no_grad():
+            found = first.kept[name] = variant, make()
+    value: Value = found[1]
+    return value
+
+
+def _terms(lr_size: tuple[int, int], cell: Tensor, first: FirstLayer, dtype: torch.dtype) -> list[Tensor]:
+    """What is added to the convolution: (1 or B, 1 or h, 1, n), and with modulation (1, 1, w, n)."""
+    h, w = lr_size
+    bias = first.bias.to(dtype)
+    constant = bias.view(1, 1, 1, -1)
+    if cell.shape[1] == 1:
+        constant = F.linear(times(cell, lr_size).to(dtype), first.cell.to(dtype), bias).unsqueeze(1)
+    if first.centre is None:
+        return [constant]
+    by_y, by_x = first.centre.to(dtype).unbind(dim=1)
+    y = cell_centres(h, dtype, bias.device).view(1, h, 1, 1)
+    x = cell_centres(w, dtype, bias.device).view(1, 1, w, 1)
+    return [constant + y * by_y, x * by_x]
