@@ -14,7 +14,7 @@ from torch import Tensor
 from arasfsr.config import CORNERS, FOURIER_OCTAVES
 
 CORNER_SHIFT = 1e-6
-"""Moves a corner off the boundary between two LR cells; also how far corners stay inside [-1, 1]."""
+"""Moves a corner off the boundary between two LR pixels; also how far corners stay inside [-1, 1]."""
 
 AREA_FLOOR = 1e-9
 """Added to every corner's area, so that the four never sum to zero."""
@@ -58,8 +58,8 @@ def times(pair: Tensor, lr_size: tuple[int, int]) -> Tensor:
     return torch.stack((pair[..., 0] * lr_size[0], pair[..., 1] * lr_size[1]), dim=-1)
 
 
-def nearest_cell(x: Tensor, n: int) -> Tensor:
-    """LR cell nearest to coordinate x among n, as grid_sample(mode="nearest", align_corners=False) picks it.
+def nearest_lr_pixel(x: Tensor, n: int) -> Tensor:
+    """Index of the LR pixel nearest to x among n, as grid_sample(mode="nearest", align_corners=False) picks it.
 
     float32 arithmetic, ties to even. Returns int64 in [0, n), of x's shape.
     """
@@ -67,13 +67,13 @@ def nearest_cell(x: Tensor, n: int) -> Tensor:
     return (((x + 1) * n - 1) / 2).round().to(torch.int64).clamp(0, n - 1)
 
 
-def cell_centre(index: Tensor, n: int, dtype: torch.dtype) -> Tensor:
-    """Centre of the LR cell of that index among n, in (-1, 1)."""
+def lr_pixel_centre(index: Tensor, n: int, dtype: torch.dtype) -> Tensor:
+    """Centre of the LR pixel of that index among n, in (-1, 1)."""
     return _centre((2 * index + 1).to(dtype), n)
 
 
-def cell_centres(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Centres of all n LR cells along an axis: (n,)."""
+def lr_pixel_centres(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Centres of all n LR pixels along an axis: (n,)."""
     return _centre(torch.arange(1, 2 * n, 2, dtype=torch.float32, device=device).to(dtype), n)
 
 
@@ -84,33 +84,33 @@ def _centre(odd: Tensor, n: int) -> Tensor:
 class Corners(NamedTuple):
     """The local ensemble's four corners; the leading axis of each field is the corner, in the order of CORNERS."""
 
-    cell: Tensor
-    """(4, ...) int64: the LR cell, counted row by row."""
+    lr_pixel: Tensor
+    """(4, ...) int64: the LR pixel's index, row by row."""
     rel: Tensor
-    """(4, ..., 2): query minus the cell's centre, in LR pixels times two: (x - q)(h, w)."""
+    """(4, ..., 2): query minus that pixel's centre, in LR pixels times two: (x - q)(h, w)."""
     centre: Tensor
-    """(4, ..., 2): the cell's centre q."""
-    weight: Tensor
+    """(4, ..., 2): that pixel's centre q."""
+    share: Tensor
     """(4, ...): the corner's share of the ensemble; the four sum to one."""
 
 
 def local_ensemble(coord: Tensor, lr_size: tuple[int, int]) -> Corners:
-    """Cells, offsets and weights of the four corners of each query (DESIGN: LIIF's local ensemble).
+    """LR pixels, offsets and shares of the four corners of each query (docs/method.md, section 1).
 
-    `coord` is (..., 2), float32 or float64; gradients flow to it through `rel` and `weight`.
+    `coord` is (..., 2), float32 or float64; gradients flow to it through `rel` and `share`.
     """
     h, w = lr_size
     low, high = -1 + CORNER_SHIFT, 1 - CORNER_SHIFT
     fixed = coord.detach().to(torch.float32)
-    rows = {v: nearest_cell((fixed[..., 0] + (v / h + CORNER_SHIFT)).clamp(low, high), h) for v in (-1, 1)}
-    columns = {v: nearest_cell((fixed[..., 1] + (v / w + CORNER_SHIFT)).clamp(low, high), w) for v in (-1, 1)}
+    rows = {v: nearest_lr_pixel((fixed[..., 0] + (v / h + CORNER_SHIFT)).clamp(low, high), h) for v in (-1, 1)}
+    columns = {v: nearest_lr_pixel((fixed[..., 1] + (v / w + CORNER_SHIFT)).clamp(low, high), w) for v in (-1, 1)}
     row = torch.stack([rows[vy] for vy, _ in CORNERS])
     column = torch.stack([columns[vx] for _, vx in CORNERS])
-    centre = torch.stack((cell_centre(row, h, coord.dtype), cell_centre(column, w, coord.dtype)), dim=-1)
+    centre = torch.stack((lr_pixel_centre(row, h, coord.dtype), lr_pixel_centre(column, w, coord.dtype)), dim=-1)
     rel = times(coord - centre, lr_size)
     area = rel.prod(dim=-1).abs() + AREA_FLOOR
-    weight = area.flip(0) / area.sum(dim=0)  # a corner weighs as the area of the opposite one
-    return Corners(row * w + column, rel, centre, weight)
+    share = area.flip(0) / area.sum(dim=0)  # the area of the opposite corner
+    return Corners(row * w + column, rel, centre, share)
 
 
 def _octaves(coord: Tensor) -> Tensor:
@@ -125,14 +125,12 @@ def fourier_encoding(coord: Tensor) -> Tensor:
     return torch.cat((coord, waves.flatten(-3)), dim=-1)
 
 
-def local_ensemble_backward(
-    corners: Corners, lr_size: tuple[int, int], grad_rel: Tensor, grad_weight: Tensor
-) -> Tensor:
-    """Gradient to coord (..., 2) from those to `rel` (4, ..., 2) and to `weight` (4, ...) of `local_ensemble`."""
+def local_ensemble_backward(corners: Corners, lr_size: tuple[int, int], grad_rel: Tensor, grad_share: Tensor) -> Tensor:
+    """Gradient to coord (..., 2) from those to `rel` (4, ..., 2) and to `share` (4, ...) of `local_ensemble`."""
     rel = corners.rel
     area = rel.prod(dim=-1).abs() + AREA_FLOOR
     total = area.sum(dim=0)
-    grad_area = (grad_weight.flip(0) - (grad_weight * corners.weight).sum(dim=0)) / total
+    grad_area = (grad_share.flip(0) - (grad_share * corners.share).sum(dim=0)) / total
     grad_product = grad_area * rel.prod(dim=-1).sign()
     grad_rel = grad_rel + grad_product.unsqueeze(-1) * rel.flip(-1)
     return times(grad_rel.sum(dim=0), lr_size)

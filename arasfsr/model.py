@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from arasfsr.config import ModelConfig
-from arasfsr.nn.decoder import ImplicitDecoder
+from arasfsr.nn.decoders import build_decoder
 from arasfsr.nn.encoders import build_encoder
 from arasfsr.nn.frequency import FrequencyEstimator
 from arasfsr.nn.noise import Generators
@@ -25,7 +25,7 @@ class ImplicitSR(nn.Module):
         self.config = config or ModelConfig()
         self.encoder = build_encoder(self.config.encoder)
         self.frequency = FrequencyEstimator(self.config.frequency) if self.config.frequency else None
-        self.decoder = ImplicitDecoder(self.config)
+        self.decoder = build_decoder(self.config)
 
     def encode(self, inp: Tensor, generator: Generators = None) -> Encoding:
         """Encode LR images (B, 3, h, w) in [-1, 1].

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from arasfsr import backends
 from arasfsr.model import Encoding
-from arasfsr.nn.decoder import DecoderWeights
-from arasfsr.query import QueryCall, reference
+from arasfsr.nn.decoders.mlp import MLPWeights
+from arasfsr.query import Queries, QueryCall, reference
 from benchmarks.ceilings import TORCH_DTYPES
 from benchmarks.workload import Inputs
 
@@ -22,7 +22,7 @@ PUBLIC_CHUNK = 30_000
 
 HALVES = ("bfloat16", "float16")
 
-Decode = Callable[[Inputs, DecoderWeights], Tensor]
+Decode = Callable[[Inputs, MLPWeights], Tensor]
 """Inputs and weights to (B, Q, 3)."""
 
 
@@ -65,12 +65,12 @@ def known() -> list[str]:
     return public + [name for name in backends() if name != "reference"]
 
 
-def _literal(features: Tensor, image: Tensor | None, coord: Tensor, cell: Tensor, weights: DecoderWeights) -> Tensor:
+def _literal(features: Tensor, image: Tensor | None, coord: Tensor, cell: Tensor, weights: MLPWeights) -> Tensor:
     """The literal method as plain torch sees it: float32 parameters and arithmetic, unless autocast is on.
 
     `dispatch` would turn autocast off and cast everything itself.
     """
-    return reference.run(QueryCall(features, image, coord, cell, None, weights, torch.float32))
+    return reference.run(QueryCall(features, image, Queries(coord, None), cell, weights, torch.float32))
 
 
 def _public(contestant: Contestant, device: torch.device, chunk: int | None) -> Decode:
@@ -80,7 +80,7 @@ def _public(contestant: Contestant, device: torch.device, chunk: int | None) -> 
         literal = torch.compile(_literal, dynamic=False, fullgraph=True)
     autocast = contestant.dtype in HALVES
 
-    def decode(inputs: Inputs, weights: DecoderWeights) -> Tensor:
+    def decode(inputs: Inputs, weights: MLPWeights) -> Tensor:
         step = chunk or max(1, inputs.coord.shape[1])
         context: Any = torch.autocast(device.type, TORCH_DTYPES[contestant.dtype]) if autocast else nullcontext()
         parts = []
@@ -97,7 +97,7 @@ def _public(contestant: Contestant, device: torch.device, chunk: int | None) -> 
 def _ours(contestant: Contestant) -> Decode:
     backend, dtype = contestant.backend or "auto", TORCH_DTYPES[contestant.dtype]
 
-    def decode(inputs: Inputs, weights: DecoderWeights) -> Tensor:
+    def decode(inputs: Inputs, weights: MLPWeights) -> Tensor:
         encoding = Encoding(inputs.features, inputs.image, weights)  # a new one: no LR map of an earlier run
         if inputs.grid is None:
             return encoding.query(inputs.coord, inputs.cell, backend, dtype)
@@ -114,12 +114,12 @@ def decoder(contestant: Contestant, device: torch.device, training: bool) -> Dec
     return _public(contestant, device, None if training else PUBLIC_CHUNK)
 
 
-def gradients(out: Tensor, inputs: Inputs, weights: DecoderWeights, upstream: Tensor) -> list[Tensor]:
+def gradients(out: Tensor, inputs: Inputs, weights: MLPWeights, upstream: Tensor) -> list[Tensor]:
     """Gradients to the feature map and then to every parameter, in the order of `leaves`."""
     return list(torch.autograd.grad(out, leaves(inputs.features, weights), upstream))
 
 
-def leaves(features: Tensor, weights: DecoderWeights) -> list[Tensor]:
+def leaves(features: Tensor, weights: MLPWeights) -> list[Tensor]:
     """What training takes gradients to: the feature map, then content, modulator and output, weight before bias."""
     layers = [*weights.content, *weights.modulator, weights.output]
     return [features, *(tensor for layer in layers for tensor in layer)]

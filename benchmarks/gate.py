@@ -10,7 +10,8 @@ from torch import Tensor
 from arasfsr.config import CORNERS
 from arasfsr.coords import CORNER_SHIFT
 from arasfsr.model import Encoding
-from arasfsr.nn.decoder import DecoderWeights, Layer
+from arasfsr.nn.decoders.base import Layer
+from arasfsr.nn.decoders.mlp import MLPWeights
 from arasfsr.query.skip import bilinear_skip
 from arasfsr.testing import FLOAT32_BAR, REFERENCE_FACTOR, relative_error
 from benchmarks.ceilings import TORCH_DTYPES
@@ -97,12 +98,12 @@ def _own(out: Tensor, inputs: Inputs) -> Tensor:
     return out if inputs.image is None else out - bilinear_skip(inputs.image.double(), inputs.coord.double())
 
 
-def _reference(inputs: Inputs, weights: DecoderWeights, dtype: torch.dtype) -> Tensor:
+def _reference(inputs: Inputs, weights: MLPWeights, dtype: torch.dtype) -> Tensor:
     return Encoding(inputs.features, inputs.image, weights).query(inputs.coord, inputs.cell, "reference", dtype)
 
 
 @torch.no_grad()
-def judge_output(out: Tensor, inputs: Inputs, weights: DecoderWeights, dtype: str) -> Verdict:
+def judge_output(out: Tensor, inputs: Inputs, weights: MLPWeights, dtype: str) -> Verdict:
     """Compare a contestant's whole output (B, Q, 3) with float64 `reference` on a sample of its queries."""
     index = sample(inputs)
     few = _at(inputs, index)
@@ -122,7 +123,7 @@ def sampled_upstream(inputs: Inputs, count: int = SAMPLE) -> Tensor:
 
 
 def judge_gradients(
-    found: list[Tensor], inputs: Inputs, weights: DecoderWeights, dtype: str, count: int = SAMPLE
+    found: list[Tensor], inputs: Inputs, weights: MLPWeights, dtype: str, count: int = SAMPLE
 ) -> Verdict:
     """Compare the gradients of a step with `sampled_upstream` with those of float64 `reference` on the sample."""
     assert inputs.upstream is not None
@@ -145,11 +146,11 @@ def judge_gradients(
     return Verdict("gradient", errors[0], REFERENCE_FACTOR * errors[1], cosine)
 
 
-def _copies(weights: DecoderWeights, dtype: torch.dtype) -> DecoderWeights:
+def _copies(weights: MLPWeights, dtype: torch.dtype) -> MLPWeights:
     """The weights as new leaves in that dtype."""
 
     def copy(layer: Layer) -> Layer:
         weight, bias = (tensor.detach().to(dtype, copy=True).requires_grad_() for tensor in layer)
         return weight, bias
 
-    return DecoderWeights([*map(copy, weights.content)], [*map(copy, weights.modulator)], copy(weights.output))
+    return MLPWeights([*map(copy, weights.content)], [*map(copy, weights.modulator)], copy(weights.output))

@@ -15,10 +15,10 @@ import torch
 
 from arasfsr.files import replacing
 from arasfsr.kernels.configs import MEASURED, Config, Table, key, table
-from arasfsr.query.call import Grid, QueryCall
+from arasfsr.query.call import Grid, Queries, QueryCall
 from arasfsr.query.fused.launcher import ContentGradients, Kept
 from arasfsr.query.fused.triton_launch import TritonLauncher, precision_of
-from arasfsr.query.operator import arguments_of
+from arasfsr.query.operator import problem_of
 from benchmarks.cases import Case
 from benchmarks.ceilings import TORCH_DTYPES, precision
 from benchmarks.contestants import Contestant
@@ -106,7 +106,7 @@ class Problem:
         self._cases = {"forward": picture, "backward": training, "weights": training}
         self._device = device
         own = self._launcher("forward")
-        self.cut, self.width = own.table, own.width
+        self.cut, self.width = own.table, own.padded
 
     @torch.no_grad()
     def _launcher(self, kernel: str) -> TritonLauncher:
@@ -116,8 +116,8 @@ class Problem:
         grid = Grid(inputs.grid, case.region) if inputs.grid else None
         coord, cell = (None, None) if grid else (inputs.coord, inputs.cell)
         with precision(case.dtype):
-            call = QueryCall(inputs.features, inputs.image, coord, cell, grid, work.weights, dtype)
-            return TritonLauncher(arguments_of(call))
+            call = QueryCall(inputs.features, inputs.image, Queries(coord, grid), cell, work.weights, dtype)
+            return TritonLauncher(problem_of(call))
 
     def judge(self, kernel: str, cut: Table) -> str | None:
         """What is wrong with an entry of the table, or None: what it computes is compared with float64 `reference`."""
@@ -139,8 +139,8 @@ class Problem:
         launcher.table = cut
         if kernel == "forward":
             return launcher.render
-        kept: Kept = launcher.keep(0, launcher.problem.queries)
-        grad = torch.randn(1, launcher.problem.queries, 3, device=self._device)
+        kept: Kept = launcher.keep(0, launcher.problem.count)
+        grad = torch.randn(1, launcher.problem.count, 3, device=self._device)
         if kernel == "backward":
             return lambda: launcher.content_gradients(kept, grad, need_share=False)
         found: ContentGradients = launcher.content_gradients(kept, grad, need_share=False)

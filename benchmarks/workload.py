@@ -10,7 +10,7 @@ from torch import Tensor
 from arasfsr import ImplicitSR, load_model
 from arasfsr.config import ModelConfig
 from arasfsr.coords import grid_coords, make_cell
-from arasfsr.nn.decoder import DecoderWeights
+from arasfsr.nn.decoders.mlp import MLPWeights
 from arasfsr.testing import keep_signal
 from benchmarks.cases import Case
 
@@ -60,7 +60,7 @@ class Workload:
 
     case: Case
     device: torch.device
-    weights: DecoderWeights
+    weights: MLPWeights
     """Of a float32 decoder; they require gradients in training."""
     config: ModelConfig
     sets: list[Inputs] = field(default_factory=list)
@@ -72,7 +72,9 @@ class Workload:
         training = case.suite == "train"
         for parameter in model.parameters():
             parameter.requires_grad_(training)
-        workload = cls(case, device, model.decoder.weights(), model.config)
+        weights = model.decoder.weights()
+        assert isinstance(weights, MLPWeights)
+        workload = cls(case, device, weights, model.config)
         generator = torch.Generator().manual_seed(SEED)
         sets = SETS if case.batch * case.queries <= MANY else SETS - 1
         workload.sets = [workload._draw(generator, training) for _ in range(sets)]

@@ -17,7 +17,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from arasfsr.nn.decoder import DecoderWeights
+from arasfsr.nn.decoders.mlp import MLPWeights
 from benchmarks import contestants, tune
 from benchmarks.cases import Case
 from benchmarks.contestants import Contestant, Decode
@@ -74,7 +74,7 @@ def decoder(contestant: Contestant, device: torch.device, training: bool, right:
     plain: Decode = right(dataclasses.replace(contestant, backend=backend, compiled=False), device, training)
     fault = FAULTS.get((contestant.name, contestant.dtype))
 
-    def decode(inputs: Inputs, weights: DecoderWeights) -> Tensor:
+    def decode(inputs: Inputs, weights: MLPWeights) -> Tensor:
         out = plain(inputs, weights)
         return fault(out) if fault else out
 

@@ -55,7 +55,7 @@ def _launches_of_a_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.Monke
 def _beside(method: Callable[..., None]) -> Callable[..., None]:
     def both(launcher: TritonLauncher, *arguments: Any) -> None:
         if type(launcher) is TritonLauncher and TritonLauncher._launch is _LAUNCH:  # not where a test replaces it
-            method(Listing(launcher.given, CAPABILITY, _found), *arguments)
+            method(Listing(launcher.problem, CAPABILITY, _found), *arguments)
         method(launcher, *arguments)
 
     return both

@@ -67,7 +67,7 @@ class RoundedLauncher(Launcher):
         return 64
 
     def _rounded(self, x: Tensor) -> Tensor:
-        rounded = x.to(self.given.dtype)
+        rounded = x.to(self.problem.dtype)
         return (rounded_to_tf32(rounded) if rounded.dtype == torch.float32 else rounded).double()
 
     def _encoding(self, coord: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class RoundedLauncher(Launcher):
     @property
     def coarse(self) -> bool:
         """Whether sines are those of the native core's emulation of the special-function unit, for 16 bits."""
-        return bool(cuda.emulated()) and self.given.dtype != torch.float32
+        return bool(cuda.emulated()) and self.problem.dtype != torch.float32
 
     def _waves(self, angle: Tensor) -> tuple[Tensor, Tensor]:
         """Sines and cosines as the kernels have them, in float64."""
@@ -95,13 +95,7 @@ class RoundedLauncher(Launcher):
 
     def _coords(self, kept: Kept) -> Tensor:
         """(Q, 2): those of the chunk, and its first one's where the last tile is not full."""
-        problem, last = self.problem, kept.first + kept.size
-        if problem.grid is not None:
-            coord = problem.grid.coords(kept.first, last, self.device)
-        else:
-            assert problem.coord is not None
-            coord = problem.coord[kept.first : last].float()
-        return self._fill(coord, kept)
+        return self._fill(self.problem.coords(kept.first, kept.first + kept.size), kept)
 
     def _fill(self, rows: Tensor, kept: Kept) -> Tensor:
         return torch.cat((rows, rows[:1].expand(kept.tiles * self.tile - kept.size, -1)))
@@ -131,43 +125,44 @@ class RoundedLauncher(Launcher):
         if problem.per_image:
             query = torch.arange(kept.first, kept.first + kept.size, device=self.device).unsqueeze(1)
             image = self._fill(query, kept) // problem.per_image
-        kept.cells[:] = (corners.cell.t() + image * pixels).reshape(-1)
+        kept.cells[:] = (corners.lr_pixel.t() + image * pixels).reshape(-1)
         shape = (problem.images, -1, -1, -1)
         kept.rel[:] = corners.rel.transpose(0, 1).expand(*shape).reshape(-1, 2)
-        kept.share[:] = corners.weight.t().expand(*shape[:3]).reshape(-1)
-        z = problem.latent[kept.cells].double() + kept.rel.double() @ problem.rel_weight.double().t()
-        if problem.cell is not None and problem.cell_weight is not None:
-            cell = self._fill(problem.cell[kept.first : kept.first + kept.size], kept)
-            term = cell.double() @ problem.cell_weight.double().t()
+        kept.share[:] = corners.share.t().expand(*shape[:3]).reshape(-1)
+        rel_weight, cell_weight = problem.rel_and_cell_weight
+        z = problem.lr_rows[kept.cells].double() + kept.rel.double() @ rel_weight.double().t()
+        if problem.cells is not None and cell_weight is not None:
+            cell = self._fill(problem.cells[kept.first : kept.first + kept.size], kept)
+            term = cell.double() @ cell_weight.double().t()
             z += term.unsqueeze(1).expand(-1, 4, -1).expand(*shape).reshape(z.shape)
-        kept.f[0] = torch.nn.functional.pad(self._rounded(z.clamp_min(0)), (0, self.width - self.n))
-        if self.given.modulated:
+        kept.f[0] = torch.nn.functional.pad(self._rounded(z.clamp_min(0)), (0, self.padded - self.width))
+        if self.problem.modulated:
             self._coordinate_branch(coord, kept)
         for layer in range(self.layers - 1):
             f, halves = kept.f[layer], self._halves(layer)
             above = f.double() @ halves[0].t() + self.packed.content_bias[layer]
-            if self.given.modulated:
+            if self.problem.modulated:
                 above += self._rounded(f.double() * self._of_rows(kept.s[layer])) @ halves[1].t()
             kept.f[layer + 1] = self._rounded(above.clamp_min(0))
 
     def _of_rows(self, s: Tensor) -> Tensor:
         """(Q, NP) for every row: (images Q 4, NP)."""
-        return s.double().view(1, -1, 1, self.width).expand(self.problem.images, -1, 4, -1).reshape(-1, self.width)
+        return s.double().view(1, -1, 1, self.padded).expand(self.problem.images, -1, 4, -1).reshape(-1, self.padded)
 
     def _ensemble(self, kept: Kept) -> Tensor:
         """sum over corners of share f_L, times s_L: (images, Q, NP)."""
         shared = kept.f[-1].double() * kept.share.double().unsqueeze(1)
-        found = shared.view(self.problem.images, -1, 4, self.width).sum(2)
-        return found * kept.s[-1].double() if self.given.modulated else found
+        found = shared.view(self.problem.images, -1, 4, self.padded).sum(2)
+        return found * kept.s[-1].double() if self.problem.modulated else found
 
     def _render(self, out: Tensor) -> None:
         for first, count in self.chunks():
             found = self._ensemble(self.keep(first, count))[:, :count]
             out[:, first : first + count] = found @ self.packed.output_weight.double().t() + self.packed.output_bias
-        add_skip(out.view(-1, self.given.queries, 3), self.given)
+        add_skip(out.view(-1, self.problem.queries.count(), 3), self.problem)
 
     def _content_gradients(self, kept: Kept, grad: Tensor, found: ContentGradients) -> None:
-        images, modulated = self.problem.images, self.given.modulated
+        images, modulated = self.problem.images, self.problem.modulated
         of_query = grad.new_zeros(images, kept.s.shape[1], 3)
         of_query[:, : kept.size] = grad[:, kept.first : kept.first + kept.size]
         rows = of_query.double().unsqueeze(2).expand(-1, -1, 4, -1).reshape(-1, 3)
@@ -193,14 +188,14 @@ class RoundedLauncher(Launcher):
 
     def _over_rows(self, x: Tensor) -> Tensor:
         """Sums over images and corners: (Q, NP)."""
-        return x.view(self.problem.images, -1, 4, self.width).sum((0, 2))
+        return x.view(self.problem.images, -1, 4, self.padded).sum((0, 2))
 
     def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
         for layer in range(self.layers - 1):
             z, f = found.z[layer + 1].double(), kept.f[layer].double()
             biases[0, layer] += z.sum(0)
             weights[0, layer, 0] += z.t() @ f
-            if self.given.modulated:
+            if self.problem.modulated:
                 weights[0, layer, 1] += z.t() @ self._rounded(f * self._of_rows(kept.s[layer]))
 
 

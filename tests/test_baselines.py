@@ -27,7 +27,7 @@ from arasfsr import (
     save_model,
 )
 from arasfsr.cli import app
-from arasfsr.query import baselines
+from arasfsr.query.tiled import chunks
 from arasfsr.testing import keep_signal
 from arasfsr.training.config import load_config
 
@@ -36,7 +36,7 @@ from arasfsr.training.config import load_config
 @pytest.mark.parametrize("backend", ["triton", "cuda"])
 def test_a_fused_backend_refuses_in_one_line_that_names_the_decoder(name: str, backend: str) -> None:
     with pytest.raises(
-        BackendUnavailable, match=f"backend='{backend}': a decoder of the kind '{name}'.*tiled"
+        BackendUnavailable, match=f"backend='{backend}': the decoder is {name.upper()}, .*tiled"
     ) as caught:
         small_model(name)(torch.rand(1, 3, 4, 4), *random_queries(1, 5), backend=backend)
     assert "\n" not in str(caught.value)
@@ -49,7 +49,7 @@ def test_auto_takes_tiled(name: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, logger="arasfsr"):
         found = model(*arguments)
     assert torch.equal(found, model(*arguments, backend="tiled"))
-    assert f"backend triton passed over: a decoder of the kind '{name}'" in caplog.text
+    assert f"backend triton passed over: the decoder is {name.upper()}" in caplog.text
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -59,7 +59,7 @@ def test_chunks_do_not_show(name: str, chunk: int, monkeypatch: pytest.MonkeyPat
     inp = torch.rand(2, 3, 5, 7, dtype=torch.float64) * 2 - 1
     coord, cell = random_queries(2, 40, torch.float64)
     truth = gradients(model, inp, coord, cell, backend="reference")
-    monkeypatch.setattr(baselines, "CHUNK", chunk)
+    monkeypatch.setattr(chunks, "CHUNK", chunk)
     found = gradients(model, inp, coord, cell, backend="tiled")
     assert max(map(relative_rms, found, truth)) <= FLOAT64
 
@@ -74,7 +74,7 @@ def test_what_is_kept_for_the_backward_does_not_grow_with_the_decoder_s_work(nam
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    queries = 3 * baselines.CHUNK
+    queries = 3 * chunks.CHUNK
     coord, cell = random_queries(1, queries)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         out = encoding.query(coord, cell, backend="tiled")

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from arasfsr import ModelConfig
 from arasfsr.coords import make_cell, make_coord
 from arasfsr.model import Encoding
-from arasfsr.nn.decoder import split_first_layer
-from arasfsr.query.operator import Arguments, Need
+from arasfsr.nn.decoders.mlp import split_first_layer
+from arasfsr.query.operator import Need, Problem
 from arasfsr.query.tiled import operator as tiled
 from arasfsr.query.tiled import products
 from benchmarks import counts
@@ -39,7 +39,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, encoding: Encoding, backend: str, w
     """Multiply-accumulates of the matrix products that torch sees."""
     monkeypatch.setattr(products, "_has_avx512", lambda: False)  # torch does not count oneDNN's own products
     # inside a registered operator torch counts nothing: its implementation is called in its stead
-    plain = _Counted.apply if train else lambda *arguments: tiled._forward(Arguments(*arguments))
+    plain = _Counted.apply if train else lambda *arguments: tiled._forward(Problem.of(*arguments))
     monkeypatch.setattr(torch.ops.arasfsr, "tiled", plain)
     images = 1 if work.shared else work.batch
     coord = make_coord((work.queries, 1)).unsqueeze(0).repeat(images, 1, 1)
@@ -58,13 +58,14 @@ class _Counted(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
-        ctx.given = Arguments(*arguments)
-        return tiled._forward(ctx.given)
+        ctx.problem = Problem.of(*arguments)
+        ctx.arguments = len(arguments)
+        return tiled._forward(ctx.problem)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[None, ...]:
-        tiled._backward(grads[0], ctx.given, Need(image=False, coord=False, cell=False))
-        return (None,) * len(ctx.given)
+        tiled._backward(grads[0], ctx.problem, Need(image=False, coord=False, cell=False))
+        return (None,) * ctx.arguments
 
 
 def small_encoding(name: str, batch: int) -> Encoding:

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from arasfsr import ImplicitSR, ModelConfig
 from arasfsr.nn import convolution
 from arasfsr.nn.convolution import by_products, convolve
-from arasfsr.nn.decoder import split_first_layer
-from arasfsr.query.lr_map import latent_map
+from arasfsr.nn.decoders.mlp import split_first_layer
+from arasfsr.query.lr_map import make_lr_map
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def lr_map_errors(stand_in: RoundedToTf32) -> tuple[float, float]:
 
     def found(dtype: torch.dtype) -> list[Tensor]:
         leaf, weights = features.to(dtype).requires_grad_(), model.decoder.weights().to(dtype)
-        out = latent_map(leaf, cell.to(dtype), split_first_layer(weights))
+        out = make_lr_map(leaf, cell.to(dtype), split_first_layer(weights))
         return [out, *torch.autograd.grad(out.square().sum(), [leaf, weights.content[0][0]])]
 
     exact = found(torch.float64)

@@ -40,7 +40,7 @@ from arasfsr.query import proven
 from arasfsr.query.call import Grid
 from arasfsr.query.dispatch import DEFAULT
 from arasfsr.query.fused.launcher import Launcher
-from arasfsr.query.operator import arguments_of
+from arasfsr.query.operator import problem_of
 from arasfsr.query.skip import bilinear_skip
 from benchmarks.gpu.probes import poisoned_memory
 
@@ -251,7 +251,7 @@ def test_a_frozen_model_s_next_picture_launches_at_most_five_kernels_before_ours
     launcher, grid = without_kernel(fused, monkeypatch), Grid((13, 9), (0, 0, 13, 9))
     call = dataclasses.replace(encoding, _cache={})._call(None, None, grid, dtype)  # without the LR map of the first
     with Operators() as operators:
-        launcher(arguments_of(call)).render()
+        launcher(problem_of(call)).render()
     launching = [name for name in operators.names if name.split(".")[1] not in LAUNCHING_NOTHING]
     assert len(launching) <= 5, launching
     assert len(operators.names) <= 11, operators.names  # each costs the host time, too
@@ -338,7 +338,7 @@ def test_opcheck_of_the_backward(fused: str, dtype: torch.dtype, grid: bool) -> 
 
 
 def operator_arguments(device: torch.device, grid: bool, dtype: torch.dtype) -> tuple[object, ...]:
-    """Arguments of a fused operator, float32 parameters 16 wide."""
+    """Problem of a fused operator, float32 parameters 16 wide."""
 
     def leaf(*shape: int) -> Tensor:
         return torch.randn(shape, device=device).requires_grad_()

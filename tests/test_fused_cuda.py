@@ -10,11 +10,11 @@ from conftest import device_of, fused_arguments, fused_model
 
 from arasfsr import BackendUnavailable
 from arasfsr.coords import make_cell
-from arasfsr.query.call import Grid, QueryCall
+from arasfsr.query.call import Grid, Queries, QueryCall
 from arasfsr.query.fused import cuda, cuda_core
 from arasfsr.query.fused.cuda_launch import CudaLauncher
 from arasfsr.query.fused.packed import ENCODING_ROWS
-from arasfsr.query.operator import arguments_of
+from arasfsr.query.operator import problem_of
 
 pytestmark = pytest.mark.gpu
 
@@ -85,7 +85,7 @@ def test_chunks_fill_the_device(monkeypatch: pytest.MonkeyPatch, processors: int
     features = torch.zeros(images, weights.content[0][0].shape[1] // 9, 16, 16)
     grid = Grid((1024, 1024), (0, 0, 1024, 1024))
     cell = make_cell(grid.size).view(1, 1, 2)
-    launcher = CudaLauncher(arguments_of(QueryCall(features, None, None, cell, grid, weights, torch.bfloat16)))
+    launcher = CudaLauncher(problem_of(QueryCall(features, None, Queries(None, grid), cell, weights, torch.bfloat16)))
     tiles = [-(-count // launcher.tile) for _, count in launcher.chunks()]
     for name, at_a_time in (("keep", launcher.turn), ("backward", launcher.turn // 4)):
         turns = sum(-(-of_chunk // at_a_time) for of_chunk in tiles)

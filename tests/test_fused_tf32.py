@@ -26,10 +26,10 @@ from tolerances import SAME_DTYPE_FACTOR
 
 from arasfsr import BackendUnavailable
 from arasfsr.checkpoints.authors import rename_parameters
-from arasfsr.query.call import QueryCall
+from arasfsr.query.call import Queries, QueryCall
 from arasfsr.query.fused.launcher import Launcher
 from arasfsr.query.fused.packed import rounded_to_tf32
-from arasfsr.query.operator import arguments_of
+from arasfsr.query.operator import problem_of
 from benchmarks.ceilings import precision
 
 pytestmark = pytest.mark.gpu
@@ -86,8 +86,8 @@ def test_what_products_read_is_rounded_to_tf32(fused: str) -> None:
     model = fused_model(96, 4).to(device_of(fused))
     inp, coord, cell = fused_arguments(fused, batch=1)
     encoding = model.encode(inp)
-    call = QueryCall(encoding.features, None, coord, cell, None, encoding.weights, torch.float32)
-    launcher = LAUNCHERS[fused]()(arguments_of(call))
+    call = QueryCall(encoding.features, None, Queries(coord, None), cell, encoding.weights, torch.float32)
+    launcher = LAUNCHERS[fused]()(problem_of(call))
     kept = launcher.keep(0, coord.shape[1])
     grad = torch.randn(1, coord.shape[1], 3, device=coord.device)
     read = [kept.f, kept.s, launcher.content_gradients(kept, grad, need_share=False).z]

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from arasfsr import DecoderConfig, EncoderConfig, FrequencyConfig, ImplicitSR, ModelConfig
 from arasfsr.coords import make_cell, make_coord
-from arasfsr.query import baselines, skip
+from arasfsr.query import skip
+from arasfsr.query.tiled import chunks
 from arasfsr.query.tiled import operator as tiled_operator
 from arasfsr.query.tiled import tile as tiling
 from benchmarks.gpu.probes import poisoned_memory
@@ -74,7 +75,7 @@ def test_any_shape_and_any_tiling(
     cell = {"query": cell, "image": cell[:, :1], "one": cell[:1, :1], "flat": cell[0, 0]}[cells]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiling, "TILE", tile)
-        patch.setattr(baselines, "CHUNK", tile)
+        patch.setattr(chunks, "CHUNK", tile)
         patch.setattr(skip, "SKIP_CHUNK", tile + 1)
         found = gradients(model, inp, coord, cell, backend="tiled")
     truth = gradients(model, inp, coord, cell, backend="reference")

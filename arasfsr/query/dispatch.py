@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from arasfsr.errors import BackendUnavailable
-from arasfsr.query import baselines, proven, reference
+from arasfsr.errors import ArgumentError, BackendUnavailable
+from arasfsr.query import proven, reference
 from arasfsr.query.call import QueryCall
 from arasfsr.query.fused import cuda, triton
 from arasfsr.query.fused.limits import constant
@@ -22,44 +22,27 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Backend:
-    """A way to compute the operator.
-
-    `reason` says why it cannot serve a call, or, given None, why it cannot serve any on this machine; None means
-    that it can. `remedy` is what to do then.
-    """
+    """A way to compute the operator."""
 
     run: Callable[[QueryCall], Tensor]
-    reason: Callable[[QueryCall | None], str | None]
-    remedy: str
+    """Decodes a call's queries: (B, Q, 3)."""
+    why_not: Callable[[QueryCall | None], str | None] | None = None
+    """Why it cannot serve a call, or, given None, any on this machine; None where it can, or always can."""
 
-
-def _always(call: QueryCall | None) -> None:
-    return None
-
-
-def _with_baselines(run: Callable[[QueryCall], Tensor], run_baseline: Callable[[QueryCall], Tensor]) -> Backend:
-    """A backend that serves every call, those of the baselines' decoders by a function of their own."""
-    return Backend(lambda call: (run if call.weights.name == "mlp" else run_baseline)(call), _always, "")
-
-
-def _without_baselines(backend: Backend) -> Backend:
-    """The same backend, refusing the baselines' decoders whatever the machine."""
-
-    def reason(call: QueryCall | None) -> str | None:
-        if call is not None and call.weights.name != "mlp":
-            return f"a decoder of the kind {call.weights.name!r}, it takes 'mlp'"
-        return backend.reason(call)
-
-    return replace(backend, reason=reason)
+    def reason(self, call: QueryCall | None) -> str | None:
+        """Why it cannot serve a call, or, given None, any on this machine; None where it can."""
+        return None if self.why_not is None else self.why_not(call)
 
 
 BACKENDS = {
-    "reference": _with_baselines(reference.run, baselines.run_reference),
-    "tiled": _with_baselines(tiled.run, baselines.run_tiled),
-    "triton": _without_baselines(Backend(triton.run, triton.reason, triton.REMEDY)),
-    "cuda": _without_baselines(Backend(cuda.run, cuda.reason, cuda.REMEDY)),
+    "reference": Backend(reference.run),
+    "tiled": Backend(tiled.run),
+    "triton": Backend(triton.run, triton.reason),
+    "cuda": Backend(cuda.run, cuda.reason),
 }
 """Every backend, by name."""
+
+REMEDY = 'use backend="auto" or backend="tiled"'
 
 FUSED = ("cuda", "triton")
 """Backends that "auto" takes only where results of such a device are committed."""
@@ -83,7 +66,7 @@ def dispatch(call: QueryCall, backend: str = "auto") -> Tensor:
     in either way, never falls back.
 
     Raises:
-        ValueError: there is no such backend.
+        ArgumentError: there is no such backend.
         BackendUnavailable: the backend asked for cannot serve the call.
     """
     chosen, device = _choose(call, backend), call.features.device.type
@@ -108,11 +91,9 @@ def _order(call: QueryCall) -> list[str]:
 
 
 def _choose(call: QueryCall, backend: str) -> Backend:
-    name, asked = backend, f"backend={backend!r}"
+    name, argument = backend, "backend"
     if backend == "auto":
-        name = _default()
-        if name != "auto":
-            asked = f"{DEFAULT}={name}"
+        name, argument = _default(), DEFAULT
     if name == "auto":
         order = _order(call)
         for candidate in (*order, *(name for name in FUSED if name not in order)):
@@ -123,8 +104,8 @@ def _choose(call: QueryCall, backend: str) -> Backend:
                 _log.debug("backend %s passed over: %s", candidate, reason or UNPROVEN)
         return BACKENDS["tiled"]
     if name not in BACKENDS:
-        raise ValueError(f"{asked}; taken are auto, {', '.join(BACKENDS)}")
+        raise ArgumentError(f"{argument} must be auto, {', '.join(BACKENDS)}, got {name!r}")
     reason = BACKENDS[name].reason(call)
     if reason is not None:
-        raise BackendUnavailable(f"{asked}: {reason}; {BACKENDS[name].remedy}")
+        raise BackendUnavailable(f"{argument}={name!r}: {reason}; {REMEDY}")
     return BACKENDS[name]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from arasfsr.nn.decoder import DecoderWeights
+from arasfsr.nn.decoders import Weights
 from arasfsr.nn.frequency import Latent
-from arasfsr.query.call import Grid, QueryCall, check_coord_cell, check_region, check_size, compute_dtype
+from arasfsr.query.call import Grid, Queries, QueryCall, check_coord_cell, check_region, check_size, compute_dtype
 from arasfsr.query.dispatch import dispatch
 
 
@@ -21,7 +21,7 @@ class Encoding:
     """Feature map F (B, D, h, w)."""
     image: Tensor | None
     """The LR image for the skip (B, 3, h, w) in [-1, 1]; None in a model without one."""
-    weights: DecoderWeights
+    weights: Weights
     latent: Latent | None = None
     """The frequency module's latent, for its KL divergence; None in a model without one."""
     _cache: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
@@ -49,7 +49,7 @@ class Encoding:
             BackendUnavailable: the backend asked for cannot serve the call.
         """
         coord, cell = check_coord_cell(coord, cell, self.features)
-        return dispatch(self._call(coord, cell, None, dtype), backend)
+        return dispatch(self._call(Queries(coord, None), cell, dtype), backend)
 
     def render(
         self,
@@ -65,11 +65,9 @@ class Encoding:
         """
         size = check_size(size)
         grid = Grid(size, check_region(region, size))
-        out = dispatch(self._call(None, None, grid, dtype), backend)
+        out = dispatch(self._call(Queries(None, grid), None, dtype), backend)
         return out.view(out.shape[0], grid.height, grid.width, 3).permute(0, 3, 1, 2)
 
-    def _call(
-        self, coord: Tensor | None, cell: Tensor | None, grid: Grid | None, dtype: torch.dtype | str | None
-    ) -> QueryCall:
+    def _call(self, queries: Queries, cell: Tensor | None, dtype: torch.dtype | str | None) -> QueryCall:
         compute = compute_dtype(dtype, self.features)
-        return QueryCall(self.features, self.image, coord, cell, grid, self.weights, compute, self._cache)
+        return QueryCall(self.features, self.image, queries, cell, self.weights, compute, self._cache)

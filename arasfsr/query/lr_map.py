@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from arasfsr.coords import cell_centres, make_cell, times
+from arasfsr.coords import lr_pixel_centres, make_cell, times
 from arasfsr.nn.convolution import convolve
-from arasfsr.nn.decoder import DecoderWeights, FirstLayer, is_modulated, split_first_layer
+from arasfsr.nn.decoders.mlp import FirstLayer, MLPWeights, split_first_layer
 from arasfsr.nn.memo import Value, remembered
 
 FEW = 1 << 15
 """LR pixels, or fewer, whose summed terms are kept of a frozen first layer: 34 MB 256 wide."""
 
 
-def first_layer(weights: DecoderWeights) -> FirstLayer:
+def first_layer(weights: MLPWeights) -> FirstLayer:
     """I_0 cut along its inputs; while frozen it is cut once, and keeps what else is made of it."""
-    modulated = is_modulated(weights)
+    modulated = weights.is_modulated()
     return remembered(weights.content[0], "first layer", lambda: split_first_layer(weights), modulated, _keeper)
 
 
@@ -29,12 +29,12 @@ def _keeper(first: FirstLayer) -> FirstLayer:
     return FirstLayer(**{"centre": None, **parts}, kept={})
 
 
-def latent_map(features: Tensor, cell: Tensor | tuple[int, int], first: FirstLayer) -> Tensor:
+def make_lr_map(features: Tensor, cell: Tensor | tuple[int, int], first: FirstLayer) -> Tensor:
     """G (B, h, w, n): I_0 over [unfold(F), q], its bias, and the cell's term where one cell serves an image.
 
     `features` is (B, D, h, w), `cell` (1 or B, 1 or Q, 2), or the size of the grid whose cell it is; with Q > 1 its
     term is left to the query. The dtype is the features'. Unfolding and a matrix product are a 3 x 3 convolution
-    (DESIGN, section 2).
+    (docs/method.md, section 2).
     """
     dtype, device = features.dtype, features.device
     lr_size = features.shape[2], features.shape[3]
@@ -75,6 +75,6 @@ def _terms(lr_size: tuple[int, int], cell: Tensor, first: FirstLayer, dtype: tor
     if first.centre is None:
         return [constant]
     by_y, by_x = first.centre.to(dtype).unbind(dim=1)
-    y = cell_centres(h, dtype, bias.device).view(1, h, 1, 1)
-    x = cell_centres(w, dtype, bias.device).view(1, 1, w, 1)
+    y = lr_pixel_centres(h, dtype, bias.device).view(1, h, 1, 1)
+    x = lr_pixel_centres(w, dtype, bias.device).view(1, 1, w, 1)
     return [constant + y * by_y, x * by_x]

@@ -7,60 +7,134 @@ they compose with torch.compile and torch.export.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from arasfsr.coords import times
-from arasfsr.nn.decoder import is_modulated
-from arasfsr.query.call import Grid, QueryCall, geometry_dtype
+from arasfsr.nn.decoders.mlp import MLPWeights
+from arasfsr.query.call import Grid, Queries, QueryCall, geometry_dtype
 from arasfsr.query.lr_map import first_layer
 
+BIAS_SUM = torch.float64
+"""A bias's gradient is a sum over all queries of terms that nearly cancel: in float32 it would lose to the plain path,
+which sums the four corners apart."""
 
-class Arguments(NamedTuple):
-    """The arguments of the operator, in its order."""
 
-    latent: Tensor
+@dataclass(frozen=True)
+class Problem:
+    """The operator's arguments, and how they are laid out for tiles of queries.
+
+    A tile holds queries of all images, where these share coordinates, else queries that each name their image.
+    """
+
+    lr_map: Tensor
     """The LR map G (B, h, w, n)."""
     image: Tensor | None
     """(B, 3, h, w) for the skip."""
-    coord: Tensor | None
-    """(1 or B, Q, 2), or None with `grid`."""
+    queries: Queries
+    """Of an image."""
     cell: Tensor | None
-    """(1 or B, Q, 2) where cells differ from query to query, else None: their term is in the latent."""
-    grid: Sequence[int] | None
-    """H, W, top, left, bottom, right of a regular grid's region."""
+    """(1 or B, Q, 2) where cells differ from query to query, else None: their term is in the LR map."""
     rel_weight: Tensor
     """(n, 2)."""
     cell_weight: Tensor | None
     """(n, 2), with `cell`."""
     weights: Sequence[Tensor]
-    """`DecoderWeights.after_first`."""
+    """`MLPWeights.after_first`."""
     modulated: bool
     dtype: torch.dtype
     """Compute dtype."""
 
-    @property
-    def region(self) -> Grid | None:
-        if self.grid is None:
-            return None
-        height, width, top, left, bottom, right = self.grid
-        return Grid((height, width), (top, left, bottom, right))
-
-    @property
-    def queries(self) -> int:
-        """Queries an image."""
-        if self.grid is not None:
-            _, _, top, left, bottom, right = self.grid
-            return (bottom - top) * (right - left)
-        assert self.coord is not None
-        return self.coord.shape[1]
+    @classmethod
+    def of(
+        cls,
+        lr_map: Tensor,
+        image: Tensor | None,
+        coord: Tensor | None,
+        cell: Tensor | None,
+        grid: Sequence[int] | None,
+        *rest: Any,
+    ) -> Problem:
+        """From the operator's arguments in its order; `grid` is H, W, top, left, bottom, right of a grid's region."""
+        region = None
+        if grid is not None:
+            height, width, top, left, bottom, right = grid
+            region = Grid((height, width), (top, left, bottom, right))
+        return cls(lr_map, image, Queries(coord, region), cell, *rest)
 
     @property
     def geometry(self) -> torch.dtype:
         """Dtype of coordinates, ensemble, skip and output."""
         return geometry_dtype(self.dtype)
+
+    @property
+    def batch(self) -> int:
+        return self.lr_map.shape[0]
+
+    @property
+    def lr_size(self) -> tuple[int, int]:
+        return self.lr_map.shape[1], self.lr_map.shape[2]
+
+    @cached_property
+    def shared(self) -> bool:
+        """Whether the images share coordinates and cells, so that their rows are decoded together."""
+        coord, cell = self.queries.coord, self.cell
+        return coord is None or (coord.shape[0] == 1 and (cell is None or cell.shape[0] == 1))
+
+    @property
+    def images(self) -> int:
+        """Images that share the coordinates; 1 where every query names its image."""
+        return self.batch if self.shared else 1
+
+    @property
+    def per_image(self) -> int:
+        """Queries that belong to one image, where every query names its image, else 0."""
+        return 0 if self.shared else self.queries.count()
+
+    @cached_property
+    def flat(self) -> Queries:
+        """The queries in a row, those of all images where these do not share them: coord is (1, `count`, 2)."""
+        coord = self.queries.coord
+        return self.queries if coord is None or self.shared else Queries(self._flatten(coord).unsqueeze(0), None)
+
+    @cached_property
+    def count(self) -> int:
+        """Queries in that row."""
+        return self.queries.count() * (1 if self.shared else self.batch)
+
+    def coords(self, first: int, last: int) -> Tensor:
+        """Coordinates of queries first .. last - 1 of that row: (last - first, 2) in the geometry's dtype."""
+        return self.flat.coords(first, last, self.geometry, self.lr_map.device)[0]
+
+    @cached_property
+    def cells(self) -> Tensor | None:
+        """The cells in that row, times (h, w): (`count`, 2) in the geometry's dtype."""
+        return None if self.cell is None else self._flatten(times(self.cell, self.lr_size).to(self.geometry))
+
+    def _flatten(self, pairs: Tensor) -> Tensor:
+        return pairs[0] if self.shared else pairs.expand(self.batch, -1, -1).reshape(-1, 2)
+
+    @cached_property
+    def lr_rows(self) -> Tensor:
+        """(B h w, n): the LR map in the geometry's dtype, a row an LR pixel."""
+        return self.lr_map.to(self.geometry).reshape(-1, self.lr_map.shape[3])
+
+    @cached_property
+    def rel_and_cell_weight(self) -> tuple[Tensor, Tensor | None]:
+        """`rel_weight` and `cell_weight` in the geometry's dtype."""
+        cell_weight = None if self.cell_weight is None else self.cell_weight.to(self.geometry)
+        return self.rel_weight.to(self.geometry), cell_weight
+
+    def per_query(self, flat: Tensor | None, argument: Tensor | None) -> Tensor | None:
+        """(`count`, 2) in the shape of an argument, summed over the images that one coordinate or cell served."""
+        if flat is None or argument is None:
+            return None
+        shaped = flat.view(1 if self.shared else -1, argument.shape[1], 2)
+        return shaped if shaped.shape[0] == argument.shape[0] else shaped.sum(0, keepdim=True)
 
 
 class Need(NamedTuple):
@@ -74,7 +148,7 @@ class Need(NamedTuple):
 class Gradients(NamedTuple):
     """What a backward finds; None is what was not asked for. Shapes may be any view of the arguments'."""
 
-    latent: Tensor
+    lr_map: Tensor
     image: Tensor | None
     coord: Tensor | None
     cell: Tensor | None
@@ -83,33 +157,40 @@ class Gradients(NamedTuple):
     weights: list[Tensor]
 
 
-def arguments_of(call: QueryCall) -> Arguments:
+def arguments_of(call: QueryCall) -> tuple[Any, ...]:
     """The operator's arguments for a call; what gradients need of the LR map flows through plain torch."""
-    first = first_layer(call.weights)
-    per_query_cell = call.cell is not None and call.cell.shape[1] > 1
-    return Arguments(
-        latent=call.latent(first),
-        image=call.image,
-        coord=call.coord,
-        cell=call.cell if per_query_cell else None,
-        grid=None if call.grid is None else [*call.grid.size, *call.grid.region],
-        rel_weight=first.rel,
-        cell_weight=first.cell if per_query_cell else None,
-        weights=call.weights.after_first(),
-        modulated=is_modulated(call.weights),
-        dtype=call.dtype,
+    assert isinstance(call.weights, MLPWeights)
+    first, grid, cell = first_layer(call.weights), call.queries.grid, call.cell
+    if cell is not None and cell.shape[1] == 1:
+        cell = None
+    return (
+        call.lr_map(first),
+        call.image,
+        call.queries.coord,
+        cell,
+        None if grid is None else [*grid.size, *grid.region],
+        first.rel,
+        None if cell is None else first.cell,
+        call.weights.after_first(),
+        call.weights.is_modulated(),
+        call.dtype,
     )
 
 
+def problem_of(call: QueryCall) -> Problem:
+    """A call as the backends' functions get it."""
+    return Problem.of(*arguments_of(call))
+
+
 _SCHEMA = (
-    "Tensor latent, Tensor? image, Tensor? coord, Tensor? cell, int[]? grid, Tensor rel_weight, Tensor? cell_weight, "
+    "Tensor lr_map, Tensor? image, Tensor? coord, Tensor? cell, int[]? grid, Tensor rel_weight, Tensor? cell_weight, "
     "Tensor[] weights, bool modulated, ScalarType dtype"
 )
 _library = torch.library.Library("arasfsr", "DEF")
 
 
 def register(
-    name: str, forward: Callable[[Arguments], Tensor], backward: Callable[[Tensor, Arguments, Need], Gradients]
+    name: str, forward: Callable[[Problem], Tensor], backward: Callable[[Tensor, Problem, Need], Gradients]
 ) -> Callable[[QueryCall], Tensor]:
     """Register a backend's two functions and return the one that serves a call.
 
@@ -119,30 +200,31 @@ def register(
 
     def run(call: QueryCall) -> Tensor:
         arguments = arguments_of(call)
-        if _nobody_asks(arguments):
+        if _nobody_asks(arguments[0]):
             return forward_op(*arguments)
         out: Tensor = getattr(torch.ops.arasfsr, name)(*arguments)
         return out
 
     def forward_op(*arguments: Any) -> Tensor:
-        given = Arguments(*arguments)
-        if not given.latent.shape[0] * given.queries:
+        problem = Problem.of(*arguments)
+        device = problem.lr_map.device.type
+        if not problem.batch * problem.count:
             return _forward_fake(*arguments)
-        if not torch.is_autocast_enabled(given.latent.device.type):
-            return forward(given)
-        with torch.autocast(given.latent.device.type, enabled=False):
-            return forward(given)
+        if not torch.is_autocast_enabled(device):
+            return forward(problem)
+        with torch.autocast(device, enabled=False):
+            return forward(problem)
 
     def backward_op(grad: Tensor, *rest: Any) -> list[Tensor]:
-        given, need = Arguments(*rest[:-1]), Need(*rest[-1])
+        problem, need = Problem.of(*rest[:-1]), Need(*rest[-1])
         if not grad.numel():
             return [torch.zeros_like(gradient) for gradient in _backward_fake(grad, *rest)]
-        with torch.autocast(given.latent.device.type, enabled=False):
-            return _as_given(backward(grad.to(given.geometry), given, need), given)
+        with torch.autocast(grad.device.type, enabled=False):
+            return _as_arguments(backward(grad.to(problem.geometry), problem, need), problem)
 
     def autograd(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        latent, image, coord, cell, rel_weight, cell_weight, *weights = ctx.saved_tensors
-        tensors, rest = (latent, image, coord, cell), (rel_weight, cell_weight, weights)
+        lr_map, image, coord, cell, rel_weight, cell_weight, *weights = ctx.saved_tensors
+        tensors, rest = (lr_map, image, coord, cell), (rel_weight, cell_weight, weights)
         need = list(ctx.needs_input_grad[1:4])
         operator = getattr(torch.ops.arasfsr, f"{name}_backward")
         grads = operator(grad, *tensors, ctx.grid, *rest, ctx.modulated, ctx.dtype, need)
@@ -163,7 +245,7 @@ def register(
     return run
 
 
-def _nobody_asks(arguments: Arguments) -> bool:
+def _nobody_asks(lr_map: Tensor) -> bool:
     """Whether nothing records, traces or transforms what is called.
 
     Then torch's dispatch would only come to the operator's own function, by wrappers in Python that take as long as a
@@ -171,103 +253,49 @@ def _nobody_asks(arguments: Arguments) -> bool:
     """
     if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch._C._is_tracing():
         return False
-    return type(arguments.latent) is Tensor and torch._C._len_torch_dispatch_stack() == 0
+    return type(lr_map) is Tensor and torch._C._len_torch_dispatch_stack() == 0
 
 
-def _as_given(found: Gradients, given: Arguments) -> list[Tensor]:
+def _as_arguments(found: Gradients, problem: Problem) -> list[Tensor]:
     """Each gradient in its argument's shape and dtype, dense as fakes are; an empty tensor for what is not there."""
 
     def like(gradient: Tensor | None, argument: Tensor | None) -> Tensor:
         if gradient is None or argument is None:
-            return given.latent.new_empty(0)
+            return problem.lr_map.new_empty(0)
         return gradient.reshape(argument.shape).to(argument.dtype).contiguous()
 
     return [
-        like(found.latent, given.latent),
-        like(found.image, given.image),
-        like(found.coord, given.coord),
-        like(found.cell, given.cell),
-        like(found.rel_weight, given.rel_weight),
-        like(found.cell_weight, given.cell_weight),
-        *map(like, found.weights, given.weights),
+        like(found.lr_map, problem.lr_map),
+        like(found.image, problem.image),
+        like(found.coord, problem.queries.coord),
+        like(found.cell, problem.cell),
+        like(found.rel_weight, problem.rel_weight),
+        like(found.cell_weight, problem.cell_weight),
+        *map(like, found.weights, problem.weights),
     ]
 
 
 def _forward_fake(*arguments: Any) -> Tensor:
-    given = Arguments(*arguments)
-    return given.latent.new_empty((given.latent.shape[0], given.queries, 3), dtype=given.geometry)
+    problem = Problem.of(*arguments)
+    return problem.lr_map.new_empty((problem.batch, problem.queries.count(), 3), dtype=problem.geometry)
 
 
 def _backward_fake(grad: Tensor, *rest: Any) -> list[Tensor]:
-    given, need = Arguments(*rest[:-1]), rest[-1]
+    problem, need = Problem.of(*rest[:-1]), rest[-1]
 
     def like(tensor: Tensor | None, wanted: bool = True) -> Tensor:
-        return given.latent.new_empty(0) if tensor is None or not wanted else tensor.new_empty(tensor.shape)
+        return problem.lr_map.new_empty(0) if tensor is None or not wanted else tensor.new_empty(tensor.shape)
 
     return [
-        like(given.latent),
-        *map(like, (given.image, given.coord, given.cell), need),
-        like(given.rel_weight),
-        like(given.cell_weight),
-        *map(like, given.weights),
+        like(problem.lr_map),
+        *map(like, (problem.image, problem.queries.coord, problem.cell), need),
+        like(problem.rel_weight),
+        like(problem.cell_weight),
+        *map(like, problem.weights),
     ]
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    given = Arguments(*inputs)
-    ctx.save_for_backward(*given[:4], given.rel_weight, given.cell_weight, *given.weights)
-    ctx.grid, ctx.modulated, ctx.dtype = given.grid, given.modulated, given.dtype
-
-
-class Problem(NamedTuple):
-    """The operator's arguments, cast and flattened: what a backend's tiles are cut from."""
-
-    latent: Tensor
-    """(B h w, n), in the geometry's dtype."""
-    coord: Tensor | None
-    """(queries, 2), None with a grid."""
-    cell: Tensor | None
-    """(queries, 2), times (h, w)."""
-    grid: Grid | None
-    rel_weight: Tensor
-    cell_weight: Tensor | None
-    lr_size: tuple[int, int]
-    images: int
-    """Images that share the coordinates: their rows are decoded together. 1 where every query names its image."""
-    queries: int
-    per_image: int
-    """Queries that belong to one image, where every query names its image, else 0."""
-    geometry: torch.dtype
-
-    @classmethod
-    def of(cls, given: Arguments) -> Problem:
-        """Lay out the operator's arguments, but for the layers after the first."""
-        batch, h, w, n = given.latent.shape
-        geometry = given.geometry
-        coord, cell, queries = given.coord, given.cell, given.queries
-        shared = coord is None or (coord.shape[0] == 1 and (cell is None or cell.shape[0] == 1))
-        if coord is not None:
-            coord = coord[0] if shared else coord.expand(batch, -1, -1).reshape(-1, 2)
-        if cell is not None:
-            scaled = times(cell, (h, w)).to(geometry)
-            cell = scaled[0] if shared else scaled.expand(batch, -1, -1).reshape(-1, 2)
-        return cls(
-            latent=given.latent.to(geometry).reshape(-1, n),
-            coord=coord,
-            cell=cell,
-            grid=given.region,
-            rel_weight=given.rel_weight.to(geometry),
-            cell_weight=None if given.cell_weight is None else given.cell_weight.to(geometry),
-            lr_size=(h, w),
-            images=batch if shared else 1,
-            queries=queries if shared else batch * queries,
-            per_image=0 if shared else queries,
-            geometry=geometry,
-        )
-
-    def per_query(self, found: Tensor | None, given: Tensor | None) -> Tensor | None:
-        """(queries, 2) in the shape of what was given, summed over the images that one coordinate or cell served."""
-        if found is None or given is None:
-            return None
-        shaped = found.view(-1 if self.per_image else 1, given.shape[1], 2)
-        return shaped if shaped.shape[0] == given.shape[0] else shaped.sum(0, keepdim=True)
+    lr_map, image, coord, cell, grid, rel_weight, cell_weight, weights, modulated, dtype = inputs
+    ctx.save_for_backward(lr_map, image, coord, cell, rel_weight, cell_weight, *weights)
+    ctx.grid, ctx.modulated, ctx.dtype = grid, modulated, dtype

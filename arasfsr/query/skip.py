@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from arasfsr.query.operator import Arguments, Need
+from arasfsr.query.operator import Need, Problem
 
 SKIP_CHUNK = 1 << 16
 """Queries an image for which the skip is sampled at a time."""
@@ -61,34 +59,29 @@ def bilinear_skip_backward(
     return grad_image, grad_coord if coord.shape[0] > 1 else grad_coord.sum(0, keepdim=True)
 
 
-def _chunks(given: Arguments) -> Iterator[tuple[int, int, Tensor]]:
+def _chunks(problem: Problem) -> Iterator[tuple[int, int, Tensor]]:
     """Coordinates (1 or B, chunk, 2) of a bounded number of queries at a time, with the first and the end."""
-    region = given.region
-    for first in range(0, given.queries, SKIP_CHUNK):
-        last = min(first + SKIP_CHUNK, given.queries)
-        if region is not None:
-            chunk = region.coords(first, last, given.latent.device).unsqueeze(0)
-        else:
-            assert given.coord is not None
-            chunk = given.coord[:, first:last]
-        yield first, last, chunk.to(given.geometry)
+    queries = problem.queries
+    for first in range(0, queries.count(), SKIP_CHUNK):
+        last = min(first + SKIP_CHUNK, queries.count())
+        yield first, last, queries.coords(first, last, problem.geometry, problem.lr_map.device)
 
 
-def add_skip(out: Tensor, given: Arguments) -> None:
+def add_skip(out: Tensor, problem: Problem) -> None:
     """Add the skip, where there is one, to the decoder's output (B, Q, 3) in place."""
-    if given.image is not None:
-        for first, last, coord in _chunks(given):
-            out[:, first:last] += bilinear_skip(given.image.to(out.dtype), coord)
+    if problem.image is not None:
+        for first, last, coord in _chunks(problem):
+            out[:, first:last] += bilinear_skip(problem.image.to(out.dtype), coord)
 
 
-def skip_gradients(grad: Tensor, given: Arguments, need: Need) -> tuple[Tensor | None, Tensor | None]:
+def skip_gradients(grad: Tensor, problem: Problem, need: Need) -> tuple[Tensor | None, Tensor | None]:
     """What the skip gives of grad (B, Q, 3) to the image and to coord; None for what is not wanted or not there."""
-    if given.image is None or not (need.image or need.coord):
+    if problem.image is None or not (need.image or need.coord):
         return None, None
-    image = given.image.to(given.geometry)
+    image = problem.image.to(problem.geometry)
     grad_image = torch.zeros_like(image) if need.image else None
     parts = []
-    for first, last, coord in _chunks(given):
+    for first, last, coord in _chunks(problem):
         part_image, part_coord = bilinear_skip_backward(grad[:, first:last], image, coord, need.image)
         if grad_image is not None and part_image is not None:
             grad_image += part_image

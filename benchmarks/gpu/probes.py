@@ -14,6 +14,7 @@ from torch import Tensor
 from arasfsr import ImplicitSR
 from arasfsr.config import DecoderConfig, EncoderConfig, FrequencyConfig, ModelConfig
 from arasfsr.coords import make_cell, make_coord
+from arasfsr.nn.decoders.mlp import MLPWeights
 from arasfsr.testing import keep_signal
 from benchmarks.ceilings import precision
 from benchmarks.contestants import Contestant, Decode, decoder, gradients
@@ -149,6 +150,7 @@ def _judge_draw(
 ) -> tuple[list[Verdict], bool, bool]:
     """Verdicts of output and gradients, and whether each repeats bitwise."""
     weights, inputs = model.decoder.weights(), _inputs(probe, model.config.feature_channels, device, draw)
+    assert isinstance(weights, MLPWeights)
     decode: Decode = decoder(Contestant(backend, dtype, backend), device, training=False)
     upstream = sampled_upstream(inputs, SAMPLE)
     with precision(dtype):

@@ -22,10 +22,10 @@ from arasfsr.config import DecoderConfig, EncoderConfig, ModelConfig
 from arasfsr.kernels.backward import backward
 from arasfsr.kernels.forward import forward
 from arasfsr.kernels.weight_gradient import weight_gradient
-from arasfsr.nn.decoder import DecoderWeights
-from arasfsr.query.call import Grid, QueryCall
+from arasfsr.nn.decoders.mlp import MLPWeights
+from arasfsr.query.call import Grid, Queries, QueryCall
 from arasfsr.query.fused.triton_launch import TritonLauncher
-from arasfsr.query.operator import Arguments, arguments_of
+from arasfsr.query.operator import Problem, problem_of
 from benchmarks.audit import usage
 from benchmarks.cases import Case
 from benchmarks.ceilings import TORCH_DTYPES, precision
@@ -136,10 +136,10 @@ class Listing(TritonLauncher):
     """Notes the launches that a device of that compute capability would see."""
 
     def __init__(
-        self, given: Arguments, capability: tuple[int, int], found: dict[Variant, None], label: str = ""
+        self, problem: Problem, capability: tuple[int, int], found: dict[Variant, None], label: str = ""
     ) -> None:
         self._of, self._found, self.label = capability, found, label
-        super().__init__(given)
+        super().__init__(problem)
 
     def _capability(self) -> tuple[int, int]:
         return self._of
@@ -190,7 +190,7 @@ class Call:
         told = (f"{self.dtype} {self.width} x {self.layers}", self.queries, *(n for n, on in switches.items() if on))
         return ", ".join(told)
 
-    def _arguments(self) -> Arguments:
+    def _arguments(self) -> Problem:
         """The smallest of that kind."""
         images, size = 2, (2, 3)
         features, image = torch.zeros(images, CHANNELS, 2, 2), torch.zeros(images, 3, 2, 2) if self.skip else None
@@ -200,20 +200,19 @@ class Call:
         call = QueryCall(
             features,
             image,
-            None if self.queries == "grid" else coord,
+            Queries(None, Grid(size, (0, 0, *size))) if self.queries == "grid" else Queries(coord, None),
             cell if self.cells else cell[:1, :1],
-            Grid(size, (0, 0, *size)) if self.queries == "grid" else None,
             _weights(self.width, self.layers, self.modulated),
             TORCH_DTYPES[self.dtype],
         )
-        return arguments_of(call)
+        return problem_of(call)
 
     def variants(self, capability: tuple[int, int]) -> Iterator[Variant]:
         """What a device of that compute capability would be asked for."""
         found: dict[Variant, None] = {}
         with torch.no_grad(), precision(self.dtype):
             launcher = Listing(self._arguments(), capability, found, self.name)
-            count = launcher.problem.queries
+            count = launcher.problem.count
             if "render" in self.parts:
                 launcher.label = f"render {self.name}"
                 launcher.render()
@@ -235,13 +234,15 @@ CHANNELS = 4
 
 
 @functools.cache
-def _weights(width: int, layers: int, modulated: bool) -> DecoderWeights:
+def _weights(width: int, layers: int, modulated: bool) -> MLPWeights:
     config = ModelConfig(
         encoder=EncoderConfig(blocks=0, features=CHANNELS),
         frequency=None,
         decoder=DecoderConfig(width=width, layers=layers, modulated=modulated),
     )
-    return ImplicitSR(config).decoder.weights()
+    weights = ImplicitSR(config).decoder.weights()
+    assert isinstance(weights, MLPWeights)
+    return weights
 
 
 def of_probe(probe: Probe, width: int, dtype: str) -> Call:

@@ -12,8 +12,6 @@ from arasfsr.query.call import QueryCall
 from arasfsr.query.fused import cuda_core, limits
 from arasfsr.query.fused.limits import constant
 
-REMEDY = 'use backend="auto" or backend="tiled"'
-
 DTYPES = (torch.bfloat16, torch.float16)
 """What it always takes; and float32 where torch allows TF32 to it."""
 
@@ -93,11 +91,12 @@ def reason(call: QueryCall | None) -> str | None:
     """Why the kernels cannot serve a call, or, given None, any on this machine."""
     if call is None:
         return _machine_reason()
-    device = call.features.device
-    old: str | None = _device_reason(device.index or 0) if device.type == "cuda" else _host_reason(device)
-    if old is not None:
-        return old
-    unfit = _dtype_and_size_reason(call)
+    unfit: str | None = limits.decoder_reason(call)
+    if unfit is None:
+        device = call.features.device
+        unfit = _device_reason(device.index or 0) if device.type == "cuda" else _host_reason(device)
+    if unfit is None:
+        unfit = _dtype_and_size_reason(call)
     if unfit is not None or torch.compiler.is_compiling():  # what the core then refuses, it refuses at the call
         return unfit
     from arasfsr.query.fused import cuda_launch

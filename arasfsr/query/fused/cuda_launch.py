@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from arasfsr.errors import BackendUnavailable
-from arasfsr.nn.decoder import is_modulated
+from arasfsr.nn.decoders.mlp import MLPWeights
 from arasfsr.query.call import QueryCall
 from arasfsr.query.fused import cuda_core
 from arasfsr.query.fused.launcher import ContentGradients, Kept, Launcher
 from arasfsr.query.fused.operator import register
 from arasfsr.query.fused.packed import Packed, padded_width
 from arasfsr.query.fused.row_sums import product_over_rows, sum_over_rows
-from arasfsr.query.operator import Arguments
+from arasfsr.query.operator import Problem
 
 NARROWEST = 64
 """Rows are padded at least to the narrowest kernel's width."""
@@ -44,7 +44,8 @@ def _code(core: cuda_core.Core, dtype: torch.dtype) -> int:
 def refusal(call: QueryCall) -> str | None:
     """What of a call no kernel takes on its device, as the core says it."""
     device, weights = call.features.device, call.weights
-    sizes = len(weights.content), weights.output[0].shape[1], NARROWEST, int(is_modulated(weights))
+    assert isinstance(weights, MLPWeights)
+    sizes = len(weights.content), weights.output[0].shape[1], NARROWEST, int(weights.is_modulated())
     try:
         found = _unsupported(device, call.dtype, *sizes, *call.features.shape[2:])
     except RuntimeError as error:  # such as a driver that is too old for the extension
@@ -86,9 +87,9 @@ class CudaLauncher(Launcher):
 
     narrowest = NARROWEST
 
-    def __init__(self, given: Arguments) -> None:
-        super().__init__(given)
-        if given.dtype == torch.float32 and not self.tf32:  # what was compiled may have been allowed it then
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        if problem.dtype == torch.float32 and not self.tf32:  # what was compiled may have been allowed it then
             raise BackendUnavailable("backend='cuda': torch does not allow TF32 to float32 products any more")
         self.core = cuda_core.load()
         self._tensors = self._inputs()
@@ -119,20 +120,21 @@ class CudaLauncher(Launcher):
 
     def _inputs(self) -> dict[str, Tensor]:
         """The tensors of arasfsr_problem but for the packed ones, by its names."""
-        given, problem = self.given, self.problem
+        problem = self.problem
+        rel_weight, cell_weight = problem.rel_and_cell_weight
         found = {
-            "latent": problem.latent,
-            "image": given.image,
-            "coord": problem.coord,
-            "cell": problem.cell,
-            "rel_weight": self.by_axis(problem.rel_weight),
-            "cell_weight": None if problem.cell_weight is None else self.by_axis(problem.cell_weight),
+            "latent": problem.lr_rows,
+            "image": problem.image,
+            "coord": problem.flat.coord,
+            "cell": problem.cells,
+            "rel_weight": self.by_axis(rel_weight),
+            "cell_weight": None if cell_weight is None else self.by_axis(cell_weight),
         }
         return {name: _dense(value, torch.float32) for name, value in found.items() if value is not None}
 
     def _describe(self) -> Any:
         """The problem as the core's struct; of tensors that are not there it has null pointers."""
-        given, problem, grid = self.given, self.problem, self.problem.grid
+        problem, grid = self.problem, self.problem.queries.grid
         assert isinstance(self.packed, AlignedPacked)
         region = {}
         if grid is not None:
@@ -146,15 +148,15 @@ class CudaLauncher(Launcher):
         stream = torch.cuda.current_stream(self.device).cuda_stream if self.device.type == "cuda" else 0
         return self.core.Problem(
             abi=cuda_core.ABI,
-            dtype=_code(self.core, given.dtype),
+            dtype=_code(self.core, problem.dtype),
             layers=self.layers,
-            width=self.n,
-            padded=self.width,
-            modulated=int(given.modulated),
+            width=self.width,
+            padded=self.padded,
+            modulated=int(problem.modulated),
             lr_height=problem.lr_size[0],
             lr_width=problem.lr_size[1],
             images=problem.images,
-            queries=problem.queries,
+            queries=problem.count,
             per_image=problem.per_image,
             stream=stream,
             **region,
@@ -194,10 +196,10 @@ class CudaLauncher(Launcher):
         if torch.are_deterministic_algorithms_enabled():
             super().add_first_layer(latent, rel_weight, kept, found)
             return
-        rel = self.empty(self.problem.images * kept.tiles, 2, self.width, dtype=torch.float32)
+        rel = self.empty(self.problem.images * kept.tiles, 2, self.padded, dtype=torch.float32)
         with _on(self.device):
             self.core.scatter(self._call, self._chunk(kept), *_pointers(found.z, latent, rel))
-        rel_weight += rel.sum(0)[:, : self.n].t()
+        rel_weight += rel.sum(0)[:, : self.width].t()
 
     def angle_gradients(self, kept: Kept, found: ContentGradients) -> Tensor:
         """By a kernel, where there is one."""
@@ -221,9 +223,9 @@ class CudaLauncher(Launcher):
         z, f = found.z[1:], kept.f[:-1]
         biases[0] += sum_over_rows(z)
         weights[0, :, 0] += product_over_rows(z, f)
-        if self.given.modulated:
-            by_query = f.view(hidden, self.problem.images, -1, 4, self.width)
-            by_query *= kept.s[:-1].view(hidden, 1, -1, 1, self.width)
+        if self.problem.modulated:
+            by_query = f.view(hidden, self.problem.images, -1, 4, self.padded)
+            by_query *= kept.s[:-1].view(hidden, 1, -1, 1, self.padded)
             weights[0, :, 1] += product_over_rows(z, f)
 
 

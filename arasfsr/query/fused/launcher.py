@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from arasfsr.nn.decoder import DecoderWeights
+from arasfsr.nn.decoders.mlp import MLPWeights
 from arasfsr.nn.memo import remembered
 from arasfsr.query.fused.limits import tf32_allowed
 from arasfsr.query.fused.packed import NARROWEST, Packed, padded_width
 from arasfsr.query.fused.row_sums import add_product, product_over_rows
-from arasfsr.query.operator import Arguments, Problem
+from arasfsr.query.operator import Problem
 
 CHUNK_BYTES = 900 << 20
 """Of activations and gradients that the backward holds at a time; twice that where less is not a whole turn."""
@@ -41,7 +41,7 @@ class Kept(NamedTuple):
     cosines: Tensor
     """Their derivatives: (L, Q, NP)."""
     cells: Tensor
-    """Row of the latent: (rows,) int64."""
+    """Row of the LR map, an LR pixel: (rows,) int64."""
     rel: Tensor
     """(rows, 2) float32."""
     share: Tensor
@@ -67,17 +67,16 @@ class Launcher(abc.ABC):
     narrowest = NARROWEST
     """Rows are padded to a power of two, at least this."""
 
-    def __init__(self, given: Arguments) -> None:
-        self.given = given
-        self.problem = Problem.of(given)
-        self.n = given.latent.shape[3]
-        self.width = padded_width(self.n, self.narrowest)
-        self.tf32 = given.dtype == torch.float32 and tf32_allowed()
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.width = problem.lr_map.shape[3]
+        self.padded = padded_width(self.width, self.narrowest)
+        self.tf32 = problem.dtype == torch.float32 and tf32_allowed()
         """Whether products read float32 rounded to TF32."""
-        self.packed = remembered(given.weights, (type(self), given.dtype, self.width, self.tf32), self.pack)
+        self.packed = remembered(problem.weights, (type(self), problem.dtype, self.padded, self.tf32), self.pack)
         self.layers = self.packed.content_bias.shape[0] + 1
-        self.device = given.latent.device
-        self.halves = 2 if given.modulated else 1
+        self.device = problem.lr_map.device
+        self.halves = 2 if problem.modulated else 1
 
     @property
     @abc.abstractmethod
@@ -110,10 +109,10 @@ class Launcher(abc.ABC):
     def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
         """Add a chunk's part of the hidden layers' gradients to `weight_sums`; may leave anything in `kept.f`."""
 
-    def add_first_layer(self, latent: Tensor, rel_weight: Tensor, kept: Kept, found: ContentGradients) -> None:
+    def add_first_layer(self, lr_rows: Tensor, rel_weight: Tensor, kept: Kept, found: ContentGradients) -> None:
         """Add a chunk's part of the gradients of the LR map, (its rows, n), and of rel's weight, (n, 2)."""
-        z = found.z[0, :, : self.n].to(torch.float32)
-        latent.index_add_(0, kept.cells, z)
+        z = found.z[0, :, : self.width].to(torch.float32)
+        lr_rows.index_add_(0, kept.cells, z)
         rel_weight += product_over_rows(z, kept.rel)
 
     def angle_gradients(self, kept: Kept, found: ContentGradients) -> Tensor:
@@ -127,45 +126,45 @@ class Launcher(abc.ABC):
         return angles
 
     def empty(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
-        """Uninitialised memory beside the latent, in the compute dtype by default."""
-        return torch.empty(shape, dtype=dtype or self.given.dtype, device=self.device)
+        """Uninitialised memory beside the LR map, in the compute dtype by default."""
+        return torch.empty(shape, dtype=dtype or self.problem.dtype, device=self.device)
 
     def pack(self) -> Packed:
         """The layers after the first as the kernels read them."""
-        weights = [weight.detach() for weight in self.given.weights]
-        packed = Packed.of(DecoderWeights.unflatten(weights, self.given.modulated), self.width, self.given.dtype)
+        weights = [weight.detach() for weight in self.problem.weights]
+        packed = Packed.of(MLPWeights.unflatten(weights, self.problem.modulated), self.padded, self.problem.dtype)
         return packed.in_tf32() if self.tf32 else packed
 
     def by_axis(self, weight: Tensor) -> Tensor:
         """(n, 2) as (2, NP)."""
 
         def pad() -> Tensor:
-            return F.pad(weight.detach().t(), (0, self.width - self.n)).contiguous()
+            return F.pad(weight.detach().t(), (0, self.padded - self.width)).contiguous()
 
-        return remembered([weight], ("by axis", self.width, weight.storage_offset()), pad)
+        return remembered([weight], ("by axis", self.padded, weight.storage_offset()), pad)
 
     def render(self) -> Tensor:
         """The output, (images, queries, 3) float32."""
-        out = self.empty(self.problem.images, self.problem.queries, 3, dtype=torch.float32)
+        out = self.empty(self.problem.images, self.problem.count, 3, dtype=torch.float32)
         self._render(out)
         return out
 
     def chunks(self) -> Iterator[tuple[int, int]]:
         """First query and number of queries of each chunk of the backward: whole turns, where they fit."""
-        size, images = self.given.dtype.itemsize, self.problem.images
-        content = images * 4 * self.width * 2 * self.layers * size
-        coordinate = self.width * (self.layers * (2 * size + 4) + images * 4)
+        size, images = self.problem.dtype.itemsize, self.problem.images
+        content = images * 4 * self.padded * 2 * self.layers * size
+        coordinate = self.padded * (self.layers * (2 * size + 4) + images * 4)
         of_tile, turn = (content + coordinate) * self.tile, self.turn
         tiles = max(1, CHUNK_BYTES // of_tile)
         if turn * of_tile <= 2 * CHUNK_BYTES:
             tiles = max(1, tiles // turn) * turn
         step = tiles * self.tile
-        for first in range(0, self.problem.queries, step):
-            yield first, min(step, self.problem.queries - first)
+        for first in range(0, self.problem.count, step):
+            yield first, min(step, self.problem.count - first)
 
     def keep(self, first: int, count: int) -> Kept:
         """The forward of a chunk, with all that the backward needs of it."""
-        layers, width = self.layers, self.width
+        layers, width = self.layers, self.padded
         tiles = -(-count // self.tile)
         padded = tiles * self.tile
         rows = self.problem.images * padded * 4
@@ -190,14 +189,14 @@ class Launcher(abc.ABC):
             z=torch.empty_like(kept.f),
             s=self.empty(*kept.s.shape, dtype=torch.float32),
             share=self.empty(rows, dtype=torch.float32) if need_share else None,
-            combined=self.empty(self.problem.images, padded, self.width, dtype=torch.float32),
+            combined=self.empty(self.problem.images, padded, self.padded, dtype=torch.float32),
         )
         self._content_gradients(kept, grad, found)
         return found
 
     def weight_sums(self) -> tuple[Tensor, Tensor]:
         """Where the hidden layers' gradients are summed: weights (splits, L - 1, halves, NP, NP), biases in float64."""
-        shape = (self.splits, self.layers - 1, self.halves, self.width, self.width)
+        shape = (self.splits, self.layers - 1, self.halves, self.padded, self.padded)
         weights = torch.zeros(shape, dtype=torch.float32, device=self.device)
-        biases = torch.zeros((*shape[:2], self.width), dtype=torch.float64, device=self.device)
+        biases = torch.zeros((*shape[:2], self.padded), dtype=torch.float64, device=self.device)
         return weights, biases

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import torch
 
+from arasfsr.nn.decoders.mlp import MLPWeights
 from arasfsr.query.call import QueryCall
 
 LEAST_CAPABILITY = (8, 0)
@@ -34,6 +35,13 @@ def tf32_allowed() -> bool:
     set alone (torch issue 166387: so does torch.compile).
     """
     return bool(torch.backends.cuda.matmul.fp32_precision == "tf32")
+
+
+def decoder_reason(call: QueryCall | None) -> str | None:
+    """Why there are no kernels for a call's decoder, if there are none."""
+    if call is None or isinstance(call.weights, MLPWeights):
+        return None
+    return f"the decoder is {type(call.weights).__name__.removesuffix('Weights')}, it takes MLP"
 
 
 def call_reason(call: QueryCall, dtypes: tuple[torch.dtype, ...]) -> str | None:

@@ -14,32 +14,31 @@ from arasfsr.query.call import QueryCall
 from arasfsr.query.fused.launcher import ContentGradients, Kept, Launcher
 from arasfsr.query.fused.packed import ENCODING_ROWS, unpacked
 from arasfsr.query.fused.row_sums import product_over_rows, sum_over_rows
-from arasfsr.query.operator import Arguments, Gradients, Need
+from arasfsr.query.operator import BIAS_SUM, Gradients, Need, Problem
 from arasfsr.query.skip import skip_gradients
-from arasfsr.query.tiled.tile import BIAS_SUM
 
 
 class _Sums:
     """Sums of the chunks' gradients."""
 
     def __init__(self, launcher: Launcher, need: Need) -> None:
-        problem, width = launcher.problem, launcher.width
+        problem, padded = launcher.problem, launcher.padded
         self.launcher, self.need = launcher, need
 
         def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device=launcher.device)
 
-        self.latent = zeros(*problem.latent.shape)
-        self.rel_weight = zeros(launcher.n, 2)
-        self.cell_weight = None if problem.cell_weight is None else zeros(launcher.n, 2)
-        self.coord = zeros(problem.queries, 2) if need.coord else None
-        self.cell = zeros(problem.queries, 2) if need.cell else None
+        self.lr_rows = zeros(*problem.lr_rows.shape)
+        self.rel_weight = zeros(launcher.width, 2)
+        self.cell_weight = None if problem.cell_weight is None else zeros(launcher.width, 2)
+        self.coord = zeros(problem.count, 2) if need.coord else None
+        self.cell = zeros(problem.count, 2) if need.cell else None
         self.content, self.content_bias = launcher.weight_sums()
-        branch = launcher.layers if launcher.given.modulated else 0
-        self.encoding = zeros(width, ENCODING_ROWS)
-        self.modulator = zeros(max(branch - 1, 0), width, width)
-        self.modulator_bias = zeros(branch, width, dtype=BIAS_SUM)
-        self.output = zeros(3, width)
+        branch = launcher.layers if launcher.problem.modulated else 0
+        self.encoding = zeros(padded, ENCODING_ROWS)
+        self.modulator = zeros(max(branch - 1, 0), padded, padded)
+        self.modulator_bias = zeros(branch, padded, dtype=BIAS_SUM)
+        self.output = zeros(3, padded)
 
     def add(self, grad: Tensor, kept: Kept) -> None:
         """Add what a chunk gives; `grad` is (images, queries, 3), of all queries."""
@@ -49,7 +48,7 @@ class _Sums:
         of_queries = self._padded(grad[:, part], kept).flatten(0, 1)
         self.output += product_over_rows(of_queries, found.combined.flatten(0, 1))
         grad_coord = self._geometry(kept, found)
-        if self.launcher.given.modulated:
+        if self.launcher.problem.modulated:
             grad_encoding = self._coordinate_branch(kept, found)
             if grad_coord is not None and grad_encoding is not None:
                 grad_coord += fourier_encoding_backward(self._coords(kept), grad_encoding)
@@ -64,26 +63,23 @@ class _Sums:
 
     def _coords(self, kept: Kept) -> Tensor:
         """Coordinates of the chunk's queries: (count, 2) float32."""
-        problem, last = self.launcher.problem, kept.first + kept.size
-        if problem.grid is not None:
-            return problem.grid.coords(kept.first, last, self.launcher.device)
-        assert problem.coord is not None
-        return problem.coord[kept.first : last].to(torch.float32)
+        return self.launcher.problem.coords(kept.first, kept.first + kept.size)
 
     def _geometry(self, kept: Kept, found: ContentGradients) -> Tensor | None:
         """The first layer backward: LR map, rel and cell; gives coord's gradient through rel and shares."""
-        problem, n, count = self.launcher.problem, self.launcher.n, kept.size
-        self.launcher.add_first_layer(self.latent, self.rel_weight, kept, found)
+        problem, n, count = self.launcher.problem, self.launcher.width, kept.size
+        self.launcher.add_first_layer(self.lr_rows, self.rel_weight, kept, found)
         z = found.z[0, :, :n].view(problem.images, -1, 4, n)[:, :count]
-        if problem.cell is not None and problem.cell_weight is not None and self.cell_weight is not None:
+        rel_weight, cell_weight = problem.rel_and_cell_weight
+        if problem.cells is not None and cell_weight is not None and self.cell_weight is not None:
             of_query = z.sum((0, 2), dtype=torch.float32)
             last = kept.first + count
-            self.cell_weight += product_over_rows(of_query, problem.cell[kept.first : last])
+            self.cell_weight += product_over_rows(of_query, problem.cells[kept.first : last])
             if self.cell is not None:
-                self.cell[kept.first : last] = of_query @ problem.cell_weight
+                self.cell[kept.first : last] = of_query @ cell_weight
         if found.share is None:
             return None
-        grad_rel = (z.to(torch.float32) @ problem.rel_weight).sum(0).transpose(0, 1)
+        grad_rel = (z.to(torch.float32) @ rel_weight).sum(0).transpose(0, 1)
         grad_share = found.share.view(problem.images, -1, 4)[:, :count].sum(0).t()
         corners = local_ensemble(self._coords(kept), problem.lr_size)
         return local_ensemble_backward(corners, problem.lr_size, grad_rel, grad_share)
@@ -108,9 +104,9 @@ class _Sums:
         return (angles[0, : kept.size] @ packed.encoding_weight)[:, :channels].to(torch.float32)
 
     def weights(self, grad: Tensor) -> list[Tensor]:
-        """Gradients in the order of `DecoderWeights.after_first`."""
-        n = self.launcher.n
-        modulator = [self.encoding, *self.modulator] if self.launcher.given.modulated else []
+        """Gradients in the order of `MLPWeights.after_first`."""
+        n = self.launcher.width
+        modulator = [self.encoding, *self.modulator] if self.launcher.problem.modulated else []
         matrices = unpacked(self.content.sum(0), modulator, self.output, n)
         biases = [*self.content_bias.sum(0), *self.modulator_bias]
         output_bias = grad.sum((0, 1), dtype=BIAS_SUM)
@@ -118,16 +114,16 @@ class _Sums:
 
 
 def _backward(launcher: Launcher, grad: Tensor, need: Need) -> Gradients:
-    given, problem = launcher.given, launcher.problem
+    problem = launcher.problem
     sums = _Sums(launcher, need)
-    flat = grad.reshape(problem.images, problem.queries, 3).contiguous()
+    flat = grad.reshape(problem.images, problem.count, 3).contiguous()
     for first, count in launcher.chunks():
         sums.add(flat, launcher.keep(first, count))
-    image, skip_coord = skip_gradients(grad, given, need)
-    coord = problem.per_query(sums.coord, given.coord)
-    cell = problem.per_query(sums.cell, given.cell)
+    image, skip_coord = skip_gradients(grad, problem, need)
+    coord = problem.per_query(sums.coord, problem.queries.coord)
+    cell = problem.per_query(sums.cell, problem.cell)
     return Gradients(
-        latent=sums.latent,
+        lr_map=sums.lr_rows,
         image=image,
         coord=coord if coord is None or skip_coord is None else coord + skip_coord,
         cell=None if cell is None else times(cell, problem.lr_size),
@@ -137,13 +133,13 @@ def _backward(launcher: Launcher, grad: Tensor, need: Need) -> Gradients:
     )
 
 
-def register(name: str, launcher: Callable[[Arguments], Launcher]) -> Callable[[QueryCall], Tensor]:
+def register(name: str, launcher: Callable[[Problem], Launcher]) -> Callable[[QueryCall], Tensor]:
     """Register the operator `arasfsr::NAME` on a backend's launches; returns what decodes a call's queries with it."""
 
-    def forward(given: Arguments) -> Tensor:
-        return launcher(given).render().view(given.latent.shape[0], given.queries, 3)
+    def forward(problem: Problem) -> Tensor:
+        return launcher(problem).render().view(problem.batch, problem.queries.count(), 3)
 
-    def backward(grad: Tensor, given: Arguments, need: Need) -> Gradients:
-        return _backward(launcher(given), grad, need)
+    def backward(grad: Tensor, problem: Problem, need: Need) -> Gradients:
+        return _backward(launcher(problem), grad, need)
 
     return operator.register(name, forward, backward)

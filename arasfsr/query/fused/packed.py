@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from arasfsr.nn.decoder import DecoderWeights, Layer
+from arasfsr.nn.decoders.base import Layer
+from arasfsr.nn.decoders.mlp import MLPWeights
 
 ENCODING_ROWS = 64
 """Length of the Fourier encoding in the kernels, zero beyond its 42 numbers."""
@@ -47,7 +48,7 @@ class Packed(NamedTuple):
     """(3,) float32."""
 
     @classmethod
-    def of(cls, weights: DecoderWeights, width: int, dtype: torch.dtype) -> Packed:
+    def of(cls, weights: MLPWeights, width: int, dtype: torch.dtype) -> Packed:
         """Round the parameters to the compute dtype, pad and stack them; as few operators as that takes."""
         n = weights.output[0].shape[1]
         pad = width - n
@@ -62,7 +63,7 @@ class Packed(NamedTuple):
 
         none = weights.output[0].new_empty(0, dtype=dtype)
         hidden, encoding = weights.modulator[1:], None
-        if weights.modulated:
+        if weights.is_modulated():
             first = weights.modulator[0][0].to(dtype)
             encoding = padded(first, ENCODING_ROWS - first.shape[1], pad)
         layers = [*weights.content, *weights.modulator]
@@ -74,8 +75,8 @@ class Packed(NamedTuple):
             content_weight=squares(weights.content) if content else none,
             content_bias=biases[:content],
             encoding_weight=encoding,
-            modulator_weight=(squares(hidden)[:, 0] if hidden else none) if weights.modulated else None,
-            modulator_bias=biases[content:] if weights.modulated else None,
+            modulator_weight=(squares(hidden)[:, 0] if hidden else none) if weights.is_modulated() else None,
+            modulator_bias=biases[content:] if weights.is_modulated() else None,
             output_weight=padded(weights.output[0].to(dtype).float(), pad, 0).contiguous(),
             output_bias=weights.output[1].to(dtype).float(),
         )
@@ -91,7 +92,7 @@ class Packed(NamedTuple):
 
 
 def unpacked(content: Tensor, modulator: list[Tensor], output: Tensor, n: int) -> list[Tensor]:
-    """Gradients of the weights alone in the order and shapes of `DecoderWeights.after_first`, without their padding.
+    """Gradients of the weights alone in the order and shapes of `MLPWeights.after_first`, without their padding.
 
     `content` is (L - 1, 2 or 1, NP, NP), `modulator` the coordinate branch's matrices, `output` (3, NP).
     """

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from arasfsr.query.tiled.tile import BIAS_SUM
+from arasfsr.query.operator import BIAS_SUM
 
 PIECES = 32
 """Of a sum. A product of 256 x 256 is few blocks of a matrix multiplication, too few for a GPU; libraries may cut along

@@ -13,8 +13,6 @@ from arasfsr.query.call import QueryCall
 from arasfsr.query.fused import limits
 from arasfsr.query.fused.limits import constant
 
-REMEDY = 'use backend="auto" or backend="tiled"'
-
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -74,12 +72,12 @@ def _device_reason(index: int) -> str | None:
 
 def reason(call: QueryCall | None) -> str | None:
     """Why the kernels cannot serve a call, or, given None, any on this machine."""
-    machine: str | None = _machine_reason()
-    if machine is not None or call is None:
-        return machine
+    unfit: str | None = limits.decoder_reason(call) or _machine_reason()
+    if unfit is not None or call is None:
+        return unfit
     device = call.features.device
     if device.type == "cuda":
-        unfit: str | None = _device_reason(device.index or 0)
+        unfit = _device_reason(device.index or 0)
         if unfit is not None:
             return unfit
     elif not interpreted():

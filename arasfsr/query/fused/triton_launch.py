@@ -15,7 +15,7 @@ from arasfsr.kernels.weight_gradient import weight_gradient as weight_gradient_k
 from arasfsr.query.fused.launcher import WEIGHT_SPLITS, ContentGradients, Kept, Launcher
 from arasfsr.query.fused.limits import tf32_allowed
 from arasfsr.query.fused.operator import register
-from arasfsr.query.operator import Arguments
+from arasfsr.query.operator import Problem
 
 
 def precision_of(dtype: torch.dtype) -> str:
@@ -35,15 +35,15 @@ def arithmetic(dtype: torch.dtype, precision: str, capability: tuple[int, int]) 
 class TritonLauncher(Launcher):
     """One call's arguments as the Triton kernels take them."""
 
-    def __init__(self, given: Arguments) -> None:
-        super().__init__(given)
-        precision = precision_of(given.dtype)
-        self.table = table(self._capability(), self.width, given.dtype, precision)
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        precision = precision_of(problem.dtype)
+        self.table = table(self._capability(), self.padded, problem.dtype, precision)
         self._common = {
             "LAYERS": self.layers,
-            "NP": self.width,
+            "NP": self.padded,
             "PRECISION": precision,
-            "ARITHMETIC": arithmetic(given.dtype, precision, self._capability()),
+            "ARITHMETIC": arithmetic(problem.dtype, precision, self._capability()),
         }
 
     @property
@@ -83,25 +83,26 @@ class TritonLauncher(Launcher):
             "BK": config.depth,
             "BG": self.table.gather,
             "STAGES": config.stages,
-            "MODULATED": self.given.modulated,
+            "MODULATED": self.problem.modulated,
         }
 
     def _forward(self, programs: int, **outputs: Any) -> None:
-        given, problem, packed = self.given, self.problem, self.packed
+        problem, packed = self.problem, self.packed
         h, w = problem.lr_size
-        grid = problem.grid
+        rel_weight, cell_weight = problem.rel_and_cell_weight
+        grid = problem.queries.grid
         height, width = grid.size if grid is not None else (1, 1)
-        skip = outputs["out"] is not None and given.image is not None
+        skip = outputs["out"] is not None and problem.image is not None
         self._launch(
             forward_kernel,
             (programs,),
             self.table.forward,
-            latent=problem.latent,
-            image=given.image.to(torch.float32).contiguous() if skip and given.image is not None else None,
-            coord=None if problem.coord is None else problem.coord.to(torch.float32).contiguous(),
-            cell=None if problem.cell is None else problem.cell.contiguous(),
-            rel_weight=self.by_axis(problem.rel_weight),
-            cell_weight=None if problem.cell_weight is None else self.by_axis(problem.cell_weight),
+            latent=problem.lr_rows,
+            image=problem.image.to(torch.float32).contiguous() if skip and problem.image is not None else None,
+            coord=None if problem.flat.coord is None else problem.flat.coord.to(torch.float32).contiguous(),
+            cell=None if problem.cells is None else problem.cells.contiguous(),
+            rel_weight=self.by_axis(rel_weight),
+            cell_weight=None if cell_weight is None else self.by_axis(cell_weight),
             **packed._asdict(),
             h=h,
             w=w,
@@ -117,9 +118,9 @@ class TritonLauncher(Launcher):
             step_x=2 / width,
             start_x=1 / width - 1,
             images=problem.images,
-            queries=problem.queries,
+            queries=problem.count,
             per_image=problem.per_image,
-            N=self.n,
+            N=self.width,
             OWN=problem.per_image > 0,
             GRID=grid is not None,
             CELLS=problem.cell is not None,
@@ -132,21 +133,21 @@ class TritonLauncher(Launcher):
 
     def _render(self, out: Tensor) -> None:
         table = self.table
-        tiles = -(-self.problem.queries // self.tile)
+        tiles = -(-self.problem.count // self.tile)
         programs = self._programs(tiles)
         rows = programs * table.forward.rows
-        s = self.empty(self.layers, programs * self.tile if self.given.modulated else 0, self.width)
+        s = self.empty(self.layers, programs * self.tile if self.problem.modulated else 0, self.padded)
         self._forward(
             programs,
             out=out,
-            f=self.empty(2, rows, self.width),
+            f=self.empty(2, rows, self.padded),
             s=s,
             cosines=s,  # these four are neither read nor written
             cells=s,
             rel=s,
             share=s,
             first=0,
-            count=self.problem.queries,
+            count=self.problem.count,
             tiles=tiles,
             rows=rows,
             KEEP=False,
@@ -177,7 +178,7 @@ class TritonLauncher(Launcher):
             content_weight=self.packed.content_weight,
             output_weight=self.packed.output_weight,
             images=self.problem.images,
-            queries=self.problem.queries,
+            queries=self.problem.count,
             first=kept.first,
             count=kept.size,
             tiles=kept.tiles,
@@ -191,7 +192,7 @@ class TritonLauncher(Launcher):
             return
         config, rows = self.table.weights, kept.f.shape[1]
         steps = -(-rows // config.depth)
-        blocks = (self.width // config.rows) * (self.width // config.columns)
+        blocks = (self.padded // config.rows) * (self.padded // config.columns)
         for half in range(self.halves):
             self._launch(
                 weight_gradient_kernel,

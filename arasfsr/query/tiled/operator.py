@@ -9,55 +9,56 @@ import torch
 from torch import Tensor
 
 from arasfsr.coords import times
-from arasfsr.nn.decoder import DecoderWeights
+from arasfsr.nn.decoders.mlp import MLPWeights
 from arasfsr.query import operator
-from arasfsr.query.operator import Arguments, Gradients, Need, Problem
+from arasfsr.query.call import QueryCall
+from arasfsr.query.operator import BIAS_SUM, Gradients, Need, Problem
 from arasfsr.query.skip import add_skip, skip_gradients
+from arasfsr.query.tiled import chunks
 from arasfsr.query.tiled.products import Scratch, arithmetic_dtype
-from arasfsr.query.tiled.tile import BIAS_SUM, Tile, tile_backward, tile_forward, tiles
+from arasfsr.query.tiled.tile import Tile, tile_backward, tile_forward, tiles
 
 
-def _weights(given: Arguments) -> DecoderWeights:
+def _weights(problem: Problem) -> MLPWeights:
     """The layers after the first: rounded to the compute dtype, in the dtype that they are multiplied in."""
-    arithmetic = arithmetic_dtype(given.dtype, given.latent.device)
-    rounded = [weight.to(given.dtype).to(arithmetic) for weight in given.weights]
-    return DecoderWeights.unflatten(rounded, given.modulated)
+    arithmetic = arithmetic_dtype(problem.dtype, problem.lr_map.device)
+    rounded = [weight.to(problem.dtype).to(arithmetic) for weight in problem.weights]
+    return MLPWeights.unflatten(rounded, problem.modulated)
 
 
-def _forward(given: Arguments) -> Tensor:
-    problem = Problem.of(given)
-    out = given.latent.new_empty((given.latent.shape[0], given.queries, 3), dtype=given.geometry)
-    flat = out.view(problem.images, problem.queries, 3)
+def _forward(problem: Problem) -> Tensor:
+    out = problem.lr_map.new_empty((problem.batch, problem.queries.count(), 3), dtype=problem.geometry)
+    flat = out.view(problem.images, problem.count, 3)
     scratch = Scratch(out.device)
-    for first, last, tile in tiles(problem, _weights(given)):
+    for first, last, tile in tiles(problem, _weights(problem)):
         flat[:, first:last] = tile_forward(tile, scratch, keep=False)[0]
-    add_skip(out, given)
+    add_skip(out, problem)
     return out
 
 
 class _Sums:
     """Sums of the tiles' gradients."""
 
-    def __init__(self, given: Arguments, problem: Problem, need: Need) -> None:
+    def __init__(self, problem: Problem, need: Need) -> None:
         def zeros(shape: torch.Size | tuple[int, ...], dtype: torch.dtype = problem.geometry) -> Tensor:
-            return given.latent.new_zeros(shape, dtype=dtype)
+            return problem.lr_map.new_zeros(shape, dtype=dtype)
 
         self._problem = problem
-        self._scratch = Scratch(given.latent.device)
-        self.latent = zeros(problem.latent.shape)
-        self.coord = zeros((problem.queries, 2)) if need.coord else None
-        self.cell = zeros((problem.queries, 2)) if need.cell else None
-        cell_weight = [] if given.cell_weight is None else [given.cell_weight]
+        self._scratch = Scratch(problem.lr_map.device)
+        self.lr_rows = zeros(problem.lr_rows.shape)
+        self.coord = zeros((problem.count, 2)) if need.coord else None
+        self.cell = zeros((problem.count, 2)) if need.cell else None
+        cell_weight = [] if problem.cell_weight is None else [problem.cell_weight]
         self.parameters = [
             zeros(parameter.shape, BIAS_SUM if parameter.dim() == 1 else problem.geometry)
-            for parameter in (given.rel_weight, *cell_weight, *given.weights)
+            for parameter in (problem.rel_weight, *cell_weight, *problem.weights)
         ]
 
     def add(self, first: int, last: int, tile: Tile, grad: Tensor) -> None:
         """Recompute a tile and add what its part (images, T, 3) of the incoming gradient gives."""
         saved = tile_forward(tile, self._scratch, keep=True)[1]
         found = tile_backward(tile, saved, grad, self._scratch, self._problem.lr_size, self.coord is not None)
-        self.latent.index_add_(0, tile.rows.reshape(-1), found.latent.reshape(-1, self.latent.shape[1]))
+        self.lr_rows.index_add_(0, tile.rows.reshape(-1), found.lr_rows.reshape(-1, self.lr_rows.shape[1]))
         for total, part in zip(self.parameters, found.weights, strict=True):
             total += part
         if self.coord is not None and found.coord is not None:
@@ -66,25 +67,29 @@ class _Sums:
             self.cell[first:last] = found.cell
 
 
-def _backward(grad: Tensor, given: Arguments, need: Need) -> Gradients:
-    problem = Problem.of(given)
-    sums = _Sums(given, problem, need)
-    flat = grad.reshape(problem.images, problem.queries, 3)
-    for first, last, tile in tiles(problem, _weights(given)):
+def _backward(grad: Tensor, problem: Problem, need: Need) -> Gradients:
+    sums = _Sums(problem, need)
+    flat = grad.reshape(problem.images, problem.count, 3)
+    for first, last, tile in tiles(problem, _weights(problem)):
         sums.add(first, last, tile, flat[:, first:last])
-    image, skip_coord = skip_gradients(grad, given, need)
-    coord = problem.per_query(sums.coord, given.coord)
-    cell = problem.per_query(sums.cell, given.cell)
+    image, skip_coord = skip_gradients(grad, problem, need)
+    coord = problem.per_query(sums.coord, problem.queries.coord)
+    cell = problem.per_query(sums.cell, problem.cell)
     rel_weight, *rest = sums.parameters
     return Gradients(
-        latent=sums.latent,
+        lr_map=sums.lr_rows,
         image=image,
         coord=coord if coord is None or skip_coord is None else coord + skip_coord,
         cell=None if cell is None else times(cell, problem.lr_size),
         rel_weight=rel_weight,
-        cell_weight=None if given.cell_weight is None else rest.pop(0),
+        cell_weight=None if problem.cell_weight is None else rest.pop(0),
         weights=rest,
     )
 
 
-run = operator.register("tiled", _forward, _backward)
+_decode = operator.register("tiled", _forward, _backward)
+
+
+def run(call: QueryCall) -> Tensor:
+    """Decode the call's queries, those of the baselines' decoders by `chunks`: (B, Q, 3)."""
+    return _decode(call) if isinstance(call.weights, MLPWeights) else chunks.run(call)

@@ -1,4 +1,4 @@
-"""The fast algebra on one tile of queries, forward and backward, in plain torch (DESIGN, section 2).
+"""The fast algebra on one tile of queries, forward and backward, in plain torch (docs/method.md, section 2).
 
 A tile holds T queries of b images that share coordinates, or T queries of any images (b = 1). Its rows are
 (4, b, T, n): the four corners first. The coordinate branch has T rows, whatever b.
@@ -13,33 +13,30 @@ import torch
 from torch import Tensor
 
 from arasfsr.coords import Corners, fourier_encoding, fourier_encoding_backward, local_ensemble, local_ensemble_backward
-from arasfsr.nn.decoder import DecoderWeights
-from arasfsr.query.operator import Problem
+from arasfsr.nn.activation import activation_, activation_backward_out, activation_out
+from arasfsr.nn.decoders.mlp import MLPWeights
+from arasfsr.query.operator import BIAS_SUM, Problem
 from arasfsr.query.tiled.products import Products, Scratch, weight_gradient
-
-BIAS_SUM = torch.float64
-"""A bias's gradient is a sum over all queries of terms that nearly cancel: in float32 it would lose to the plain path,
-which sums the four corners apart."""
 
 
 class Tile(NamedTuple):
     """What a tile reads."""
 
-    latent: Tensor
-    """(rows, n): the LR map G of all images, one row a cell."""
+    lr_rows: Tensor
+    """(B h w, n): the LR map G of all images, a row an LR pixel."""
     rows: Tensor
-    """(4, b, T) int64: of `latent`."""
+    """(4, b, T) int64: of `lr_rows`."""
     corners: Corners
-    """Geometry of the T queries: rel (4, T, 2), weight (4, T)."""
+    """Geometry of the T queries: rel (4, T, 2), share (4, T)."""
     coord: Tensor
     """(T, 2)."""
     cell: Tensor | None
-    """(T, 2): cell times (h, w), or None where the latent holds its term."""
+    """(T, 2): cell times (h, w), or None where the LR map holds its term."""
     rel_weight: Tensor
     """(n, 2)."""
     cell_weight: Tensor | None
     """(n, 2), with `cell`."""
-    weights: DecoderWeights
+    weights: MLPWeights
     """The layers after the first (`content` starts at I_1), in the dtype of the products."""
     products: Products
     """With these weights."""
@@ -62,7 +59,7 @@ class Activations(NamedTuple):
     angles: list[Tensor]
     """The sines' arguments: (T, n)."""
     ensemble: Tensor
-    """sum over corners of weight * f_L: (b, T, n)."""
+    """sum over corners of share * f_L: (b, T, n)."""
 
 
 def modulate(tile: Tile, scratch: Scratch) -> tuple[list[Tensor], list[Tensor]]:
@@ -77,12 +74,12 @@ def modulate(tile: Tile, scratch: Scratch) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def layer_input(z: Tensor, s: Tensor | None, x: Tensor) -> None:
-    """To x: f = relu(z), or with s [f, f * s] side by side, so that a layer is one matrix product. It may spoil z."""
+    """To x: f = activation(z), or with s [f, f * s] side by side, so that a layer is one product. May overwrite z."""
     f = x[..., : z.shape[-1]]
     if z.dtype == x.dtype:
-        torch.clamp_min(z, 0, out=f)
+        activation_out(z, f)
     else:
-        f.copy_(z.relu_())
+        f.copy_(activation_(z))
     if s is not None:
         torch.mul(f, s, out=x[..., z.shape[-1] :])
 
@@ -90,14 +87,14 @@ def layer_input(z: Tensor, s: Tensor | None, x: Tensor) -> None:
 def first_layer(tile: Tile, s: Tensor | None, x: Tensor, scratch: Scratch) -> None:
     """z = G[corner] + I0_rel rel [+ I0_cell cell] as `layer_input` to x, a corner at a time: what is in the geometry's
     dtype then stays in the cache."""
-    n = tile.latent.shape[1]
+    n = tile.lr_rows.shape[1]
     local, weight = tile.corners.rel, tile.rel_weight
     if tile.cell is not None and tile.cell_weight is not None:
         local = torch.cat([local, tile.cell.expand_as(local)], dim=-1)
         weight = torch.cat([weight, tile.cell_weight], dim=-1)
     for rows, place, corner in zip(tile.rows, local, x, strict=True):
-        z = scratch.take("first", (*rows.shape, n), tile.latent.dtype)
-        torch.index_select(tile.latent, 0, rows.reshape(-1), out=z.view(-1, n))
+        z = scratch.take("first", (*rows.shape, n), tile.lr_rows.dtype)
+        torch.index_select(tile.lr_rows, 0, rows.reshape(-1), out=z.view(-1, n))
         if len(z) == 1:
             torch.addmm(z[0], place, weight.t(), out=z[0])
         else:
@@ -110,9 +107,9 @@ def tile_forward(tile: Tile, scratch: Scratch, keep: bool) -> tuple[Tensor, Acti
 
     What is kept lies in `scratch`, until the next tile.
     """
-    weights, dtype, n = tile.weights, tile.dtype, tile.latent.shape[1]
+    weights, dtype, n = tile.weights, tile.dtype, tile.lr_rows.shape[1]
     modulation, angles = modulate(tile, scratch)
-    factors = [*modulation[:-1], None] if weights.modulated else [None] * (len(weights.content) + 1)
+    factors = [*modulation[:-1], None] if weights.is_modulated() else [None] * (len(weights.content) + 1)
 
     def room(i: int) -> Tensor:
         """For f_{i + 1}, or with a factor for [f, f * s]."""
@@ -124,39 +121,34 @@ def tile_forward(tile: Tile, scratch: Scratch, keep: bool) -> tuple[Tensor, Acti
     inputs: list[Tensor] = []
     for i, (weight, bias) in enumerate(weights.content, start=1):
         inputs.append(x)
-        name = "z" if weights.modulated else f"z {i}"  # without a factor it is what the next layer reads
+        name = "z" if weights.is_modulated() else f"z {i}"  # without a factor it is what the next layer reads
         z = tile.products.affine(x.view(-1, weight.shape[1]), weight, bias, scratch, name)
         z = z.view(*tile.rows.shape, n)
         if factors[i] is None:
-            x = z.relu_()
+            x = activation_(z)
         else:
             x = room(i)
             layer_input(z, factors[i], x)
-    ensemble = _ensemble(x, tile.corners.weight)
-    product = ensemble * modulation[-1] if weights.modulated else ensemble
+    ensemble = _ensemble(x, tile.corners.share)
+    product = ensemble * modulation[-1] if weights.is_modulated() else ensemble
     weight, bias = weights.output
     out = product.to(weight.dtype) @ weight.t() + bias
     return out.to(tile.coord.dtype), Activations(inputs, x, modulation, angles, ensemble)
 
 
-def _ensemble(f: Tensor, weight: Tensor) -> Tensor:
-    """sum_v weight_v f_v in the weights' dtype: (4, b, T, n), (4, T) to (b, T, n)."""
-    shares = weight.unsqueeze(-1)
+def _ensemble(f: Tensor, share: Tensor) -> Tensor:
+    """sum_v share_v f_v in the shares' dtype: (4, b, T, n), (4, T) to (b, T, n)."""
+    shares = share.unsqueeze(-1)
     total = f[0] * shares[0]
     for corner in range(1, 4):
         total.addcmul_(f[corner].to(total.dtype), shares[corner])
     return total
 
 
-def _relu_backward(grad: Tensor, f: Tensor, out: Tensor) -> None:
-    """The gradient where f = relu(z) is positive, 0 elsewhere; one pass, without a mask. `out` may be `grad`."""
-    torch.ops.aten.threshold_backward.grad_input(grad, f, 0, grad_input=out)
-
-
 class TileGradients(NamedTuple):
     """Gradients of a tile; what nobody asked for is None."""
 
-    latent: Tensor
+    lr_rows: Tensor
     """(4, b, T, n): of the gathered rows, to be added at the tile's rows."""
     coord: Tensor | None
     """(T, 2), the skip's part left out."""
@@ -169,9 +161,9 @@ class TileGradients(NamedTuple):
 def tile_backward(
     tile: Tile, saved: Activations, grad: Tensor, scratch: Scratch, lr_size: tuple[int, int], need_coord: bool
 ) -> TileGradients:
-    """Gradients of sum(grad * forward(tile)), grad being (b, T, 3); that of `latent` lies in `scratch`."""
-    weights, dtype, n = tile.weights, tile.dtype, tile.latent.shape[1]
-    modulated = weights.modulated
+    """Gradients of sum(grad * forward(tile)), grad being (b, T, 3); that of `lr_rows` lies in `scratch`."""
+    weights, dtype, n = tile.weights, tile.dtype, tile.lr_rows.shape[1]
+    modulated = weights.is_modulated()
     grad2 = grad.reshape(-1, 3).to(dtype)
     grad_s: list[Tensor] = []
 
@@ -185,16 +177,16 @@ def tile_backward(
         grad_s = [torch.zeros_like(s, dtype=tile.coord.dtype) for s in saved.modulation]
         grad_s[-1] += (grad_product * saved.ensemble).sum(0)
         grad_ensemble = grad_product * saved.modulation[-1]
-    grad_weight = None
+    grad_share = None
     if need_coord:
-        grad_weight = (grad_ensemble * saved.last).sum(dim=(1, 3), dtype=tile.coord.dtype)
+        grad_share = (grad_ensemble * saved.last).sum(dim=(1, 3), dtype=tile.coord.dtype)
     grad_z = scratch.take("grad z", saved.last.shape, dtype)
-    for corner, share in enumerate(tile.corners.weight.unsqueeze(-1)):
+    for corner, share in enumerate(tile.corners.share.unsqueeze(-1)):
         torch.mul(grad_ensemble, share, out=grad_z[corner])
 
-    # hidden layers, last to first; a ReLU's output tells where its input was positive
+    # hidden layers, last to first
     content_grads: list[Tensor] = []
-    _relu_backward(grad_z, saved.last, out=grad_z)
+    activation_backward_out(saved.last, grad_z, grad_z)
     for i in reversed(range(len(weights.content))):
         weight, x = weights.content[i][0], saved.inputs[i]
         rows = grad_z.view(-1, n)
@@ -206,7 +198,7 @@ def tile_backward(
             grad_product = grad_x[..., n:]
             grad_f.addcmul_(grad_product, saved.modulation[i])
             grad_s[i] += grad_product.mul_(f).sum(dim=(0, 1), dtype=tile.coord.dtype)
-        _relu_backward(grad_f, f, out=grad_z)
+        activation_backward_out(f, grad_f, grad_z)
 
     # first layer
     grad_z0 = grad_z.to(tile.coord.dtype)
@@ -233,9 +225,9 @@ def tile_backward(
                 grad_encoding = grad_below.to(tile.coord.dtype)
 
     grad_coord = None
-    if grad_weight is not None:
+    if grad_share is not None:
         grad_rel = local @ tile.rel_weight
-        grad_coord = local_ensemble_backward(tile.corners, lr_size, grad_rel, grad_weight)
+        grad_coord = local_ensemble_backward(tile.corners, lr_size, grad_rel, grad_share)
         if grad_encoding is not None:
             grad_coord = grad_coord + fourier_encoding_backward(tile.coord, grad_encoding)
     return TileGradients(grad_z0, grad_coord, grad_cell, first_grads + content_grads + modulator_grads + output_grads)
@@ -252,29 +244,30 @@ GEOMETRY_TILES = 16
 """Tiles whose coordinates, corners and rows are computed together: small tensors cost a call more than their work."""
 
 
-def tiles(problem: Problem, weights: DecoderWeights) -> Iterator[tuple[int, int, Tile]]:
+def tiles(problem: Problem, weights: MLPWeights) -> Iterator[tuple[int, int, Tile]]:
     """The tiles, each with its first query and the one after its last. Geometry is made for many of them at once.
 
     `weights` are the layers after the first, in the dtype of the products.
     """
     per_number = weights.output[0].element_size()
     products = Products()
-    whole = TILE if problem.latent.device.type == "cpu" else GPU_TILE
+    rel_weight, cell_weight = problem.rel_and_cell_weight
+    whole = TILE if problem.lr_map.device.type == "cpu" else GPU_TILE
     step = max(1, whole * 4 // per_number // max(1, problem.images))
-    for start in range(0, problem.queries, step * GEOMETRY_TILES):
-        stop = min(start + step * GEOMETRY_TILES, problem.queries)
+    for start in range(0, problem.count, step * GEOMETRY_TILES):
+        stop = min(start + step * GEOMETRY_TILES, problem.count)
         coord, corners, rows = _geometry(problem, start, stop)
         for first in range(start, stop, step):
             last = min(first + step, stop)
             part = slice(first - start, last - start)
             tile = Tile(
-                latent=problem.latent,
+                lr_rows=problem.lr_rows,
                 rows=rows[:, :, part],
                 corners=Corners(*(field[:, part] for field in corners)),
                 coord=coord[part],
-                cell=None if problem.cell is None else problem.cell[first:last],
-                rel_weight=problem.rel_weight,
-                cell_weight=problem.cell_weight,
+                cell=None if problem.cells is None else problem.cells[first:last],
+                rel_weight=rel_weight,
+                cell_weight=cell_weight,
                 weights=weights,
                 products=products,
             )
@@ -284,15 +277,10 @@ def tiles(problem: Problem, weights: DecoderWeights) -> Iterator[tuple[int, int,
 def _geometry(problem: Problem, first: int, last: int) -> tuple[Tensor, Corners, Tensor]:
     """Of queries first .. last - 1: coordinates (T, 2), corners, and the corners' rows of the LR map (4, images, T)."""
     h, w = problem.lr_size
-    device = problem.latent.device
-    if problem.grid is not None:
-        coord = problem.grid.coords(first, last, device)
-    else:
-        assert problem.coord is not None
-        coord = problem.coord[first:last]
-    coord = coord.to(problem.geometry)
+    device = problem.lr_map.device
+    coord = problem.coords(first, last)
     corners = local_ensemble(coord, problem.lr_size)
-    rows = corners.cell.unsqueeze(1) + (torch.arange(problem.images, device=device) * (h * w)).view(1, -1, 1)
+    rows = corners.lr_pixel.unsqueeze(1) + (torch.arange(problem.images, device=device) * (h * w)).view(1, -1, 1)
     if problem.per_image:
         rows = rows + (torch.arange(first, last, device=device) // problem.per_image) * (h * w)
     return coord, corners, rows
