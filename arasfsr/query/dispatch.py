@@ -26,12 +26,8 @@ class Backend:
 
     run: Callable[[QueryCall], Tensor]
     """Decodes a call's queries: (B, Q, 3)."""
-    why_not: Callable[[QueryCall | None], str | None] | None = None
-    """Why it cannot serve a call, or, given None, any on this machine; None where it can, or always can."""
-
-    def reason(self, call: QueryCall | None) -> str | None:
-        """Why it cannot serve a call, or, given None, any on this machine; None where it can."""
-        return None if self.why_not is None else self.why_not(call)
+    reason: Callable[[QueryCall | None], str | None] = lambda call: None
+    """Why it cannot serve a call, or, given None, any on this machine; None where it can."""
 
 
 BACKENDS = {
