@@ -16,12 +16,16 @@ from benchmarks.suite_tables import table_row
 VERSIONS_FILE = RESULTS / "versions.json"
 
 GROUPS = {
-    "operator": ("query", "skip", "golden", "dispatch", "checkpoint", "upscale_command"),
-    "training": ("training", "training_run", "training_distributed"),
-    "interpreter": ("interpreter",),
-    "audit": ("audit",),
+    "operator": (
+        *(f"query/test_{name}.py" for name in ("query", "skip", "golden", "dispatch")),
+        "checkpoints/test_checkpoint.py",
+        "commands/test_upscale_command.py",
+    ),
+    "training": tuple(f"training/test_{name}.py" for name in ("training", "training_run", "training_distributed")),
+    "interpreter": ("query/test_interpreter.py",),
+    "audit": ("native/test_audit.py",),
 }
-"""What is tried, as names of test files: the operator and what stands on it, the Triton kernels in Triton's
+"""What is tried, as files in tests/: the operator and what stands on it, the Triton kernels in Triton's
 interpreter, and the same compiled ahead of time for every architecture."""
 
 PACKAGES = ("torch", "triton", "numpy")
@@ -46,9 +50,9 @@ def attempt(python: str, requirements: list[str]) -> dict[str, Any]:
         subprocess.run([*pip, *requirements, "-e", f"{ROOT}[dev]"], check=True, env=environment)
         installed = json.loads(subprocess.run([own, "-c", _INSTALLED], check=True, capture_output=True).stdout)
         groups = {}
-        for name, modules in GROUPS.items():
+        for name, files in GROUPS.items():
             report = Path(folder) / f"{name}.xml"
-            tests = [f"tests/test_{module}.py" for module in modules]
+            tests = [f"tests/{file}" for file in files]
             subprocess.run([own, "-m", "pytest", f"--junit-xml={report}", *tests], cwd=ROOT, check=False)
             groups[name] = outcome(report)
     return {"installed": installed, "groups": groups}

@@ -105,7 +105,10 @@ CANDIDATES = 17
 JUDGED = tuple(Request(f"triton#tune-{i}", "judge", {"number": i}) for i in range(CANDIDATES))
 TUNED = tuple(replace(request, what="tune", goes_on=True) for request in JUDGED)
 
-TESTS = tuple(f"tests/test_{name}.py" for name in ("fused_cuda", "cuda_device", "fused_tf32", "golden", "fused"))
+TESTS = (
+    "tests/native/test_fused_cuda.py",
+    *(f"tests/query/test_{name}.py" for name in ("cuda_device", "fused_tf32", "golden", "fused")),
+)
 """The files whose GPU tests run, the CUDA kernels' own first."""
 
 

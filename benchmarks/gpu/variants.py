@@ -290,7 +290,7 @@ def of_plan() -> list[Call]:
 
 
 def of_tests() -> Iterator[Call]:
-    """The GPU tests of the plan, but for tests/test_fused_tf32.py's of shapes drawn at random."""
+    """The GPU tests of the plan, but for tests/query/test_fused_tf32.py's of shapes drawn at random."""
     small = Call("float32", 48, 3)
     yield from (small, replace(small, skip=False))
     by_query = replace(small, queries="own", cells=True)

@@ -1,0 +1,63 @@
+"""What is told of other versions: counts, failures by name, a line for each in order of the versions."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.report import write_versions
+from benchmarks.versions import GROUPS, VERSIONS_FILE, key, outcome, page
+
+PASS = """import pytest
+def test_good(): pass
+def test_bad(): assert False
+@pytest.fixture
+def broken(): raise ValueError
+def test_error(broken): pass
+@pytest.mark.skip
+def test_left(): pass
+"""
+
+
+def result(torch: str, **groups: dict[str, Any]) -> dict[str, Any]:
+    good = {"passed": 3, "skipped": 0, "failed": []}
+    return {
+        "installed": {"python": "3.12.1", "torch": torch, "triton": "3.6.0", "numpy": "2.3.0"},
+        "groups": dict.fromkeys(GROUPS, good) | groups,
+        "machine": {"date": "2026-11-25T10:00:00"},
+    }
+
+
+def test_outcomes_are_counted_and_failures_named(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(PASS)
+    report = tmp_path / "report.xml"
+    done = subprocess.run([sys.executable, "-m", "pytest", f"--junit-xml={report}"], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 1  # some tests failed
+    found = {"passed": 1, "skipped": 1, "failed": ["test_mine.test_bad", "test_mine.test_error"]}
+    assert outcome(report) == found
+
+
+def test_without_a_report_pytest_itself_has_failed(tmp_path: Path) -> None:
+    assert outcome(tmp_path / "none.xml")["failed"] == ["pytest itself"]
+
+
+def test_the_page_has_a_line_each_in_order_and_names_what_failed() -> None:
+    audit = {"passed": 2, "skipped": 1, "failed": ["tests.test_audit.test_it"]}
+    old, new = result("2.9.1", audit=audit), result("2.10.0+cpu")
+    text = page({key(new): new, key(old): old})
+    lines = [line for line in text.splitlines() if line.startswith("| 3")]
+    assert [line.split(" | ")[1] for line in lines] == ["2.9.1", "2.10.0+cpu"]
+    assert lines[0].endswith("| 3 passed | 2 passed, 1 skipped, 1 failed | 2026-11-25 |")
+    assert text.count("Failed with") == 1
+    assert "Failed with torch 2.9.1 and Triton 3.6.0:\n\n- `tests.test_audit.test_it`" in text
+
+
+def test_the_committed_page_is_what_the_results_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    committed = (Path(__file__).parents[2] / "docs" / "versions.md").read_text()
+    monkeypatch.setattr("benchmarks.report.DOCS", tmp_path)
+    assert VERSIONS_FILE.is_file()
+    assert write_versions().read_text() == committed

@@ -1,0 +1,190 @@
+"""Checkpoints: what is written comes back; what does not fit is refused in one line, and nothing in it runs."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from golden_set import GOLDEN
+from models import relative_rms, small_model
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from arasfsr import CheckpointError, ImplicitSR, bundled_models, load_model, save_model
+from arasfsr.cli import app
+
+PUBLIC = GOLDEN / "liif-tiny.pth"
+
+LARGEST = {"tiny": 4_000_000, "edsr": 8_000_000}
+"""Bytes that a bundled model may have."""
+
+
+def public_content() -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(PUBLIC, weights_only=True)
+    return content
+
+
+def refusal(path: Path) -> str:
+    """The one line that loading `path` is refused with."""
+    with pytest.raises(CheckpointError) as caught:
+        load_model(path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    return message
+
+
+def test_a_model_comes_back_as_it_was_saved(model: ImplicitSR, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "model.safetensors")
+    loaded = load_model(tmp_path / "model.safetensors")
+    assert loaded.config == model.config
+    assert not loaded.training
+    inp, coord, cell = torch.rand(1, 3, 4, 4), torch.rand(1, 9, 2), torch.rand(1, 9, 2)
+    assert torch.equal(loaded(inp, coord, cell), model(inp, coord, cell))
+
+
+def test_float16_halves_the_file(tmp_path: Path) -> None:
+    model = small_model()
+    save_model(model, tmp_path / "half.safetensors", torch.float16)
+    loaded = load_model(tmp_path / "half.safetensors")
+    weight = loaded.decoder.content[0].weight
+    assert weight.dtype == torch.float32
+    assert relative_rms(weight, model.decoder.content[0].weight) < 1e-3
+
+
+def test_a_loaded_model_can_be_trained(tmp_path: Path) -> None:
+    save_model(small_model(), tmp_path / "model.safetensors")
+    loaded = load_model(tmp_path / "model.safetensors")
+    loaded(torch.rand(1, 3, 4, 4), torch.rand(1, 9, 2), torch.rand(1, 9, 2)).sum().backward()
+    assert loaded.encoder.head.weight.grad is not None
+
+
+def test_convert_writes_what_the_public_file_holds(tmp_path: Path) -> None:
+    out = tmp_path / "liif.safetensors"
+    result = CliRunner().invoke(app, ["convert", str(PUBLIC), str(out)])
+    assert result.exit_code == 0
+    assert list(tmp_path.iterdir()) == [out]
+    assert torch.equal(load_model(out).decoder.output.weight, load_model(PUBLIC).decoder.output.weight)
+
+
+def test_convert_of_a_missing_file_speaks_of_a_file(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["convert", "none.pth", str(tmp_path / "out.safetensors")])
+    assert result.exit_code == 2
+    assert "'none.pth' does not exist" in result.stderr
+
+
+def test_convert_takes_only_safetensors_as_target(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["convert", str(PUBLIC), str(tmp_path / "out.pth")])
+    assert result.exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("source", ["native", "public"])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])
+def test_a_truncated_file_is_refused(source: str, share: float, tmp_path: Path) -> None:
+    if source == "native":
+        path = tmp_path / "model.safetensors"
+        save_model(small_model(), path)
+        content = path.read_bytes()
+    else:
+        path = tmp_path / "model.pth"
+        content = PUBLIC.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    assert "not a whole" in refusal(path)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_file_of_another_kind_is_refused(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"picture{suffix}"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8)
+    refusal(path)
+
+
+def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"anything")
+    assert "taken are .safetensors, .pth and .pt" in refusal(path)
+
+
+def test_a_safetensors_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file({"weight": torch.zeros(3)}, path)
+    assert "none of arasfsr's" in refusal(path)
+
+
+def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    content = public_content()
+    content["model"]["sd"]["imnet.layers.2.weight"] = torch.zeros(5, 5)
+    del content["model"]["sd"]["imnet.layers.8.bias"]
+    torch.save(content, path)
+    message = refusal(path)
+    assert "decoder.output.bias is missing" in message
+    assert "decoder.content.1.weight has shape (5, 5), not (64, 64)" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (lambda content: content["model"].update(name="ltep"), "holds a model 'ltep'"),
+        (lambda content: content["model"]["args"]["encoder_spec"].update(name="hat"), "its encoder is 'hat'"),
+        (lambda content: content["model"]["args"]["imnet_spec"]["args"].update(hidden_list=[64, 32]), "hidden_list"),
+        (lambda content: content.pop("model"), "not in the public implementation's format"),
+        (lambda content: content["model"].update(sd=3), "not in the public implementation's format"),
+    ],
+)
+def test_a_public_file_of_another_model_is_refused(change: Any, wanted: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    content = public_content()
+    change(content)
+    torch.save(content, path)
+    assert wanted in refusal(path)
+
+
+class _Payload:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+def test_nothing_in_a_file_is_executed(write: Any, tmp_path: Path) -> None:
+    path, trace = tmp_path / "evil.pth", tmp_path / "executed"
+    write({"model": _Payload(trace)}, path)
+    refusal(path)
+    assert not trace.exists()
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(small_model(seed=1), path)
+    before = path.read_bytes()
+
+    def fail(tensors: Any, target: Path, **options: Any) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("arasfsr.checkpoints.native.save_file", fail)
+    with pytest.raises(OSError, match="No space left"):
+        save_model(small_model(seed=2), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_that_is_nothing_lists_the_bundled_models() -> None:
+    with pytest.raises(FileNotFoundError, match="neither a file nor a bundled model; bundled are"):
+        load_model("no-such-model")
+
+
+def test_every_bundled_model_loads_and_is_small() -> None:
+    from importlib import resources
+
+    assert "tiny" in bundled_models()
+    for name in bundled_models():
+        load_model(name)
+        assert (resources.files("arasfsr") / "weights" / f"{name}.safetensors").stat().st_size <= LARGEST[name]
