@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SMALL, small_model
+from models import SMALL, small_model
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 

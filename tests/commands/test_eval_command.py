@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import small_model
+from models import small_model
 from pictures import picture, three_pictures
 from typer.testing import CliRunner, Result
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import small_model
+from models import small_model
 from pictures import picture, three_pictures
 from PIL import Image
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import small_model
+from models import small_model
 from PIL import Image
 from typer.testing import CliRunner
 
