@@ -11,12 +11,12 @@ from benchmarks import report
 from benchmarks.report import DOCS, README, SECTIONS, refreshed
 
 
-def test_the_readme_is_what_the_results_say() -> None:
+def test_the_readme_matches_the_results() -> None:
     text = README.read_text()
     assert refreshed(text) == text
 
 
-def test_the_machines_pages_are_what_the_results_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_pages_match_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "DOCS", tmp_path)
     pages = report.write_machines()
     assert len(pages) >= 2

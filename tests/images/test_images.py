@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
+from models import small_model
 from PIL import Image
 
-from arasfsr import DecoderConfig, EncoderConfig, ImageError, ImplicitSR, ModelConfig
+from arasfsr import ImageError, ImplicitSR
 from arasfsr.images.raster import Raster, flatten_on_white, from_pil, round_to_8_bits, to_pil
 from arasfsr.upscaling import upscale_pil, upscale_raster
 
 
 @pytest.fixture(scope="module")
 def model() -> ImplicitSR:
-    torch.manual_seed(0)
-    config = ModelConfig(
-        encoder=EncoderConfig(blocks=1, features=8), frequency=None, decoder=DecoderConfig(width=16, layers=2)
-    )
-    return ImplicitSR(config)
+    return small_model("without frequency")
 
 
 def noise(*shape: int, dtype: type = np.uint8) -> np.ndarray:

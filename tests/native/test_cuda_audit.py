@@ -205,7 +205,7 @@ def test_nothing_spills_and_the_matrix_units_are_used(kernel: Kernel) -> None:
     assert problem(kernel) is None
 
 
-def test_it_holds_the_architectures_that_it_names() -> None:
+def test_it_holds_the_architectures_it_names() -> None:
     spec = importlib.util.spec_from_file_location("arasfsr._C", str(library()))
     assert spec is not None
     assert spec.loader is not None
@@ -221,13 +221,13 @@ WAITED = b"has waited 2 s for stage"
 """What the watchdog of csrc/src/watchdog.h prints."""
 
 
-def test_nothing_of_the_watchdog_is_in_it() -> None:
+def test_there_is_no_watchdog_code() -> None:
     assert WAITED not in Path(str(library())).read_bytes()
     assert not any(kernel.instructions["BPT.TRAP"] for kernel in KERNELS)
 
 
 @pytest.mark.skipif(not (shutil.which("nvcc") and shutil.which("cmake")), reason="kernels are built by nvcc and cmake")
-def test_with_the_watchdog_a_kernel_can_end_and_its_products_stay_as_they_are(tmp_path: Path) -> None:
+def test_watchdog_kernels_can_exit_and_keep_their_products(tmp_path: Path) -> None:
     """Of one file of kernels, as CMake builds it with the option."""
     options = ["-DARASFSR_WATCHDOG=ON", "-DARASFSR_ARCHITECTURES=90a-real", "-DBUILD_TESTING=OFF"]
     configure = ["cmake", "-S", str(ROOT), "-B", str(tmp_path), "-G", "Unix Makefiles", *options]
@@ -280,7 +280,7 @@ FINE_90A = Kernel(
         ({"instructions": Counter(FFMA=9)}, "no matrix instructions"),
     ],
 )
-def test_what_is_wrong_is_named(change: dict[str, object], found: str) -> None:
+def test_problems_are_named(change: dict[str, object], found: str) -> None:
     assert problem(FINE) is None
     assert found in str(problem(FINE._replace(**change)))  # type: ignore[arg-type]
 
@@ -294,7 +294,7 @@ def test_what_is_wrong_is_named(change: dict[str, object], found: str) -> None:
         ({"USETMAXREG.DEALLOC.CTAPOOL": 0}, "registers do not go"),
     ],
 )
-def test_what_is_wrong_with_warpgroups_is_named(change: dict[str, int], found: str) -> None:
+def test_warpgroup_problems_are_named(change: dict[str, int], found: str) -> None:
     assert problem(FINE_90A) is None
     assert found in str(problem(FINE_90A._replace(instructions=Counter({**FINE_90A.instructions, **change}))))
 

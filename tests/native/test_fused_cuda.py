@@ -27,7 +27,7 @@ def problem(**changes: int) -> Any:
     return cuda_core.load().Problem(**{"abi": cuda_core.ABI, "queries": 3, **sizes, **changes})
 
 
-def test_a_struct_is_zero_but_for_what_is_given() -> None:
+def test_struct_fields_default_to_zero() -> None:
     given = problem(stream=4096, latent=1 << 40)
     assert (given.lr_width, given.stream, given.latent, given.image, given.per_image) == (5, 4096, 1 << 40, 0, 0)
     kept = cuda_core.load().Kept(count=7, f=64)
@@ -35,7 +35,7 @@ def test_a_struct_is_zero_but_for_what_is_given() -> None:
     assert cuda_core.load().Gradients(z=16).z == 16
 
 
-def test_a_field_that_there_is_not_is_named() -> None:
+def test_unknown_struct_field() -> None:
     with pytest.raises(TypeError, match="Problem has no field heigth"):
         problem(heigth=4)
 
@@ -50,11 +50,11 @@ def test_the_sizes_of_core_and_package_agree() -> None:
     ("changes", "found"),
     [({}, None), ({"padded": 512, "width": 512}, ("padded", 512)), ({"layers": 99}, ("layers", 99))],
 )
-def test_what_no_kernel_takes_is_told_with_its_value(changes: dict[str, int], found: tuple[str, int] | None) -> None:
+def test_supports_names_the_value_that_no_kernel_takes(changes: dict[str, int], found: tuple[str, int] | None) -> None:
     assert cuda_core.load().supports(problem(**changes)) == found
 
 
-def test_a_wrong_argument_is_a_runtime_error_that_names_it() -> None:
+def test_invalid_argument_is_a_runtime_error_that_names_it() -> None:
     core = cuda_core.load()
     with pytest.raises(RuntimeError, match=r"^the native core was given lr_width=-3$"):
         core.supports(problem(lr_width=-3))

@@ -1,4 +1,4 @@
-"""The decoders of LTE and DIINN: backends, chunks, memory and configuration. Their numbers are in query/test_golden.py."""
+"""The decoders of LTE and DIINN: backends, chunks, memory, configuration; query/test_golden.py has their numbers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from arasfsr.training.config import load_config
 
 @pytest.mark.parametrize("name", BASELINES)
 @pytest.mark.parametrize("backend", ["triton", "cuda"])
-def test_a_fused_backend_refuses_in_one_line_that_names_the_decoder(name: str, backend: str) -> None:
+def test_fused_backends_refuse_and_name_the_decoder(name: str, backend: str) -> None:
     with pytest.raises(
         BackendUnavailable, match=f"backend='{backend}': the decoder is {name.upper()}, .*tiled"
     ) as caught:
@@ -54,7 +54,7 @@ def test_auto_takes_tiled(name: str, caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("name", BASELINES)
 @pytest.mark.parametrize("chunk", [1, 7, 40, 1000])
-def test_chunks_do_not_show(name: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_do_not_depend_on_chunks(name: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model = small_model(name).double()
     inp = torch.rand(2, 3, 5, 7, dtype=torch.float64) * 2 - 1
     coord, cell = random_queries(2, 40, torch.float64)
@@ -65,7 +65,7 @@ def test_chunks_do_not_show(name: str, chunk: int, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_what_is_kept_for_the_backward_does_not_grow_with_the_decoder_s_work(name: str) -> None:
+def test_memory_kept_for_the_backward_does_not_grow_with_the_decoder(name: str) -> None:
     model = small_model(name)
     encoding = model.encode(torch.rand(1, 3, 4, 4))
     kept: dict[int, int] = {}
@@ -105,7 +105,7 @@ def test_a_bfloat16_model_decodes(name: str) -> None:
     assert relative_rms(found, truth) < 0.05
 
 
-def test_a_decoder_s_cosines_do_not_round_their_phase() -> None:
+def test_phases_are_not_rounded_before_the_cosine() -> None:
     """A cell of hundreds of cycles: in bfloat16 its phase would be anything."""
     model = small_model("lte")
     keep_signal(model.decoder)
@@ -126,30 +126,30 @@ def test_a_decoder_s_cosines_do_not_round_their_phase() -> None:
         (ModelConfig.diinn(), DIINNConfig, False),
     ],
 )
-def test_a_configuration_comes_back_from_json(config: ModelConfig, kind: type, skip: bool) -> None:
+def test_config_json_round_trip(config: ModelConfig, kind: type, skip: bool) -> None:
     found = ModelConfig.model_validate_json(config.model_dump_json())
     assert found == config
     assert type(found.decoder) is kind
     assert found.skip is skip
 
 
-def test_a_decoder_without_a_name_is_the_mlp() -> None:
+def test_decoder_defaults_to_the_mlp() -> None:
     found = ModelConfig.model_validate({"decoder": {"width": 32, "layers": 2, "modulated": False}})
     assert found.decoder == DecoderConfig(width=32, layers=2, modulated=False)
 
 
 @pytest.mark.parametrize(("name", "method"), [("lte", ModelConfig.lte()), ("diinn", ModelConfig.diinn())])
-def test_a_baseline_s_decoder_alone_is_the_baseline(name: str, method: ModelConfig) -> None:
+def test_a_decoder_name_alone_selects_the_method(name: str, method: ModelConfig) -> None:
     assert ModelConfig.model_validate({"decoder": {"name": name}}) == method
     assert ModelConfig(decoder=method.decoder) == method
 
 
-def test_a_decoder_of_an_unknown_name_is_refused() -> None:
+def test_unknown_decoder_name() -> None:
     with pytest.raises(ValidationError, match="taken are mlp, lte, diinn"):
         ModelConfig.model_validate({"decoder": {"name": "siren"}})
 
 
-def test_an_unknown_entry_of_a_chosen_decoder_is_named_with_those_that_it_takes(tmp_path: Path) -> None:
+def test_unknown_decoder_option_error_lists_the_known_ones(tmp_path: Path) -> None:
     path = tmp_path / "train.yaml"
     path.write_text("model: {decoder: {name: lte, wave: 3}}")
     with pytest.raises(
@@ -159,7 +159,7 @@ def test_an_unknown_entry_of_a_chosen_decoder_is_named_with_those_that_it_takes(
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_a_frequency_module_and_a_skip_are_taken_with_any_decoder(name: str, tmp_path: Path) -> None:
+def test_frequency_and_skip_work_with_any_decoder(name: str, tmp_path: Path) -> None:
     decoder = LTEConfig(width=8, waves=6) if name == "lte" else DIINNConfig(width=8)
     frequency = FrequencyConfig(channels=2, width=4, blocks=1)
     encoder = EncoderConfig(blocks=1, features=4)

@@ -40,7 +40,7 @@ def gradients_of(function: Callable[..., Tensor], given: list[Tensor]) -> list[T
     return list(torch.autograd.grad((out * upstream).sum(), given))
 
 
-def test_products_take_the_place_of_float32_convolutions_on_gpus_alone() -> None:
+def test_float32_convolutions_are_products_only_on_gpus() -> None:
     gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
     assert by_products(gpu, torch.float32)
     assert not any(by_products(gpu, dtype) for dtype in (torch.bfloat16, torch.float16, torch.float64))
@@ -50,7 +50,7 @@ def test_products_take_the_place_of_float32_convolutions_on_gpus_alone() -> None
 @pytest.mark.parametrize("block", [1, 20, 1 << 17])
 @pytest.mark.parametrize(("batch", "height", "width"), [(1, 1, 1), (1, 2, 5), (2, 7, 4), (3, 5, 1), (0, 3, 3)])
 @pytest.mark.usefixtures("products")
-def test_by_products_it_is_the_convolution(
+def test_products_match_the_convolution(
     batch: int, height: int, width: int, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(convolution, "BLOCK", block)
@@ -67,7 +67,7 @@ def test_by_products_it_is_the_convolution(
 @pytest.mark.parametrize("terms", [1, 2, 3])
 @pytest.mark.usefixtures("products")
 @torch.no_grad()
-def test_by_products_it_is_the_convolution_without_gradients(
+def test_products_match_the_convolution_without_gradients(
     batch: int, height: int, width: int, terms: int, small: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(convolution, "SMALL", small)
@@ -80,13 +80,13 @@ def test_by_products_it_is_the_convolution_without_gradients(
 
 
 @pytest.mark.usefixtures("products")
-def test_by_products_it_has_second_derivatives() -> None:
+def test_products_have_second_derivatives() -> None:
     features, weight, *_ = arguments(1, 2, 3)
     assert torch.autograd.gradgradcheck(convolve, (features, weight, torch.zeros(1, 1, 1, 8, dtype=torch.float64)))
 
 
 @pytest.mark.usefixtures("products")
-def test_by_products_it_compiles_into_one_graph() -> None:
+def test_products_compile_into_one_graph() -> None:
     given = arguments(2, 4, 5, torch.float32)
     compiled = torch.compile(convolve, fullgraph=True, backend="aot_eager")
     for ours, truth in zip(gradients_of(compiled, given), gradients_of(convolve, given), strict=True):
@@ -109,7 +109,7 @@ def lr_map_errors(stand_in: RoundedToTf32) -> tuple[float, float]:
     return out, max(grads)
 
 
-def test_convolutions_in_tf32_leave_the_lr_map_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cudnn_tf32_leaves_the_lr_map_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """As torch has it on a GPU, unless told otherwise: cuDNN rounds to TF32, matrix products do not."""
     cudnn = RoundedToTf32(CONVOLUTIONS)
     assert min(lr_map_errors(cudnn)) > 10 * FLOAT32_OUTPUT  # or it rounds nothing
@@ -120,5 +120,5 @@ def test_convolutions_in_tf32_leave_the_lr_map_in_float32(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("products")
-def test_where_products_may_take_tf32_the_lr_map_does() -> None:
+def test_matmul_tf32_applies_to_the_lr_map() -> None:
     assert min(lr_map_errors(RoundedToTf32(PRODUCTS))) > 10 * FLOAT32_OUTPUT

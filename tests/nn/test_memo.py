@@ -33,7 +33,7 @@ def frozen(*shape: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(shape), requires_grad=False)
 
 
-def test_a_value_is_made_once() -> None:
+def test_a_value_is_computed_once() -> None:
     doubled, weight = Doubled(), frozen(4, 4)
     assert torch.equal(doubled.of(weight), 2 * weight)
     assert doubled.of(weight) is doubled.of(weight)
@@ -61,7 +61,7 @@ CHANGES: list[Callable[[Tensor], object]] = [
 
 @torch.no_grad()
 @pytest.mark.parametrize("change", CHANGES, ids=["in place", "a part", "of a list", "other memory", "rounded"])
-def test_it_is_made_again_where_the_tensor_has_changed(change: Callable[[Tensor], object]) -> None:
+def test_a_changed_tensor_recomputes_the_value(change: Callable[[Tensor], object]) -> None:
     doubled, weight = Doubled(), frozen(4, 4)
     doubled.of(weight)
     change(weight)
@@ -69,7 +69,7 @@ def test_it_is_made_again_where_the_tensor_has_changed(change: Callable[[Tensor]
     assert doubled.made == 2
 
 
-def test_a_view_is_known_by_what_it_is_a_view_of() -> None:
+def test_views_are_identified_by_their_base() -> None:
     doubled, weight = Doubled(), frozen(4, 4)
     assert doubled.of(weight[:, 1:]) is doubled.of(weight[:, 1:])
     assert torch.equal(doubled.of(weight[:, 2:]), 2 * weight[:, 2:])
@@ -78,7 +78,7 @@ def test_a_view_is_known_by_what_it_is_a_view_of() -> None:
     assert doubled.made == 3
 
 
-def test_of_several_sources_each_counts() -> None:
+def test_a_change_of_any_source_recomputes_the_value() -> None:
     first, second = frozen(3), frozen(3)
 
     def total() -> Tensor:
@@ -97,7 +97,7 @@ def test_the_last_variant_is_kept() -> None:
     assert len(memo._entries[id(weight)][1]) == 1
 
 
-def test_forgotten_it_is_made_again() -> None:
+def test_forget() -> None:
     """After what torch does not see."""
     doubled, weight = Doubled(), frozen(4)
     doubled.of(weight)
@@ -106,7 +106,7 @@ def test_forgotten_it_is_made_again() -> None:
     assert torch.equal(doubled.of(weight), 2 * weight)
 
 
-def test_nothing_is_kept_of_what_is_trained() -> None:
+def test_nothing_is_kept_for_trainable_parameters() -> None:
     """A fused optimizer's step moves no version counter, and a value that is not made anew has no gradient."""
     doubled, weight = Doubled(), nn.Parameter(torch.randn(4))
     optimizer = torch.optim.AdamW([weight], lr=1.0, fused=True)
@@ -120,7 +120,7 @@ def test_nothing_is_kept_of_what_is_trained() -> None:
     assert doubled.made == 2
 
 
-def test_inference_mode_may_come_and_go() -> None:
+def test_entering_and_leaving_inference_mode() -> None:
     doubled, weight = Doubled(), frozen(4)
     with torch.inference_mode():
         kept = doubled.of(weight)
@@ -132,7 +132,7 @@ def test_inference_mode_may_come_and_go() -> None:
     assert doubled.of(weight) is kept
 
 
-def test_a_compiled_graph_keeps_nothing_and_reads_nothing() -> None:
+def test_a_compiled_graph_does_not_use_the_memo() -> None:
     doubled, weight = Doubled(), frozen(4)
     compiled = torch.compile(lambda tensor: doubled.of(tensor) + 1, fullgraph=True, backend="aot_eager")
     doubled.of(weight)
@@ -141,7 +141,7 @@ def test_a_compiled_graph_keeps_nothing_and_reads_nothing() -> None:
         weight.data.add_(1)
 
 
-def test_with_the_model_all_that_was_kept_of_it_goes() -> None:
+def test_entries_are_freed_with_the_model() -> None:
     memo.forget()
     model = small_model().requires_grad_(False)
     for name in ("tiled", "reference"):
@@ -152,7 +152,7 @@ def test_with_the_model_all_that_was_kept_of_it_goes() -> None:
     assert len(memo._entries) == 0
 
 
-def test_threads_share_it() -> None:
+def test_threads_share_entries() -> None:
     weights = [frozen(8, 8) for _ in range(4)]
     doubled = Doubled()
     with ThreadPoolExecutor(8) as pool:

@@ -44,7 +44,7 @@ def test_the_extension_is_built_where_nvcc_is_on_the_path(
     assert setup.compiler({"PATH": str(tmp_path / "bin"), **switch}) == program
 
 
-def test_cuda_home_goes_before_the_path_and_that_before_the_default(setup: ModuleType, tmp_path: Path) -> None:
+def test_cuda_home_takes_precedence_over_path_and_path_over_the_default(setup: ModuleType, tmp_path: Path) -> None:
     default = nvcc(Path(setup.DEFAULT_CUDA) / "bin")
     assert setup.compiler({"PATH": str(tmp_path)}) == default
     on_path = nvcc(tmp_path / "bin")
@@ -57,23 +57,23 @@ def test_without_nvcc_auto_builds_no_extension(setup: ModuleType, tmp_path: Path
     assert setup.compiler({"PATH": str(tmp_path)}) is None
 
 
-def test_0_builds_none_where_nvcc_is(setup: ModuleType, tmp_path: Path) -> None:
+def test_0_builds_no_extension_despite_nvcc(setup: ModuleType, tmp_path: Path) -> None:
     nvcc(tmp_path / "bin")
     assert setup.compiler({"PATH": str(tmp_path / "bin"), "ARASFSR_CUDA": "0"}) is None
 
 
-def test_1_without_nvcc_ends_with_one_line_that_says_where_it_was_sought(setup: ModuleType, tmp_path: Path) -> None:
+def test_1_without_nvcc_is_an_error_that_says_where_it_looked(setup: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"^ARASFSR_CUDA=1, but nvcc is neither on PATH nor in CUDA_HOME/bin nor in "):
         setup.compiler({"PATH": str(tmp_path), "ARASFSR_CUDA": "1"})
 
 
 @pytest.mark.parametrize("switch", ["yes", "2", "Auto"])
-def test_another_value_is_refused_in_one_line(setup: ModuleType, switch: str) -> None:
+def test_other_values_are_an_error(setup: ModuleType, switch: str) -> None:
     with pytest.raises(SystemExit, match=f"^ARASFSR_CUDA='{switch}'; taken are auto, 1, 0$"):
         setup.compiler({"ARASFSR_CUDA": switch})
 
 
-def test_a_tool_of_this_python_s_environment_goes_before_one_of_the_path(
+def test_tools_of_this_environment_take_precedence_over_path(
     setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for folder in ("scripts", "path"):
@@ -85,7 +85,7 @@ def test_a_tool_of_this_python_s_environment_goes_before_one_of_the_path(
     assert setup.program("cmake") == str(tmp_path / "path" / "cmake")
 
 
-def test_a_compile_that_fails_fails_the_build(tmp_path: Path) -> None:
+def test_a_failed_compile_fails_the_build(tmp_path: Path) -> None:
     pytest.importorskip("pybind11", reason="the extension is built with pybind11")
     if shutil.which("cmake") is None:
         pytest.importorskip("cmake", reason="the extension is built with cmake")

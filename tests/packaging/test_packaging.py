@@ -98,7 +98,7 @@ EXTENSION = "arasfsr/_C.cpython-311-x86_64-linux-gnu.so"
         ("arasfsr/_C_emulated.so", "any", ["arasfsr/_C_emulated.so does not belong in a wheel"]),
     ],
 )
-def test_a_platform_s_wheel_holds_the_extension_and_nothing_else_compiled(
+def test_a_platform_wheel_holds_the_extension_and_nothing_else_compiled(
     wheel: Path, tmp_path: Path, name: str, platform: str, found: list[str]
 ) -> None:
     assert problems(with_file(wheel, tmp_path, name, platform), ROOT) == found

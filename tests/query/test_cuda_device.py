@@ -30,7 +30,7 @@ def afresh(encoding: Encoding) -> Encoding:
 
 @torch.no_grad()
 @each_dtype
-def test_rendering_is_captured_by_a_cuda_graph(fused: str, dtype: torch.dtype) -> None:
+def test_render_in_a_cuda_graph(fused: str, dtype: torch.dtype) -> None:
     encoding = encode()
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
@@ -47,7 +47,7 @@ def test_rendering_is_captured_by_a_cuda_graph(fused: str, dtype: torch.dtype) -
 
 @torch.no_grad()
 @finest_dtype
-def test_a_graph_reads_a_frozen_model_s_weights_as_they_are_at_its_replay(fused: str, dtype: torch.dtype) -> None:
+def test_graph_replay_reads_the_current_weights_of_a_frozen_model(fused: str, dtype: torch.dtype) -> None:
     model = fused_model(64, 4).to("cuda").requires_grad_(False)
     encoding = model.encode(fused_arguments("triton")[0].to("cuda"))
     afresh(encoding).render(SIZE, backend=fused, dtype=dtype)  # what is kept on the default stream
@@ -63,7 +63,7 @@ def test_a_graph_reads_a_frozen_model_s_weights_as_they_are_at_its_replay(fused:
 
 @torch.no_grad()
 @finest_dtype
-def test_streams_run_side_by_side(fused: str, dtype: torch.dtype) -> None:
+def test_concurrent_streams(fused: str, dtype: torch.dtype) -> None:
     encodings = [encode() for _ in range(4)]
     for number, encoding in enumerate(encodings):
         encoding.features.add_(number)
@@ -81,7 +81,7 @@ def test_streams_run_side_by_side(fused: str, dtype: torch.dtype) -> None:
 
 @finest_dtype
 @pytest.mark.parametrize("index", range(1, torch.cuda.device_count()))
-def test_a_device_that_is_not_the_current_one(fused: str, dtype: torch.dtype, index: int) -> None:
+def test_a_device_other_than_the_current_one(fused: str, dtype: torch.dtype, index: int) -> None:
     first, other = encode("cuda:0"), encode(f"cuda:{index}")
     found = other.render(SIZE, backend=fused, dtype=dtype)
     assert found.device == torch.device("cuda", index)
@@ -98,9 +98,7 @@ def test_autocast_is_followed(fused: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_the_lr_map_follows_the_switch_of_products_and_not_cudnn_s(
-    allowed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_lr_map_follows_the_matmul_tf32_switch_not_cudnn_s(allowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     features, weight, term = (torch.randn(shape, device="cuda") for shape in ((2, 72, 9, 7), (64, 72, 3, 3), (64,)))
     monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", allowed)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not allowed)

@@ -38,7 +38,7 @@ def test_backends_lists_all_four_with_reasons() -> None:
     ("release", "numpy", "found"),
     [("3.6.0", "2.4.0", "numpy below 2.4, here are Triton 3.6.0"), ("3.6.0", "2.3.5", None), ("3.7.0", "2.4.0", None)],
 )
-def test_an_interpreter_that_numpy_is_too_new_for_is_named(
+def test_interpreter_reason_names_a_numpy_too_new(
     monkeypatch: pytest.MonkeyPatch, release: str, numpy: str, found: str | None
 ) -> None:
     triton = pytest.importorskip("triton", reason="Triton is made for Linux only")
@@ -52,7 +52,7 @@ def test_an_interpreter_that_numpy_is_too_new_for_is_named(
     ("release", "capability", "message"),
     [("3.5.1", (10, 0), "Triton 3.5.1 fails to compile"), ("3.5.1", (9, 0), None), ("3.6.0", (10, 0), None)],
 )
-def test_a_device_that_triton_fails_to_compile_for_is_refused(
+def test_devices_that_triton_cannot_compile_for_are_refused(
     monkeypatch: pytest.MonkeyPatch, release: str, capability: tuple[int, int], message: str | None
 ) -> None:
     triton = pytest.importorskip("triton", reason="Triton is made for Linux only")
@@ -62,7 +62,7 @@ def test_a_device_that_triton_fails_to_compile_for_is_refused(
     assert reason is None if message is None else message in str(reason)
 
 
-def test_auto_logs_why_it_passed_over_faster_ones(caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_logs_why_it_passed_over_faster_backends(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, logger="arasfsr"):
         call("auto")
     assert "backend triton passed over: no CUDA device" in caplog.text
@@ -81,7 +81,7 @@ PROVEN_HERE = {"sm90": {"bfloat16": ["cuda", "triton"], "tf32": ["triton"]}}
         ((8, 0), torch.bfloat16, False, "tiled"),
     ],
 )
-def test_on_a_gpu_auto_takes_what_is_proven_there(
+def test_auto_takes_what_is_proven_on_a_gpu(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     capability: tuple[int, int],
@@ -109,19 +109,19 @@ def test_on_a_gpu_auto_takes_what_is_proven_there(
         "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
     ],
 )
-def test_tf32_is_seen_whichever_of_torch_s_interfaces_allowed_it(switch: str) -> None:
+def test_tf32_allowed_through_either_of_torch_s_interfaces(switch: str) -> None:
     told = "from arasfsr.query.fused.limits import tf32_allowed; print(tf32_allowed())"
     command = [sys.executable, "-W", "ignore", "-c", f"import torch; {told}; {switch}; print(tf32_allowed())"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["False", "True"]
 
 
-def test_torch_s_compiler_is_not_loaded_before_somebody_compiles() -> None:
+def test_import_does_not_load_torch_dynamo() -> None:
     told = "import sys, arasfsr.query, arasfsr.model; print('torch._dynamo' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]
 
 
-def test_a_constant_is_asked_for_once_while_tracing() -> None:
+def test_a_constant_is_evaluated_once_while_tracing() -> None:
     asked: list[int] = []
 
     @constant
@@ -134,13 +134,13 @@ def test_a_constant_is_asked_for_once_while_tracing() -> None:
     assert len(asked) == 1
 
 
-def test_what_is_proven_names_backends_and_arithmetics_that_there_are() -> None:
+def test_proven_results_name_known_backends_and_arithmetics() -> None:
     for by_arithmetic in proven._proven().values():
         assert {*by_arithmetic} <= {"bfloat16", "float16", "tf32", "float32"}
         assert all({*names} <= {*FUSED} for names in by_arithmetic.values())
 
 
-def test_the_environment_names_what_auto_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variable_sets_what_auto_means(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[str] = []
     for name in ("reference", "tiled"):
         run = BACKENDS[name].run
@@ -155,14 +155,14 @@ def test_the_environment_names_what_auto_stands_for(monkeypatch: pytest.MonkeyPa
     assert taken == ["reference", "tiled", "tiled", "tiled"]
 
 
-def test_an_unknown_backend_in_the_environment_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_backend_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARASFSR_BACKEND", "fast")
     with pytest.raises(ValueError, match=r"^ARASFSR_BACKEND must be auto, reference, tiled, triton, cuda, got 'fast'$"):
         call("auto")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for what this machine lacks")
-def test_the_environment_s_backend_never_falls_back_either(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_backend_never_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARASFSR_BACKEND", "cuda")
     with pytest.raises(BackendUnavailable, match=r"^ARASFSR_BACKEND='cuda': no CUDA device; use backend="):
         call("auto")
@@ -174,7 +174,7 @@ def test_a_named_backend_never_falls_back(name: str) -> None:
         call(name)
 
 
-def test_an_unknown_backend_is_named_with_the_known_ones() -> None:
+def test_unknown_backend_error_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match="backend must be auto, reference, tiled, triton, cuda, got 'fast'"):
         call("fast")
 
@@ -208,34 +208,34 @@ def test_an_unknown_backend_is_named_with_the_known_ones() -> None:
         ({"dtype": "int8"}, ValueError, "dtype must be one of float32, bfloat16, float16, float64, got 'int8'"),
     ],
 )
-def test_a_bad_argument_is_named(changes: dict[str, Any], kind: type, message: str) -> None:
+def test_error_names_a_bad_argument(changes: dict[str, Any], kind: type, message: str) -> None:
     with pytest.raises(kind, match=message):
         call(**changes)
 
 
 @pytest.mark.parametrize("size", [(0, 4), (4, -1), (4,), (4.0, 4), (True, 2)])
-def test_a_bad_size_is_named(size: Any) -> None:
+def test_error_names_a_bad_size(size: Any) -> None:
     encoding = small_model().encode(torch.rand(1, 3, 4, 4))
     with pytest.raises(ValueError, match=r"^size must be \(height, width\), whole numbers of at least 1, got "):
         encoding.render(size)
 
 
 @pytest.mark.parametrize("size", [64, None, 2.5])
-def test_a_size_that_is_no_pair_is_named(size: Any) -> None:
+def test_error_names_a_size_that_is_not_a_pair(size: Any) -> None:
     encoding = small_model().encode(torch.rand(1, 3, 4, 4))
     with pytest.raises(TypeError, match=rf"^size must be \(height, width\), .*, got {size}$"):
         encoding.render(size)
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
-def test_a_dtype_may_be_named(name: str) -> None:
+def test_dtype_by_name(name: str) -> None:
     encoding = small_model().encode(torch.rand(1, 3, 4, 4))
     by_dtype, by_name = (encoding.render((5, 6), dtype=dtype) for dtype in (getattr(torch, name), name))
     assert torch.equal(by_dtype, by_name)
 
 
 @pytest.mark.parametrize("region", [5, (0, 0, 4), (0, 0, 9, 8), (-1, 0, 4, 4), (5, 0, 4, 4), (0, 3, 4, 2)])
-def test_a_bad_region_is_named(region: Any) -> None:
+def test_error_names_a_bad_region(region: Any) -> None:
     encoding = small_model().encode(torch.rand(1, 3, 4, 4))
     with pytest.raises(ValueError, match=r"^region must be \(top, left, bottom, right\)"):
         encoding.render((8, 8), region)

@@ -26,17 +26,17 @@ def emulated() -> str:
     return str(build())
 
 
-def test_the_cuda_kernels_in_the_emulation(emulated: str) -> None:
+def test_cuda_kernels_in_the_emulation(emulated: str) -> None:
     run_fused_tests({"ARASFSR_EMULATED": emulated}, (GOLDEN_TESTS, *FUSED_TESTS, CUDA_TESTS))
 
 
-def test_in_any_order_of_threads_and_with_little_shared_memory(emulated: str) -> None:
+def test_random_thread_order_and_little_shared_memory(emulated: str) -> None:
     """A missing barrier, or a stage that is filled again too early, shows as a wrong number."""
     small = {"ARASFSR_EMULATION_SEED": "1", "ARASFSR_EMULATION_SHARED": str(99 << 10)}
     run_fused_tests({"ARASFSR_EMULATED": emulated, **small}, FUSED_TESTS)  # golden sizes would take minutes
 
 
-def test_the_kernel_for_compute_capability_9_in_any_order_of_threads(emulated: str) -> None:
+def test_compute_capability_9_in_random_thread_order(emulated: str) -> None:
     """It takes rows of 256: all rows are padded to that."""
     newer = {"ARASFSR_EMULATION_CAPABILITY": "90", "ARASFSR_EMULATION_SEED": "1", "ARASFSR_TEST_ROWS": "256"}
     run_fused_tests({"ARASFSR_EMULATED": emulated, **newer}, (GOLDEN_TESTS, *FUSED_TESTS))

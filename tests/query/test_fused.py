@@ -111,8 +111,8 @@ def test_corners_and_borders(fused: str, dtype: torch.dtype) -> None:
 
 
 @each_dtype
-def test_a_number_that_is_none_is_not_hidden(fused: str, dtype: torch.dtype) -> None:
-    """Or a training that diverges would not be stopped."""
+def test_nan_propagates(fused: str, dtype: torch.dtype) -> None:
+    """Training stops on a loss that is not finite, so NaN must reach it."""
     model = fused_model().to(device_of(fused))
     with torch.no_grad():
         model.decoder.weights().content[1][0][:] = torch.nan
@@ -131,7 +131,7 @@ def test_the_skip_is_the_bilinear_image(fused: str, dtype: torch.dtype) -> None:
 
 @finest_dtype
 @pytest.mark.parametrize(("batch", "queries"), [(0, 5), (2, 0), (1, 1), (1, 65)])
-def test_few_queries_are_decoded_as_among_many(fused: str, dtype: torch.dtype, batch: int, queries: int) -> None:
+def test_few_queries_match_many(fused: str, dtype: torch.dtype, batch: int, queries: int) -> None:
     model = fused_model().to(device_of(fused))
     inp, *many = fused_arguments(fused, batch, 100)
     inp.requires_grad_()
@@ -159,7 +159,7 @@ def test_strided_and_expanded_inputs(fused: str, dtype: torch.dtype) -> None:
 
 
 @finest_dtype
-def test_inputs_that_start_anywhere_in_memory(fused: str, dtype: torch.dtype) -> None:
+def test_unaligned_inputs(fused: str, dtype: torch.dtype) -> None:
     inp, coord, cell = fused_arguments(fused, batch=1)
     encoding = fused_model().to(device_of(fused)).encode(inp)
     part, part_of_cell = coord[:, 1:], cell[:, 1:]
@@ -191,7 +191,7 @@ def test_inputs_and_incoming_gradients_are_not_written(fused: str, dtype: torch.
 
 
 @finest_dtype
-def test_forward_and_when_asked_backward_are_bitwise_reproducible(fused: str, dtype: torch.dtype) -> None:
+def test_forward_and_deterministic_backward_are_bitwise_reproducible(fused: str, dtype: torch.dtype) -> None:
     model, given_arguments = fused_model().to(device_of(fused)), fused_arguments(fused)
     options = {"backend": fused, "dtype": dtype}
     assert torch.equal(model(*given_arguments, **options), model(*given_arguments, **options))
@@ -237,7 +237,7 @@ def without_kernel(fused: str, patch: pytest.MonkeyPatch) -> type[Launcher]:
 
 @torch.no_grad()
 @finest_dtype
-def test_a_frozen_model_s_next_picture_launches_at_most_five_kernels_before_ours(
+def test_a_frozen_model_launches_at_most_five_torch_kernels_for_the_next_image(
     fused: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("arasfsr.nn.convolution.by_products", lambda device, dtype: True)  # as on a GPU
@@ -254,7 +254,7 @@ def test_a_frozen_model_s_next_picture_launches_at_most_five_kernels_before_ours
 
 @torch.no_grad()
 @finest_dtype
-def test_tracing_records_the_operator_where_no_gradient_flows(fused: str, dtype: torch.dtype) -> None:
+def test_tracing_without_gradients_records_the_operator(fused: str, dtype: torch.dtype) -> None:
     encoding = fused_model().requires_grad_(False).to(device_of(fused)).encode(fused_arguments(fused)[0])
 
     def decode(features: Tensor) -> Tensor:
@@ -268,7 +268,7 @@ def test_tracing_records_the_operator_where_no_gradient_flows(fused: str, dtype:
 
 @torch.no_grad()
 @finest_dtype
-def test_a_frozen_model_s_weights_may_change_between_calls(fused: str, dtype: torch.dtype) -> None:
+def test_frozen_weights_may_change_between_calls(fused: str, dtype: torch.dtype) -> None:
     model, given_arguments = fused_model().requires_grad_(False).to(device_of(fused)), fused_arguments(fused)
     size, options = (13, 9), {"backend": fused, "dtype": dtype}
     for _ in range(2):  # by queries, whose cells take part in the first layer, and on a grid
@@ -358,7 +358,7 @@ def test_auto_takes_what_is_proven_on_the_device(fused: str) -> None:
 
 
 @each_fused
-def test_the_environment_asks_for_it(fused: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variable_selects_the_backend(fused: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, given_arguments = fused_model().to(device_of(fused)), fused_arguments(fused)
     options = {"dtype": DTYPES[fused][-1]}
     by_name = model(*given_arguments, backend=fused, **options)
@@ -367,7 +367,7 @@ def test_the_environment_asks_for_it(fused: str, monkeypatch: pytest.MonkeyPatch
 
 
 @refused_dtype
-def test_a_dtype_that_it_does_not_take_is_named(fused: str, dtype: torch.dtype) -> None:
+def test_error_names_an_unsupported_dtype(fused: str, dtype: torch.dtype) -> None:
     model = fused_model().to(device_of(fused))
     with pytest.raises(BackendUnavailable, match=f"dtype={dtype}, it takes {', '.join(map(str, DTYPES[fused]))}"):
         model(*fused_arguments(fused), backend=fused, dtype=dtype)
@@ -375,7 +375,7 @@ def test_a_dtype_that_it_does_not_take_is_named(fused: str, dtype: torch.dtype) 
 
 @each_fused
 @pytest.mark.parametrize(("width", "message"), [(8, "width 8, it takes 16 to 256"), (257, "a decoder of width 257")])
-def test_a_width_that_it_does_not_take_is_named(fused: str, width: int, message: str) -> None:
+def test_error_names_an_unsupported_width(fused: str, width: int, message: str) -> None:
     model = fused_model(width).to(device_of(fused))
     with pytest.raises(BackendUnavailable, match=message):
         model(*fused_arguments(fused), backend=fused, dtype=DTYPES[fused][-1])

@@ -60,7 +60,7 @@ def test_float32_is_refused_where_torch_does_not_allow_tf32(fused: str) -> None:
 @pytest.mark.usefixtures("allowed")
 @each_fused
 @pytest.mark.parametrize("modulated", [True, False])
-def test_it_errs_no_more_than_twice_plain_torch_in_tf32(modulated: bool, fused: str) -> None:
+def test_output_errs_no_more_than_twice_plain_torch_in_tf32(modulated: bool, fused: str) -> None:
     model = fused_model(96, 4, modulated).to(device_of(fused))
     inp, coord, cell = fused_arguments(fused, queries=150)
     encoding = without_skip(model.encode(inp))
@@ -73,7 +73,7 @@ def test_it_errs_no_more_than_twice_plain_torch_in_tf32(modulated: bool, fused: 
 
 @pytest.mark.usefixtures("allowed")
 @each_fused
-def test_what_products_read_is_rounded_to_tf32(fused: str) -> None:
+def test_product_inputs_are_rounded_to_tf32(fused: str) -> None:
     """Matrix units would leave the last bits out: an error of one sign, twice as large."""
     model = fused_model(96, 4).to(device_of(fused))
     inp, coord, cell = fused_arguments(fused, batch=1)

@@ -115,7 +115,7 @@ def test_half_precision_errs_no_more_than_twice_plain_torch(case: Case, fused: s
 @pytest.mark.gpu
 @half_only
 @pytest.mark.parametrize("case", MLP_NAMES, indirect=True)
-def test_half_precision_gradients_err_no_more_than_twice_plain_torch_s(
+def test_half_precision_gradients_err_no_more_than_twice_plain_torch(
     case: Case, fused: str, dtype: torch.dtype
 ) -> None:
     model, golden = on(device_of(fused), case)

@@ -25,12 +25,12 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return pickle.loads(file.read_bytes())
 
 
-def test_the_triton_kernels_in_the_interpreter(launched: Any) -> None:
+def test_triton_kernels_in_the_interpreter(launched: Any) -> None:
     assert launched
 
 
 @pytest.mark.filterwarnings("ignore:CUDA is not available")
-def test_what_tests_ask_of_a_gpu_is_compiled_ahead_and_nothing_else(launched: Any) -> None:
+def test_exactly_the_kernels_that_gpu_tests_launch_are_compiled_ahead(launched: Any) -> None:
     from launches import of_device_tests
 
     from benchmarks.gpu.variants import CAPABILITY, distinct, of_plan, standing_in, variants, variants_of

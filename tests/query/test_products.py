@@ -21,7 +21,7 @@ def onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> b
 
 @pytest.mark.parametrize("rows", [1, 37, 1000])
 @pytest.mark.parametrize("inputs", [42, 512])
-def test_either_way_gives_the_products(onednn: bool, rows: int, inputs: int) -> None:
+def test_products_match_addmm(onednn: bool, rows: int, inputs: int) -> None:
     torch.manual_seed(0)
     x, weight, bias, grad = (torch.randn(shape) for shape in ((rows, inputs), (96, inputs), (96,), (rows, 96)))
     ours, scratch = Products(), Scratch(x.device)
@@ -33,7 +33,7 @@ def test_either_way_gives_the_products(onednn: bool, rows: int, inputs: int) -> 
     torch.testing.assert_close(products.weight_gradient(grad, x), grad.t() @ x, rtol=1e-4, atol=1e-4)
 
 
-def test_weights_of_equal_address_are_told_apart(onednn: bool) -> None:
+def test_weights_that_reuse_an_address_are_distinguished(onednn: bool) -> None:
     ours, scratch, x = Products(), Scratch(torch.device("cpu")), torch.ones(64, 64)
     for value in range(8):  # each weight's memory is free for the next one, were it not kept
         found = ours.affine(x, torch.full((64, 64), float(value)), torch.zeros(64), scratch, "y")
@@ -45,7 +45,7 @@ BFLOAT16 = products.arithmetic_dtype(torch.bfloat16, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("dtype", "fits"), [(torch.float32, True), (BFLOAT16, True), (torch.float64, False)])
-def test_a_weight_is_laid_out_once_for_types_that_onednn_takes(
+def test_a_weight_is_packed_once_for_dtypes_that_onednn_takes(
     onednn: bool, dtype: torch.dtype, fits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lay_out: Callable[..., Tensor] = torch.ops.mkldnn._reorder_linear_weight

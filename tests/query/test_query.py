@@ -24,7 +24,7 @@ HALF_DTYPES = (torch.bfloat16, torch.float16)
 # --- the same function -------------------------------------------------------------------------------------------
 
 
-def test_tiled_is_reference_in_float64(model: ImplicitSR) -> None:
+def test_tiled_matches_reference_in_float64(model: ImplicitSR) -> None:
     model.double()
     inp = torch.rand(2, 3, 5, 7, dtype=torch.float64) * 2 - 1
     coord, cell = random_queries(2, 40, torch.float64)
@@ -32,7 +32,7 @@ def test_tiled_is_reference_in_float64(model: ImplicitSR) -> None:
     assert relative_rms(found, truth) <= FLOAT64
 
 
-def test_tiled_gradients_are_reference_gradients_in_float64(model: ImplicitSR) -> None:
+def test_tiled_gradients_match_reference_in_float64(model: ImplicitSR) -> None:
     model.double()
     inp = torch.rand(2, 3, 5, 7, dtype=torch.float64) * 2 - 1
     coord, cell = random_queries(2, 40, torch.float64)
@@ -103,7 +103,7 @@ def test_render_is_query_on_the_grid(model: ImplicitSR, backend: str) -> None:
 
 @pytest.mark.parametrize("backend", ["reference", "tiled"])
 @pytest.mark.parametrize("dtype", [torch.float32, *HALF_DTYPES])
-def test_a_number_that_is_none_is_not_hidden(backend: str, dtype: torch.dtype) -> None:
+def test_nan_propagates(backend: str, dtype: torch.dtype) -> None:
     """Or a training that diverges would not be stopped."""
     model = small_model("arasfsr")
     with torch.no_grad():
@@ -113,7 +113,7 @@ def test_a_number_that_is_none_is_not_hidden(backend: str, dtype: torch.dtype) -
     assert out.isnan().all()
 
 
-def test_render_gives_gradients(model: ImplicitSR) -> None:
+def test_render_is_differentiable(model: ImplicitSR) -> None:
     found, truth = [], []
     for name, into in (("tiled", found), ("reference", truth)):
         model.double().zero_grad()
@@ -220,7 +220,7 @@ def test_gradcheck(model: ImplicitSR, backend: str) -> None:
     assert torch.autograd.gradcheck(run, (inp, coord, cell, weight), fast_mode=True)
 
 
-def test_double_backward_names_the_backend_that_has_it() -> None:
+def test_double_backward_error_names_the_backend_that_supports_it() -> None:
     model = small_model()
     inp = (torch.rand(1, 3, 4, 4)).requires_grad_()
     coord, cell = random_queries(1, 5)
@@ -337,7 +337,7 @@ def test_forward_is_bitwise_reproducible(backend: str) -> None:
     assert torch.equal(model(inp, *queries, backend=backend), model(inp, *queries, backend=backend))
 
 
-def test_backward_is_bitwise_reproducible_when_asked() -> None:
+def test_deterministic_backward_is_bitwise_reproducible() -> None:
     model = small_model()
     inp, queries = torch.rand(2, 3, 6, 6), random_queries(2, 500)
     torch.use_deterministic_algorithms(True)

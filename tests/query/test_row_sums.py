@@ -10,7 +10,7 @@ from arasfsr.query.fused.row_sums import product_over_rows
 
 @pytest.mark.parametrize("rows", [1, 37, 64, 384, 1024])
 @pytest.mark.parametrize("columns", [3, 64])
-def test_a_product_is_that_of_all_rows_however_they_are_cut(rows: int, columns: int) -> None:
+def test_product_is_exact_for_any_split_of_rows(rows: int, columns: int) -> None:
     generator = torch.Generator().manual_seed(rows)
     a = torch.randint(-9, 10, (2, rows, columns), generator=generator).float()
     b = torch.randint(-9, 10, (2, rows, 40), generator=generator).float()

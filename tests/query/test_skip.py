@@ -9,7 +9,7 @@ from arasfsr.query.skip import bilinear_skip, bilinear_skip_backward
 
 
 @pytest.mark.parametrize("images", [1, 2])
-def test_backward_is_that_of_grid_sample(images: int) -> None:
+def test_backward_matches_grid_sample(images: int) -> None:
     image = torch.rand(2, 3, 5, 7, dtype=torch.float64, requires_grad=True)
     coord = torch.rand(images, 40, 2, dtype=torch.float64) * 2.4 - 1.2  # some beyond the border
     coord[0, 0], coord[0, 1] = 1, -1
@@ -21,6 +21,6 @@ def test_backward_is_that_of_grid_sample(images: int) -> None:
         torch.testing.assert_close(ours, theirs)
 
 
-def test_the_image_s_gradient_is_left_out_where_nobody_wants_it() -> None:
+def test_image_gradient_is_skipped_when_not_needed() -> None:
     image, coord, grad = torch.rand(1, 3, 4, 4), torch.rand(1, 5, 2), torch.rand(1, 5, 3)
     assert bilinear_skip_backward(grad, image, coord, need_image=False)[0] is None
