@@ -1,24 +1,26 @@
 """The command line: `arasfsr upscale`, `prepare`, `train`, `eval`, `convert`, `doctor`.
 
-Exit status 0 done; 1 some inputs failed, or the system did (a full disk); 2 usage error: what was asked for cannot be
-done. A training run that a signal stopped ends with 128 + its number.
+Exit status: 0 success; 1 some inputs failed, or the system did (a full disk); 2 usage error. A training run
+that Ctrl-C or SIGTERM stopped ends with 130 or 143.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from typing import Annotated
 
 import typer
 
+from arasfsr._version import __version__
 from arasfsr.commands.convert import convert
 from arasfsr.commands.doctor import doctor
 from arasfsr.commands.eval import evaluate
 from arasfsr.commands.prepare import prepare
 from arasfsr.commands.train import train
 from arasfsr.commands.upscale import upscale
-from arasfsr.errors import BackendUnavailable, CheckpointError, ImageError
+from arasfsr.errors import ArasfsrError
 
 app = typer.Typer(
     name="arasfsr",
@@ -38,8 +40,6 @@ app.command()(doctor)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from arasfsr import __version__
-
         typer.echo(__version__)
         raise typer.Exit
 
@@ -57,15 +57,16 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; what a user can get wrong ends in one line on standard error.
-
-    Every message of the library names what was given and what is taken, so whatever it refuses is a usage error.
-    """
+    """Run the command line. What a user can mend ends in one line on standard error, anything else in a traceback."""
     try:
         app()
-    except (BackendUnavailable, CheckpointError, ImageError, ValueError, TypeError, OSError) as error:
+    except (ArasfsrError, OSError) as error:
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             raise
         typer.echo(f"arasfsr: {error}", err=True)
-        asked = not isinstance(error, OSError) or isinstance(error, FileNotFoundError)
-        sys.exit(2 if asked else 1)
+        usage = isinstance(error, ArasfsrError | FileNotFoundError)
+        sys.exit(2 if usage else 1)
+    except Exception:
+        traceback.print_exc()
+        typer.echo(f"arasfsr: this is a bug in arasfsr {__version__}; please report it with the lines above", err=True)
+        sys.exit(1)

@@ -26,7 +26,7 @@ def _named(*names: str) -> Discriminator:
     def name(value: Any) -> Any:
         return value.get("name", names[0]) if isinstance(value, dict) else getattr(value, "name", None)
 
-    message = f"no such name; taken are {', '.join(names)}"
+    message = f"name must be one of {', '.join(names)}"
     return Discriminator(name, custom_error_type="name", custom_error_message=message)
 
 
@@ -71,7 +71,7 @@ class RCANConfig(_Description):
     @model_validator(mode="after")
     def _bottleneck(self) -> RCANConfig:
         if self.reduction > self.features:
-            raise ValueError(f"reduction is {self.reduction}; taken is at most features, {self.features}")
+            raise ValueError(f"reduction must be at most features, {self.features}, got {self.reduction}")
         return self
 
 
@@ -92,7 +92,7 @@ class SwinIRConfig(_Description):
     @model_validator(mode="after")
     def _heads(self) -> SwinIRConfig:
         if self.width % self.heads:
-            raise ValueError(f"width is {self.width}; taken are multiples of heads, {self.heads}")
+            raise ValueError(f"width must be a multiple of heads, {self.heads}, got {self.width}")
         return self
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from arasfsr.config import EncoderConfig, FrequencyConfig, ModelConfig
-from arasfsr.errors import BackendUnavailable
+from arasfsr.errors import BackendUnavailable, one_line
 from arasfsr.model import Encoding, ImplicitSR
 from arasfsr.query import BACKENDS
 
@@ -131,17 +131,13 @@ def _decode(encoding: Encoding, backend: str, dtype: torch.dtype) -> _Result:
     except BackendUnavailable:
         raise
     except Exception as error:
-        return _Result(_one_line(error), "no output")
+        return _Result(f"{type(error).__name__}: {one_line(error)}", "no output")
     weights = torch.linspace(0.5, 1.5, output.numel()).view(output.shape)
     try:
         (gradient,) = torch.autograd.grad(output, features, weights.to(output))
     except Exception as error:
-        return _Result(output.detach(), _one_line(error))
+        return _Result(output.detach(), f"{type(error).__name__}: {one_line(error)}")
     return _Result(output.detach(), gradient)
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
 
 
 def _error(found: Tensor | str, true: Tensor) -> float | None:

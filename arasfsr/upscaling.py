@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from arasfsr.errors import ArgumentError, ArgumentTypeError
 from arasfsr.images.raster import DEEP_GRAY_MODES, Raster, bands, from_pil, to_pil
 from arasfsr.query.call import check_size
 from arasfsr.query.encoding import Encoding
@@ -41,14 +42,14 @@ BAND_PIXELS = 1 << 18
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
     """round(scale * side) for both sides, at least one pixel."""
     if not (isinstance(scale, int | float) and math.isfinite(scale) and scale > 0):
-        raise ValueError(f"scale={scale!r}; taken is a finite number above 0")
+        raise ArgumentError(f"scale must be a finite number above 0, got {scale!r}")
     return max(1, round(scale * size[0])), max(1, round(scale * size[1]))
 
 
 def target_size(lr_size: tuple[int, int], scale: float | None, size: tuple[int, int] | None) -> tuple[int, int]:
     """The output's (height, width), from a scale or given; just one of them must be."""
     if (scale is None) == (size is None):
-        raise ValueError(f"scale={scale!r}, size={size!r}; just one of them is taken")
+        raise ArgumentError(f"either scale or size must be given, got scale={scale!r} and size={size!r}")
     return check_size(size) if size is not None else scaled_size(lr_size, scale or 0.0)
 
 
@@ -98,9 +99,9 @@ def upscale_array(
     `progress` is told the number of rows after each band.
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape) < 1:
-        raise ValueError(f"image has shape {pixels.shape}; taken is (H, W, 3)")
+        raise ArgumentError(f"image must have shape (H, W, 3), got {pixels.shape}")
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise TypeError(f"image has dtype {pixels.dtype}; taken is uint8 (or uint16)")
+        raise ArgumentTypeError(f"image must be uint8 or uint16, got {pixels.dtype}")
     parameter = next(model.parameters())
     top_value = float(np.iinfo(pixels.dtype).max)
     out = np.empty((*size, 3), pixels.dtype)
@@ -166,7 +167,7 @@ def upscale_pil(
     after each band.
 
     Raises:
-        ImageError: the mode is not taken (I, F, LAB and other modes without an 8-bit or 16-bit picture).
+        ImageError: the mode is not supported (I, F, LAB and other modes without an 8-bit or 16-bit picture).
     """
     result = upscale_raster(model, from_pil(image), size, backend, dtype, progress)
     if image.mode in DEEP_GRAY_MODES:
@@ -191,16 +192,14 @@ def upscale_picture(
     """`ImplicitSR.upscale`."""
     if isinstance(image, Tensor):
         if image.dim() != 4 or image.shape[1] != 3 or not image.is_floating_point():
-            raise ValueError(
-                f"image is a tensor {tuple(image.shape)} of {image.dtype}; taken is (B, 3, h, w), floating point, "
-                "values in [0, 1]"
-            )
+            given = f"{tuple(image.shape)} of {image.dtype}"
+            raise ArgumentError(f"image must be a floating-point tensor (B, 3, h, w) in [0, 1], got {given}")
         return upscale_tensor(model, image, target_size((image.shape[2], image.shape[3]), scale, size), backend, dtype)
     if isinstance(image, np.ndarray):
         return upscale_array(model, image, target_size(image.shape[:2], scale, size), backend, dtype)
     if isinstance(image, Image.Image):
         return upscale_pil(model, image, target_size((image.height, image.width), scale, size), backend, dtype)
-    raise TypeError(f"image is a {type(image).__name__}; taken are a PIL image, a numpy array and a tensor")
+    raise ArgumentTypeError(f"image must be a PIL image, a NumPy array or a tensor, got {type(image).__name__}")
 
 
 def _luma(colour: np.ndarray) -> np.ndarray:

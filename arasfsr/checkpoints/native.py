@@ -66,7 +66,7 @@ def _load_file(path: Path, device: torch.device | str) -> ImplicitSR:
     elif path.suffix.lower() == ".safetensors":
         config, tensors = _read_native(path)
     else:
-        raise CheckpointError(f"{path}: suffix {path.suffix!r}; taken are .safetensors, .pth and .pt")
+        raise CheckpointError(f"{path}: the suffix must be .safetensors, .pth or .pt, got {path.suffix!r}")
     return build_model(path, config, tensors).to(device)
 
 

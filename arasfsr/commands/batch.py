@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from arasfsr.errors import ImageError
+from arasfsr.errors import ArgumentError, ImageError
 from arasfsr.images.files import FORMATS, check_target, read_image, write_image
 from arasfsr.model import ImplicitSR
 from arasfsr.upscaling import scaled_size, upscale_raster
@@ -39,7 +39,7 @@ class SizeRule:
         if self.height is not None:
             return self.height, _proportional(width, self.height, height)
         if self.long_side is None:
-            raise ValueError("no size is given")
+            raise ArgumentError("one field of SizeRule must be set, got none")
         if height > width:
             return self.long_side, _proportional(width, self.long_side, height)
         return _proportional(height, self.long_side, width), self.long_side
@@ -89,7 +89,7 @@ def plan_jobs(inputs: Sequence[Path], output: str | None, label: str, suffix: st
     """Find the pictures and the file that each becomes.
 
     Args:
-        inputs: files, taken as they are, and folders, searched recursively for the suffixes of `FORMATS`; hidden
+        inputs: files, whatever their suffix, and folders, searched recursively for the suffixes of `FORMATS`; hidden
             files and folders are passed over.
         output: a file, for one input file (without a suffix, of the input's format); else a folder, in which the
             trees of input folders are mirrored. What exists as a folder or ends in a slash is a folder. None puts
@@ -98,27 +98,27 @@ def plan_jobs(inputs: Sequence[Path], output: str | None, label: str, suffix: st
         suffix: of the outputs, with its dot; None keeps the inputs'.
 
     Raises:
-        ValueError: an input is missing, a folder has no pictures, the output is no folder where it has to be one, its
+        ArgumentError: an input is missing, a folder has no pictures, the output must be a folder and is none, its
             suffix names no format, an output would overwrite an input, or two outputs have the same name.
     """
     for path in inputs:
         if not path.exists():
-            raise ValueError(f"{path}: no such file or folder")
+            raise ArgumentError(f"IN must be a file or a folder, got {path}, which does not exist")
     if output is not None and len(inputs) == 1 and not inputs[0].is_dir() and not _names_folder(output):
         target = Path(output)
         named = target.suffix or suffix or inputs[0].suffix
         check_target(target, suffix=named)
         if suffix is not None and FORMATS[named.lower()] is not FORMATS[suffix]:
-            raise ValueError(f"{target}: its suffix contradicts the format {suffix.removeprefix('.')!r}")
+            raise ArgumentError(f"--format must agree with the suffix of {target}, got {suffix.removeprefix('.')!r}")
         jobs = [Job(inputs[0], target, named)]
     else:
         folder = None if output is None else Path(output)
         if folder is not None and folder.exists() and not folder.is_dir():
-            raise ValueError(f"{folder}: a file; the outputs of a folder or of several files need a folder")
+            raise ArgumentError(f"--output must be a folder where IN is one or many, got the file {folder}")
         if output is not None and not _names_folder(output) and Path(output).suffix.lower() in FORMATS:
-            raise ValueError(
-                f"{output}: named like a picture; the outputs of a folder or of several files need a folder (with a "
-                f"slash, {output}/ is one)"
+            raise ArgumentError(
+                f"--output must be a folder where IN is one or many, got {output}, which is named like a picture "
+                f"({output}/ names a folder)"
             )
         jobs = [job for path in inputs for job in _jobs_of(path, folder, label, suffix)]
     _check_no_overwriting(jobs)
@@ -141,7 +141,7 @@ def _jobs_of(path: Path, folder: Path | None, label: str, suffix: str | None) ->
         for source in _images(path, folder)
     ]
     if not found:
-        raise ValueError(f"{path}: a folder without pictures ({', '.join(FORMATS)})")
+        raise ArgumentError(f"IN must hold pictures ({', '.join(FORMATS)}), got the folder {path}, which has none")
     return found
 
 
@@ -166,10 +166,10 @@ def _check_no_overwriting(jobs: Sequence[Job]) -> None:
     targets: dict[Path, Path] = {}
     for job in jobs:
         if job.target.exists() and _identity(job.target) in sources:
-            raise ValueError(f"{job.target}: this output would overwrite an input")
+            raise ArgumentError(f"--output must not overwrite an input, got {job.target}")
         other = targets.setdefault(job.target.resolve(), job.source)
         if other is not job.source:
-            raise ValueError(f"{other} and {job.source} would both become {job.target}")
+            raise ArgumentError(f"outputs must differ, got {job.target} for both {other} and {job.source}")
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -222,7 +222,7 @@ class Upscaler:
             return Record(*names, "failed", error=str(error))
         except MemoryError:
             return Record(*names, "failed", error=f"{job.source}: not enough memory to read it")
-        except (OSError, ValueError) as error:
+        except (ArgumentError, OSError) as error:
             return Record(*names, "failed", error=f"{job.source}: {error}")
         return Record(*names, "done", before[::-1], after[::-1], round(time.perf_counter() - start, 3))
 

@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
-import platform
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy
-import PIL
-import torch
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from arasfsr._version import __version__
-from arasfsr.checkpoints.native import bundled_models
-from arasfsr.commands.options import choose_backend
-from arasfsr.query import backends, proven
-from arasfsr.query.fused import cuda_core
-from arasfsr.testing import Check, run_checks
-
-OPTIONAL_MODULES = ("triton", "cv2", "tifffile")
-"""Modules that some backend or file format needs, and that arasfsr does without."""
-
-ABSENT = "absent"
 
 
 def doctor(
@@ -37,129 +16,20 @@ def doctor(
 
     Each check's error must stay below its bar; the exit status is 1 if one does not.
     """
+    import torch
+
+    from arasfsr.commands.diagnosis import describe, devices, show
+    from arasfsr.commands.options import choose_backend
+    from arasfsr.testing import run_checks
+
     choose_backend()
-    checks = [check for device in _devices() for check in run_checks(torch.device(device))]
+    checks = [check for device in devices() for check in run_checks(torch.device(device))]
     ok = all(check.ok for check in checks)
     report = describe()
     if as_json:
         results = [{**asdict(check), "ok": check.ok} for check in checks]
         typer.echo(json.dumps({**report, "checks": results, "ok": ok}, indent=2))
     else:
-        _show(report, checks, ok)
+        show(report, checks, ok)
     if not ok:
         raise typer.Exit(1)
-
-
-def describe() -> dict[str, Any]:
-    """Versions, platform, devices, models, backends and what auto takes, optional modules, native extension."""
-    return {
-        "versions": {
-            "arasfsr": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": numpy.__version__,
-            "pillow": PIL.__version__,
-            "cuda of torch": torch.version.cuda or ABSENT,
-        },
-        "optional": {name: probe(name) for name in OPTIONAL_MODULES},
-        "extension": extension(),
-        "platform": platform.platform(),
-        "devices": {
-            "cpu": f"{torch.get_num_threads()} of {os.cpu_count()} threads, {torch.backends.cpu.get_cpu_capability()}",
-            **{f"cuda:{index}": _cuda_device(index) for index in range(torch.cuda.device_count())},
-        },
-        "models": bundled_models(),
-        "backends": backends(),
-        "auto": {"cpu": "tiled", **{f"cuda:{index}": automatic(index) for index in range(torch.cuda.device_count())}},
-    }
-
-
-def probe(name: str) -> str:
-    """The version of an optional module, "absent", or "broken" with the error of its import."""
-    try:
-        module = importlib.import_module(name)
-    except Exception as error:  # a broken installation may raise anything
-        if isinstance(error, ModuleNotFoundError) and error.name == name:
-            return ABSENT
-        return f"broken: {type(error).__name__}: {error}"
-    return str(getattr(module, "__version__", "present"))
-
-
-def extension() -> str:
-    """What the native extension holds, or why it does not load, with the error of its import."""
-    try:
-        core = cuda_core.load()
-    except ImportError as error:
-        return str(error)
-    return f"ABI {core.abi()}, code for {core.architectures()}"
-
-
-def _cuda_device(index: int) -> str:
-    properties = torch.cuda.get_device_properties(index)
-    return (
-        f"{properties.name}, compute capability {properties.major}.{properties.minor}, "
-        f"{properties.total_memory / 2**30:.1f} GiB"
-    )
-
-
-def automatic(index: int) -> str:
-    """What backend="auto" takes on a CUDA device, by arithmetic."""
-    kind, reasons = proven.architecture(index), backends()
-    taken: dict[str, list[str]] = {}
-    for arithmetic, names in proven.of_architecture(kind).items():
-        for name in names:
-            if reasons[name] is None:
-                taken.setdefault(name, []).append(arithmetic)
-                break
-    if not taken:
-        return f"tiled: no fused backend that runs here is proven on {kind}"
-    told = [f"{name} in {' and '.join(arithmetics)}" for name, arithmetics in taken.items()]
-    return ", ".join([*told, "else tiled"])
-
-
-def _devices() -> list[str]:
-    """Devices to check on: the CPU, and the current GPU if there is one."""
-    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-
-
-def _show(report: dict[str, Any], checks: list[Check], ok: bool) -> None:
-    console = Console(highlight=False)
-
-    def line(name: str, value: str) -> None:
-        console.print(f"{name:<18} {value}", markup=False, soft_wrap=True)
-
-    for name, version in (report["versions"] | report["optional"]).items():
-        line(name, version)
-    line("native extension", report["extension"])
-    line("platform", report["platform"])
-    for name, device in report["devices"].items():
-        line(name, device)
-    line("busy machine", "where other programs compute too, set OMP_NUM_THREADS=1, or fewer threads than cores")
-    line("bundled models", ", ".join(report["models"]) or "none")
-    for name, reason in report["backends"].items():
-        line(f"backend {name}", "available" if reason is None else f"not available: {reason}")
-    for device, taken in report["auto"].items():
-        line(f"auto on {device}", taken)
-    console.print(_table(checks))
-    for check in checks:
-        if check.problem is not None:
-            line("FAILED", f"{' '.join(_identity(check))}: {check.problem}")
-    console.print("all checks passed" if ok else f"{sum(not check.ok for check in checks)} checks FAILED")
-
-
-def _identity(check: Check) -> tuple[str, ...]:
-    return check.device, check.backend, check.model, check.dtype, check.quantity
-
-
-def _table(checks: list[Check]) -> Table:
-    table = Table(title="Relative RMS error against float64 reference", title_justify="left", box=box.SIMPLE)
-    for column in ("device", "backend", "model", "dtype", "quantity"):
-        table.add_column(column)
-    for column in ("error", "bar"):
-        table.add_column(column, justify="right")
-    table.add_column("")
-    for check in checks:
-        numbers = ("-" if value is None else f"{value:.1e}" for value in (check.error, check.bar))
-        verdict, style = ("ok", "") if check.ok else ("FAILED", "bold red")
-        table.add_row(*_identity(check), *numbers, verdict, style=style)
-    return table

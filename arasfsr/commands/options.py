@@ -19,7 +19,7 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if re.fullmatch(r"(cpu|cuda|xpu|mps)(:[0-9]{1,3})?", name) is None:
-        raise typer.BadParameter(f"{name!r}; taken are auto, cpu, cuda, cuda:1 ...", param_hint="--device")
+        raise typer.BadParameter(f"must be auto, cpu, cuda, cuda:1 ..., got {name!r}", param_hint="--device")
     device = torch.device(name)
     try:
         torch.empty(0, device=device)
@@ -30,18 +30,18 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_backend(name: str = "auto") -> str:
-    """The name, if there is such a backend, and, where it leaves the choice, if the environment's one is any."""
-    taken = ("auto", *BACKENDS)
+    """Validate the name; for auto, validate ARASFSR_BACKEND too."""
+    names = ("auto", *BACKENDS)
     value, hint = name, "--backend"
     if name == "auto":
         value, hint = os.environ.get(DEFAULT) or "auto", DEFAULT
-    if value not in taken:
-        raise typer.BadParameter(f"{value!r}; taken are {', '.join(taken)}", param_hint=hint)
+    if value not in names:
+        raise typer.BadParameter(f"must be one of {', '.join(names)}, got {value!r}", param_hint=hint)
     return name
 
 
 def choose_dtype(name: str) -> torch.dtype:
     """The compute dtype of that name."""
     if name not in DTYPES:
-        raise typer.BadParameter(f"{name!r}; taken are {', '.join(DTYPES)}", param_hint="--dtype")
+        raise typer.BadParameter(f"must be one of {', '.join(DTYPES)}, got {name!r}", param_hint="--dtype")
     return DTYPES[name]

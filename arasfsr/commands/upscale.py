@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from arasfsr.errors import ArasfsrError
+
 if TYPE_CHECKING:
     from arasfsr.commands.batch import Begin, Record
 
@@ -86,7 +88,7 @@ def upscale(
     given = {"--scale": scale, "--size": size, "--width": width, "--height": height, "--long-side": long_side}
     chosen = [name for name, value in given.items() if value is not None]
     if len(chosen) != 1:
-        raise typer.BadParameter(f"{' and '.join(chosen) or 'no size'} given; just one of {', '.join(given)} is taken")
+        raise typer.BadParameter(f"one of {', '.join(given)} must be given, got {' and '.join(chosen) or 'none'}")
 
     from arasfsr.checkpoints.native import load_model
     from arasfsr.commands.batch import SizeRule, Upscaler, plan_jobs
@@ -97,7 +99,7 @@ def upscale(
     rule = SizeRule(_checked_scale(scale), _parse_size(size), width, height, long_side)
     try:
         jobs = plan_jobs(inputs, output, rule.label, _parse_format(format_))
-    except ValueError as error:
+    except ArasfsrError as error:
         raise typer.BadParameter(str(error)) from error
     choose_backend(backend)
     compute = choose_dtype(dtype)
@@ -115,12 +117,12 @@ def upscale(
 
 def _check_side(side: int | None, option: str) -> None:
     if side is not None and not 1 <= side <= LARGEST_SIDE:
-        raise typer.BadParameter(f"{side}; taken is a number of pixels, 1 to {LARGEST_SIDE}", param_hint=option)
+        raise typer.BadParameter(f"must be 1 to {LARGEST_SIDE} pixels, got {side}", param_hint=option)
 
 
 def _checked_scale(scale: float | None) -> float | None:
     if scale is not None and not 0 < scale < LARGEST_SIDE:  # NaN too
-        raise typer.BadParameter(f"{scale}; taken is a finite number above 0", param_hint="--scale")
+        raise typer.BadParameter(f"must be a finite number above 0, got {scale}", param_hint="--scale")
     return scale
 
 
@@ -131,7 +133,7 @@ def _parse_size(text: str | None) -> tuple[int, int] | None:
     match = re.fullmatch(r"([0-9]{1,10})[xX]([0-9]{1,10})", text)
     width, height = (int(match[1]), int(match[2])) if match else (0, 0)
     if not (1 <= width <= LARGEST_SIDE and 1 <= height <= LARGEST_SIDE):
-        raise typer.BadParameter(f"{text!r}; taken is WIDTHxHEIGHT in pixels, as 1024x768", param_hint="--size")
+        raise typer.BadParameter(f"must be WIDTHxHEIGHT in pixels, such as 1024x768, got {text!r}", param_hint="--size")
     return height, width
 
 
@@ -143,8 +145,8 @@ def _parse_format(name: str | None) -> str | None:
         return None
     suffix = "." + name.lower().removeprefix(".")
     if suffix not in FORMATS:
-        taken = ", ".join(known.removeprefix(".") for known in FORMATS)
-        raise typer.BadParameter(f"{name!r}; taken are {taken}", param_hint="--format")
+        formats = ", ".join(known.removeprefix(".") for known in FORMATS)
+        raise typer.BadParameter(f"must be one of {formats}, got {name!r}", param_hint="--format")
     return suffix
 
 

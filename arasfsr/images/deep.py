@@ -117,7 +117,7 @@ def _decode_with_opencv(cv2: Any, path: Path) -> tuple[np.ndarray, np.ndarray | 
 def _split(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Colour and alpha of (h, w, 3) or (h, w, 4) uint16; the first of gray and alpha (h, w, 2) becomes RGB."""
     if pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] not in (2, 3, 4):
-        raise ImageError(f"decoded as {pixels.shape} of {pixels.dtype}; taken is 16-bit RGB or RGBA")
+        raise ImageError(f"must be 16-bit RGB or RGBA, decoded as {pixels.shape} of {pixels.dtype}")
     colour = np.repeat(pixels[..., :1], 3, axis=2) if pixels.shape[2] == 2 else pixels[..., :3]
     alpha = None if pixels.shape[2] == 3 else np.ascontiguousarray(pixels[..., -1])
     return np.ascontiguousarray(colour), alpha

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from arasfsr.errors import ImageError
+from arasfsr.errors import ImageError, one_line
 from arasfsr.files import replacing
 from arasfsr.images.deep import read_deep_png, read_deep_tiff, write_deep_png, write_deep_tiff
 from arasfsr.images.raster import Raster, flatten_on_white, from_pil, round_to_8_bits, to_pil
@@ -107,9 +107,9 @@ def read_image(path: Path) -> Raster:
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
     except OSError as error:
-        raise ImageError(f"{path}: {error.strerror or _one_line(error)}") from error
+        raise ImageError(f"{path}: {error.strerror or one_line(error)}") from error
     except Exception as error:  # a decoder may raise anything at all on a damaged file
-        raise ImageError(f"{path}: damaged ({_one_line(error)})") from error
+        raise ImageError(f"{path}: damaged ({one_line(error)})") from error
 
 
 def check_target(path: Path, size: tuple[int, int] | None = None, suffix: str | None = None) -> Format:
@@ -120,7 +120,7 @@ def check_target(path: Path, size: tuple[int, int] | None = None, suffix: str | 
     """
     suffix = path.suffix if suffix is None else suffix
     if suffix.lower() not in FORMATS:
-        raise ImageError(f"{path}: suffix {suffix!r} names no format to write; taken are {', '.join(FORMATS)}")
+        raise ImageError(f"{path}: the suffix must be one of {', '.join(FORMATS)}, got {suffix!r}")
     known = FORMATS[suffix.lower()]
     if size is None:
         return known
@@ -158,7 +158,7 @@ def write_image(path: Path, raster: Raster, suffix: str | None = None) -> None:
         raise ImageError(f"{path}: {error}") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
-        raise ImageError(f"{path}: cannot be written: {reason or _one_line(error)}") from error
+        raise ImageError(f"{path}: cannot be written: {reason or one_line(error)}") from error
 
 
 def _save_with_pillow(path: Path, raster: Raster, known: Format) -> None:
@@ -198,7 +198,7 @@ def _colour_space(icc_profile: bytes) -> str:
 def _decode(path: Path, image: Image.Image) -> Raster:
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a camera's MPO holds one picture and its preview
-        _log.warning("%s: has %d pictures, only the first is taken", path, frames)
+        _log.warning("%s: has %d pictures, only the first is read", path, frames)
     bits = _bits(path, image)
     orientation = _orientation(image)
     dpi = _dpi(image, orientation)
@@ -242,7 +242,7 @@ def _bits(path: Path, image: Image.Image) -> int:
         stored = _tiff_tag(image, BITS_TAG) or (1,)
         bits = max(stored) if isinstance(stored, tuple) else int(stored)
         if bits > 8 and bits not in (16, 32, 64):
-            raise ImageError(f"{bits} bits a channel; taken are 8 and 16")
+            raise ImageError(f"bits a channel must be 8 or 16, got {bits}")
         return bits
     return 8
 
@@ -285,7 +285,7 @@ def _cmyk_to_srgb(image: Image.Image) -> Image.Image:
 
 
 def _gif(path: Path) -> str:
-    """A word for pictures that many have and that are not taken."""
+    """Names GIF explicitly in the error."""
     with path.open("rb") as file:
         return "a GIF, " if file.read(4) == b"GIF8" else ""
 
@@ -296,8 +296,3 @@ def _refusing_bombs() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
-
-
-def _one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -27,7 +27,7 @@ WORKING_MODES = {
     "YCbCr": "RGB",
     "HSV": "RGB",
 }
-"""PIL's modes of 8 bits or fewer that are taken, with the mode in which each is upscaled."""
+"""PIL's modes of 8 bits or fewer that are supported, with the mode in which each is upscaled."""
 
 WITH_ALPHA = {"L": "LA", "RGB": "RGBA"}
 
@@ -72,8 +72,8 @@ def from_pil(image: Image.Image) -> Raster:
     if image.mode in DEEP_GRAY_MODES:
         return Raster(np.array(image).astype(np.uint16, copy=False))
     if image.mode not in WORKING_MODES:
-        taken = ", ".join((*WORKING_MODES, *DEEP_GRAY_MODES))
-        raise ImageError(f"image has mode {image.mode}; taken are {taken}")
+        modes = ", ".join((*WORKING_MODES, *DEEP_GRAY_MODES))
+        raise ImageError(f"image mode must be one of {modes}, got {image.mode}")
     working = WORKING_MODES[image.mode]
     if image.has_transparency_data:
         working = WITH_ALPHA.get(working, working)

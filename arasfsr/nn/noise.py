@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from arasfsr.errors import ArgumentError
+
 Generators = torch.Generator | Sequence[torch.Generator] | None
 """What random numbers come from: one generator for a batch; one for each image, whose numbers then do not depend on
 the images beside it; or torch's global generator."""
@@ -21,14 +23,14 @@ def draw(kind: Callable[..., Tensor], like: Tensor, shape: Sequence[int], genera
         generators: of any device, since a CPU's serve a model on any; the numbers depend on it.
 
     Raises:
-        ValueError: there are not as many generators as images.
+        ArgumentError: there are not as many generators as images.
     """
     batch = like.shape[0]
     if generators is None or isinstance(generators, torch.Generator):
         device = like.device if generators is None else generators.device
         return kind((batch, *shape), generator=generators, device=device, dtype=like.dtype).to(like.device)
     if len(generators) != batch:
-        raise ValueError(f"{len(generators)} generators for a batch of {batch}; taken is one, or one for each image")
+        raise ArgumentError(f"generator must be one, or one for each of {batch} images, got {len(generators)}")
     if not batch:
         return like.new_empty((0, *shape))
     each = [kind(tuple(shape), generator=own, device=own.device, dtype=like.dtype) for own in generators]

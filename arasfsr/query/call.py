@@ -16,7 +16,7 @@ from arasfsr.query.lr_map import make_lr_map
 COMPUTE_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 NAMED_DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in COMPUTE_DTYPES}
-"""Compute dtypes by name, which are taken in their place."""
+"""Compute dtypes by name; a name may be given in place of a dtype."""
 
 COORDINATE_DTYPES = (torch.float32, torch.float64)
 

@@ -106,7 +106,7 @@ def test_a_file_of_another_kind_is_refused(suffix: str, tmp_path: Path) -> None:
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.bin"
     path.write_bytes(b"anything")
-    assert "taken are .safetensors, .pth and .pt" in refusal(path)
+    assert "the suffix must be .safetensors, .pth or .pt, got" in refusal(path)
 
 
 def test_a_safetensors_file_of_somebody_else_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from arasfsr import testing as selfcheck
-from arasfsr.commands import doctor
+from arasfsr.commands import diagnosis
+from arasfsr.commands.doctor import doctor
 from arasfsr.query import BACKENDS, QueryCall
 from arasfsr.query.fused import cuda_core
 
@@ -32,7 +33,7 @@ def one_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Checks of one model and in float32 only, for speed."""
     monkeypatch.setattr(selfcheck, "MODELS", {"liif": selfcheck.MODELS["liif"]})
     monkeypatch.setattr(selfcheck, "HALF_DTYPES", ())
-    monkeypatch.setattr(doctor, "_devices", lambda: ["cpu"])
+    monkeypatch.setattr(diagnosis, "devices", lambda: ["cpu"])
 
 
 def break_tiled(monkeypatch: pytest.MonkeyPatch, change: Callable[[QueryCall, Tensor], Tensor]) -> None:
@@ -47,7 +48,7 @@ def failures() -> list[tuple[str, str, str | None]]:
 
 def invoke(*arguments: str) -> Result:
     app = typer.Typer()
-    app.command()(doctor.doctor)
+    app.command()(doctor)
     return CliRunner().invoke(app, arguments)
 
 
@@ -164,8 +165,8 @@ def test_what_auto_takes_on_a_gpu_is_told(
     proven = {"sm90": {"bfloat16": ["cuda", "triton"], "tf32": ["cuda", "triton"]}}
     monkeypatch.setattr("arasfsr.query.proven._proven", lambda: proven)
     monkeypatch.setattr("arasfsr.query.proven.architecture", lambda index: kind)
-    monkeypatch.setattr(doctor, "backends", lambda: {n: "no" if n in missing else None for n in ("cuda", "triton")})
-    assert doctor.automatic(0) == told
+    monkeypatch.setattr(diagnosis, "backends", lambda: {n: "no" if n in missing else None for n in ("cuda", "triton")})
+    assert diagnosis.automatic(0) == told
 
 
 @pytest.mark.usefixtures("one_model")
@@ -208,11 +209,11 @@ def test_doctor_keeps_the_extension_s_load_error_and_says_how_to_build_it(
 
 
 def test_an_optional_module_that_is_not_there_is_absent() -> None:
-    assert doctor.probe("no_such_module_of_arasfsr") == "absent"
+    assert diagnosis.probe("no_such_module_of_arasfsr") == "absent"
 
 
 def test_an_optional_module_that_is_there_shows_its_version() -> None:
-    assert doctor.probe("torch") == torch.__version__
+    assert diagnosis.probe("torch") == torch.__version__
 
 
 @pytest.mark.parametrize(
@@ -228,4 +229,4 @@ def test_an_optional_module_that_does_not_import_keeps_its_error(
 ) -> None:
     (tmp_path / "broken_module_of_arasfsr.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    assert doctor.probe("broken_module_of_arasfsr").startswith(f"broken: {shown}")
+    assert diagnosis.probe("broken_module_of_arasfsr").startswith(f"broken: {shown}")

@@ -60,12 +60,12 @@ def test_pixels_and_strips_are_upscaled(upscale: Command, width: int, height: in
 
 def test_no_size_is_a_usage_error(upscale: Command) -> None:
     draw("a.png")
-    assert "no size given" in upscale.refusal("a.png")
+    assert "must be given, got none" in upscale.refusal("a.png")
 
 
 def test_two_sizes_are_a_usage_error(upscale: Command) -> None:
     draw("a.png")
-    assert "--scale and --width given" in upscale.refusal("a.png", "--scale", "2", "--width", "9")
+    assert "must be given, got --scale and --width" in upscale.refusal("a.png", "--scale", "2", "--width", "9")
 
 
 @pytest.mark.parametrize("scale", ["0", "-1", "nan", "inf"])
@@ -161,18 +161,18 @@ def test_a_format_is_given_to_all(upscale: Command) -> None:
 
 
 def test_a_missing_input_is_a_usage_error(upscale: Command) -> None:
-    assert "none.png: no such file or folder" in upscale.refusal("none.png", "--scale", "2")
+    assert "got none.png, which does not exist" in upscale.refusal("none.png", "--scale", "2")
 
 
 def test_a_folder_without_pictures_is_a_usage_error(upscale: Command) -> None:
     Path("in").mkdir()
-    assert "a folder without pictures" in upscale.refusal("in", "--scale", "2")
+    assert "the folder in, which has none" in upscale.refusal("in", "--scale", "2")
 
 
 def test_several_files_into_one_file_are_a_usage_error(upscale: Command) -> None:
     draw("a.png")
     draw("b.png")
-    assert "need a folder" in upscale.refusal("a.png", "b.png", "-o", "b.png", "--scale", "2")
+    assert "--output must be a folder" in upscale.refusal("a.png", "b.png", "-o", "b.png", "--scale", "2")
 
 
 @pytest.mark.parametrize("inputs", [("a.png", "b.png"), ("in",)])
@@ -199,7 +199,7 @@ def test_an_output_without_a_suffix_has_the_inputs_format_or_that_asked_for(
         assert (image.format, image.size) == (format_, (12, 8))
 
 
-def test_a_gif_is_refused_by_its_name_and_what_is_taken(upscale: Command) -> None:
+def test_a_gif_is_refused_by_name(upscale: Command) -> None:
     draw("a.gif")
     result = upscale("a.gif", "-o", "b.png", "--scale", "2")
     assert result.exit_code == 1
@@ -208,7 +208,7 @@ def test_a_gif_is_refused_by_its_name_and_what_is_taken(upscale: Command) -> Non
 
 def test_an_unknown_output_suffix_is_a_usage_error(upscale: Command) -> None:
     draw("a.png")
-    assert "names no format" in upscale.refusal("a.png", "-o", "b.gif", "--scale", "2")
+    assert "the suffix must be one of" in upscale.refusal("a.png", "-o", "b.gif", "--scale", "2")
 
 
 def test_an_unknown_format_is_a_usage_error(upscale: Command) -> None:
@@ -218,7 +218,7 @@ def test_an_unknown_format_is_a_usage_error(upscale: Command) -> None:
 
 def test_a_format_against_the_output_suffix_is_a_usage_error(upscale: Command) -> None:
     draw("a.png")
-    assert "contradicts" in upscale.refusal("a.png", "-o", "b.png", "--format", "jpg", "--scale", "2")
+    assert "--format must agree with" in upscale.refusal("a.png", "-o", "b.png", "--format", "jpg", "--scale", "2")
 
 
 @pytest.mark.parametrize("output", ["a.png", ".", "./", "link.png", "hard.png"])
@@ -227,19 +227,19 @@ def test_an_input_is_never_overwritten(upscale: Command, output: str) -> None:
     Path("link.png").symlink_to("a.png")
     os.link("a.png", "hard.png")
     before = Path("a.png").read_bytes()
-    assert "would overwrite an input" in upscale.refusal("a.png", "-o", output, "--scale", "2")
+    assert "must not overwrite an input" in upscale.refusal("a.png", "-o", output, "--scale", "2")
     assert Path("a.png").read_bytes() == before
 
 
 def test_one_input_is_not_overwritten_by_the_output_of_another(upscale: Command) -> None:
     draw("a/x.png")
     draw("b/x.png")
-    assert "would overwrite an input" in upscale.refusal("a", "-o", "b", "b/x.png", "--scale", "2")
+    assert "must not overwrite an input" in upscale.refusal("a", "-o", "b", "b/x.png", "--scale", "2")
 
 
 def test_two_inputs_do_not_become_one_output(upscale: Command) -> None:
     draw("in/a.png")
     draw("in/a.jpg")
     said = upscale.refusal("in", "-o", "out", "--format", "png", "--scale", "2")
-    assert "in/a.jpg and in/a.png would both become out/a.png" in said
+    assert "got out/a.png for both in/a.jpg and in/a.png" in said
     assert not Path("out").exists()

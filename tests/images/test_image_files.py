@@ -276,7 +276,7 @@ def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
     assert "no picture of a known format" in refusal(tmp_path / "a.png")
 
 
-def test_a_format_that_is_not_taken_is_named(tmp_path: Path) -> None:
+def test_an_unsupported_format_is_named(tmp_path: Path) -> None:
     assert "no picture of a known format" in refusal(saved(tmp_path / "a.gif", noise(5, 7)))
 
 
@@ -290,7 +290,7 @@ def test_a_truncated_file_is_named(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_32_bits_are_refused_by_mode(tmp_path: Path, mode: str) -> None:
     Image.new(mode, (4, 4)).save(tmp_path / "a.tif")
-    assert f"mode {mode};" in refusal(tmp_path / "a.tif")
+    assert f", got {mode}" in refusal(tmp_path / "a.tif")
 
 
 def test_too_many_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,7 +315,7 @@ def test_16_bit_colour_without_the_extra_names_the_extra(
 
 @pytest.mark.parametrize("name", ["a.gif", "a", "a.safetensors"])
 def test_an_unknown_output_suffix_is_refused(name: str) -> None:
-    with pytest.raises(ImageError, match=rf"{name}: suffix .* names no format"):
+    with pytest.raises(ImageError, match=rf"{name}: the suffix must be one of .*, got "):
         check_target(Path(name))
 
 

@@ -45,7 +45,7 @@ def test_an_upscaled_image_keeps_its_mode_and_has_the_size_asked_for(model: Impl
 
 @pytest.mark.parametrize("mode", ["I", "F", "LAB"])
 def test_a_mode_without_an_8_or_16_bit_picture_is_refused_by_name(model: ImplicitSR, mode: str) -> None:
-    with pytest.raises(ImageError, match=f"mode {mode};"):
+    with pytest.raises(ImageError, match=f"mode must be .*, got {mode}$"):
         upscale_pil(model, Image.new(mode, (4, 4)), (8, 8))
 
 

@@ -310,7 +310,7 @@ def test_with_a_generator_for_each_image_what_is_drawn_for_it_does_not_depend_on
 
 
 def test_there_are_as_many_generators_as_images() -> None:
-    with pytest.raises(ValueError, match="2 generators for a batch of 3"):
+    with pytest.raises(ValueError, match="one for each of 3 images, got 2"):
         draw(torch.randn, torch.empty(3, 1), (4,), generators(1, 2))
 
 
@@ -345,9 +345,9 @@ def test_an_encoder_without_a_name_is_edsr() -> None:
 @pytest.mark.parametrize(
     ("encoder", "wanted"),
     [
-        ({"name": "hat"}, "no such name; taken are edsr, rdn, rcan, swinir"),
-        ({"name": "rcan", "features": 8}, "reduction is 16; taken is at most features, 8"),
-        ({"name": "swinir", "width": 20}, "width is 20; taken are multiples of heads, 6"),
+        ({"name": "hat"}, "name must be one of edsr, rdn, rcan, swinir"),
+        ({"name": "rcan", "features": 8}, "reduction must be at most features, 8, got 16"),
+        ({"name": "swinir", "width": 20}, "width must be a multiple of heads, 6, got 20"),
         ({"name": "swinir", "depths": []}, "depths"),
         ({"name": "rdn", "reduction": 4}, "reduction"),
     ],

@@ -88,7 +88,7 @@ def _import(name: str) -> Core:
 
 def _other_build(file: Path) -> Core:
     if not file.is_file():
-        raise ImportError(f"ARASFSR_EXTENSION={file}: there is no such file; taken is a build of {EXTENSION}")
+        raise ImportError(f"ARASFSR_EXTENSION must be a build of {EXTENSION}, got {file}, which is no file")
     try:
         return _from_file(file, EXTENSION.rpartition(".")[2])
     except ImportError as error:
@@ -99,7 +99,7 @@ def _emulated_file(place: Path) -> Path:
     """The emulated module's file: that one, or the one in that folder."""
     files = sorted(place.glob(f"{EMULATED}.*.so")) if place.is_dir() else [place]
     if len(files) != 1 or not files[0].is_file():
-        raise ImportError(f"ARASFSR_EMULATED={place}; taken is {EMULATED}.*.so or a folder with one such file")
+        raise ImportError(f"ARASFSR_EMULATED must be {EMULATED}.*.so or a folder with one such file, got {place}")
     return files[0]
 
 
