@@ -31,7 +31,7 @@ from arasfsr import BackendUnavailable
 from arasfsr.coords import make_cell, make_coord
 from arasfsr.model import Encoding
 from arasfsr.query import proven
-from arasfsr.query.call import Grid
+from arasfsr.query.call import Grid, Queries
 from arasfsr.query.dispatch import DEFAULT
 from arasfsr.query.fused.launcher import Launcher
 from arasfsr.query.operator import problem_of
@@ -98,7 +98,7 @@ def test_pixels_far_beyond_32_bit_offsets(fused: str, dtype: torch.dtype) -> Non
     size, region = (200_000, 200_000), (199_998, 199_997, 200_000, 200_000)
     with torch.no_grad():
         rendered = encoding.render(size, region, fused, dtype).permute(0, 2, 3, 1).reshape(2, -1, 3)
-        coord = Grid(size, region).coords(0, 6, rendered.device).unsqueeze(0)
+        coord = Queries(None, Grid(size, region)).coords(0, 6, torch.float32, rendered.device)
         queried = encoding.query(coord, make_cell(size, rendered.device), fused, dtype)
     torch.testing.assert_close(rendered, queried, rtol=1e-5, atol=1e-6)
 
@@ -243,8 +243,8 @@ def test_a_frozen_model_launches_at_most_five_torch_kernels_for_the_next_image(
     monkeypatch.setattr("arasfsr.nn.convolution.by_products", lambda device, dtype: True)  # as on a GPU
     encoding = fused_model().requires_grad_(False).to(device_of(fused)).encode(fused_arguments(fused)[0])
     encoding.render((13, 9), backend=fused, dtype=dtype)
-    launcher, grid = without_kernel(fused, monkeypatch), Grid((13, 9), (0, 0, 13, 9))
-    call = dataclasses.replace(encoding, _cache={})._call(None, None, grid, dtype)  # without the LR map of the first
+    launcher, queries = without_kernel(fused, monkeypatch), Queries(None, Grid((13, 9), (0, 0, 13, 9)))
+    call = dataclasses.replace(encoding, _cache={})._call(queries, None, dtype)  # without the LR map of the first
     with Operators() as operators:
         launcher(problem_of(call)).render()
     launching = [name for name in operators.names if name.split(".")[1] not in LAUNCHING_NOTHING]

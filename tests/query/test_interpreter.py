@@ -3,40 +3,62 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from fused_backends import FUSED, ON_HOST
-from on_host import FUSED_TESTS, GOLDEN_TESTS, run_fused_tests
+from on_host import BRIEF, FUSED_TESTS, GOLDEN_TESTS, run_fused_tests
 
 from arasfsr.query.fused import triton as backend
+
+if TYPE_CHECKING:
+    from benchmarks.gpu.variants import Variant
 
 pytest.importorskip("triton", reason="Triton is made for Linux only")
 if ON_HOST or "triton" in FUSED:
     pytest.skip("backend triton runs in this process, and so do its tests", allow_module_level=True)
 
 
-@pytest.fixture(scope="module")
-def launched(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What these tests would launch on a GPU; fails where one of them does."""
+def launches_of(tests: str, folder: Path) -> list[Variant]:
+    """Run the tests that pytest's -k selects, and return what they would launch on a GPU."""
     assert backend.interpreter_reason() is None
-    file = tmp_path_factory.mktemp("launches") / "variants"
-    run_fused_tests({"TRITON_INTERPRET": "1", "ARASFSR_LAUNCHES": str(file)}, (GOLDEN_TESTS, *FUSED_TESTS))
-    return pickle.loads(file.read_bytes())
+    file = folder / "variants"
+    run_fused_tests({"TRITON_INTERPRET": "1", "ARASFSR_LAUNCHES": str(file)}, (GOLDEN_TESTS, *FUSED_TESTS), "-k", tests)
+    found: list[Variant] = pickle.loads(file.read_bytes())
+    return found
 
 
-def test_triton_kernels_in_the_interpreter(launched: Any) -> None:
-    assert launched
+@pytest.fixture(scope="module")
+def brief_launches(tmp_path_factory: pytest.TempPathFactory) -> list[Variant]:
+    return launches_of(BRIEF, tmp_path_factory.mktemp("brief"))
 
 
+@pytest.fixture(scope="module")
+def other_launches(tmp_path_factory: pytest.TempPathFactory) -> list[Variant]:
+    return launches_of(f"not ({BRIEF})", tmp_path_factory.mktemp("others"))
+
+
+def test_output_and_gradients_in_the_interpreter(brief_launches: list[Variant]) -> None:
+    assert brief_launches
+
+
+@pytest.mark.slow
+def test_everything_else_in_the_interpreter(other_launches: list[Variant]) -> None:
+    assert other_launches
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:CUDA is not available")
-def test_exactly_the_kernels_that_gpu_tests_launch_are_compiled_ahead(launched: Any) -> None:
+def test_exactly_the_kernels_that_gpu_tests_launch_are_compiled_ahead(
+    brief_launches: list[Variant], other_launches: list[Variant]
+) -> None:
     from launches import of_device_tests
 
     from benchmarks.gpu.variants import CAPABILITY, distinct, of_plan, standing_in, variants, variants_of
 
     with standing_in(CAPABILITY):
-        asked = distinct([*launched, *of_device_tests()])
+        asked = distinct([*brief_launches, *other_launches, *of_device_tests()])
         listed, of_the_plan = distinct(variants()), distinct(variants_of(of_plan()))
     assert [asked[key] for key in asked.keys() - listed.keys()] == []
     assert [listed[key].label for key in listed.keys() - of_the_plan.keys() - asked.keys()] == []

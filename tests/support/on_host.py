@@ -16,6 +16,9 @@ GOLDEN_TESTS = "query/test_golden.py"
 FUSED_TESTS = ("query/test_fused.py", "query/test_fused_shapes.py", "query/test_fused_tf32.py")
 CUDA_TESTS = "native/test_fused_cuda.py"
 
+BRIEF = "test_the_output_is_within_the_contract or (gradient and liif-tiny)"
+"""For pytest's -k: a few that run every kernel, for while one works on them."""
+
 
 def run_fused_tests(environment: dict[str, str], files: tuple[str, ...], *options: str) -> None:
     """Fails with pytest's output unless all tests marked gpu of those files pass, none is skipped, and there are some.
