@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import noise
 from PIL import Image, ImageCms, ImageOps
 
 from arasfsr import ImageError
@@ -17,10 +18,6 @@ from arasfsr.images.raster import Raster
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 GRAY_PROFILE = SRGB[:16] + b"GRAY" + SRGB[20:]
 ORIENTATION = 0x0112
-
-
-def noise(*shape: int, dtype: type = np.uint8) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
 
 
 def deep_noise(*shape: int) -> np.ndarray:

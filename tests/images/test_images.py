@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from models import small_model
+from pictures import noise
 from PIL import Image
 
 from arasfsr import ImageError, ImplicitSR
@@ -15,10 +16,6 @@ from arasfsr.upscaling import upscale_pil, upscale_raster
 @pytest.fixture(scope="module")
 def model() -> ImplicitSR:
     return small_model("without frequency")
-
-
-def noise(*shape: int, dtype: type = np.uint8) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
 
 
 def picture(mode: str) -> Image.Image:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from models import BASELINES, gradients, random_queries, relative_rms, small_model, without_skip
+from operators import saved_for_backward
 from PIL import Image
 from pydantic import ValidationError
 from tolerances import FLOAT64
-from torch import Tensor
 from typer.testing import CliRunner
 
 from arasfsr import (
@@ -68,15 +68,9 @@ def test_gradients_do_not_depend_on_chunks(name: str, chunk: int, monkeypatch: p
 def test_memory_kept_for_the_backward_does_not_grow_with_the_decoder(name: str) -> None:
     model = small_model(name)
     encoding = model.encode(torch.rand(1, 3, 4, 4))
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
     queries = 3 * chunks.CHUNK
     coord, cell = random_queries(1, queries)
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with saved_for_backward() as kept:
         out = encoding.query(coord, cell, backend="tiled")
     assert out.requires_grad
     one_layer = 4 * queries * model.config.decoder.width * 4

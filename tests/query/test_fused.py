@@ -21,7 +21,8 @@ from fused_backends import (
     refused_dtype,
     skip_module_without,
 )
-from models import Decode, error_bar, fused_model, gradients, mean_error, random_queries, relative_rms, without_skip
+from models import Decode, error_bar, fused_model, gradients, mean_error, relative_rms, without_skip
+from operators import backward_arguments, operator_arguments
 from tolerances import COSINE, SAME_DTYPE_FACTOR
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -317,35 +318,15 @@ def test_exports(fused: str, dtype: torch.dtype) -> None:
 @finest_dtype
 @pytest.mark.parametrize("grid", [True, False])
 def test_opcheck(fused: str, dtype: torch.dtype, grid: bool) -> None:
-    arguments = operator_arguments(device_of(fused), grid, dtype)
+    arguments = operator_arguments(16, grid, dtype, device_of(fused))
     torch.library.opcheck(getattr(torch.ops.arasfsr, fused), arguments, rtol=1e-4, atol=1e-4)
 
 
 @finest_dtype
 @pytest.mark.parametrize("grid", [True, False])
 def test_opcheck_of_the_backward(fused: str, dtype: torch.dtype, grid: bool) -> None:
-    arguments = operator_arguments(device_of(fused), grid, dtype)
-    detached = [argument.detach() if isinstance(argument, Tensor) else argument for argument in arguments]
-    detached[7] = [weight.detach() for weight in detached[7]]  # type: ignore[attr-defined]
-    upstream = torch.randn(2, 18 if grid else 9, 3, device=device_of(fused))
-    need = [True, not grid, not grid]
-    torch.library.opcheck(getattr(torch.ops.arasfsr, f"{fused}_backward"), (upstream, *detached, need))
-
-
-def operator_arguments(device: torch.device, grid: bool, dtype: torch.dtype) -> tuple[object, ...]:
-    """Problem of a fused operator, float32 parameters 16 wide."""
-
-    def leaf(*shape: int) -> Tensor:
-        return torch.randn(shape, device=device).requires_grad_()
-
-    n, h, w = 16, 3, 4
-    shapes = ((n, 2 * n), (n,), (n, 42), (n,), (n, n), (n,), (3, n), (3,))
-    weights = [leaf(*shape) for shape in shapes]
-    first = leaf(2, h, w, n), leaf(2, 3, h, w)
-    if grid:
-        return *first, None, None, [5, 6, 1, 0, 4, 6], leaf(n, 2), None, weights, True, dtype
-    coord, cell = (queries.to(device).requires_grad_() for queries in random_queries(2, 9))
-    return *first, coord, cell, None, leaf(n, 2), leaf(n, 2), weights, True, dtype
+    arguments = backward_arguments(16, grid, dtype, device_of(fused))
+    torch.library.opcheck(getattr(torch.ops.arasfsr, f"{fused}_backward"), arguments)
 
 
 @each_fused

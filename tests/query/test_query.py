@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import BASELINES, SMALL, Decode, gradients, mean_error, random_queries, relative_rms, small_model
+from operators import backward_arguments, operator_arguments, saved_for_backward
 from tolerances import COSINE, FLOAT32_OUTPUT, FLOAT64, SAME_DTYPE_FACTOR
 from torch import Tensor
 
@@ -229,32 +230,14 @@ def test_double_backward_error_names_the_backend_that_supports_it() -> None:
         grad.sum().backward()
 
 
-def operator_arguments(grid: bool) -> tuple[object, ...]:
-    n, h, w = 6, 3, 4
-    weights = [torch.randn(n, 2 * n), torch.randn(n), torch.randn(n, 42), torch.randn(n), torch.randn(n, n)]
-    weights += [torch.randn(n), torch.randn(3, n), torch.randn(3)]
-    weights = [weight.requires_grad_() for weight in weights]
-    latent, image = torch.randn(2, h, w, n, requires_grad=True), torch.randn(2, 3, h, w, requires_grad=True)
-    rel, cell_weight = torch.randn(n, 2, requires_grad=True), torch.randn(n, 2, requires_grad=True)
-    if grid:
-        return latent, image, None, None, [5, 6, 1, 0, 4, 6], rel, None, weights, True, torch.float32
-    coord, cell = (queries.requires_grad_() for queries in random_queries(2, 9))
-    return latent, image, coord, cell, None, rel, cell_weight, weights, True, torch.float32
-
-
 @pytest.mark.parametrize("grid", [True, False])
 def test_opcheck(grid: bool) -> None:
-    torch.library.opcheck(torch.ops.arasfsr.tiled, operator_arguments(grid), rtol=1e-4, atol=1e-4)
+    torch.library.opcheck(torch.ops.arasfsr.tiled, operator_arguments(6, grid), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("grid", [True, False])
 def test_opcheck_of_the_backward(grid: bool) -> None:
-    arguments = operator_arguments(grid)
-    detached = [argument.detach() if isinstance(argument, Tensor) else argument for argument in arguments]
-    detached[7] = [weight.detach() for weight in detached[7]]  # type: ignore[attr-defined]
-    upstream = torch.randn(2, 18 if grid else 9, 3)
-    need = [True, not grid, not grid]
-    torch.library.opcheck(torch.ops.arasfsr.tiled_backward, (upstream, *detached, need))
+    torch.library.opcheck(torch.ops.arasfsr.tiled_backward, backward_arguments(6, grid))
 
 
 def test_compiles_into_one_graph() -> None:
@@ -291,13 +274,7 @@ def test_nothing_beyond_the_arguments_is_kept_for_the_backward() -> None:
     model = small_model()
     encoding = model.encode(torch.rand(1, 3, 4, 4))
     coord, cell = random_queries(1, 5000)
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with saved_for_backward() as kept:
         encoding.query(coord, cell, backend="tiled")
     queries = coord.nbytes + cell.nbytes
     assert queries <= sum(kept.values()) <= queries + 100_000  # the rest is the LR map and the parameters

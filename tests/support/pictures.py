@@ -1,4 +1,4 @@
-"""Pictures that tests of the evaluation are made with."""
+"""Pictures that tests are made with."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ def picture(width: int, height: int, seed: int = 0) -> Image.Image:
     waves = [120 + 90 * np.sin(x / (2 + c) + seed) * np.cos(y / (3 + c)) for c in range(3)]
     pixels = np.stack(waves, axis=-1) + rng.normal(0, 5, (height, width, 3))
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def noise(*shape: int, dtype: type = np.uint8) -> np.ndarray:
+    """The same random pixels each time, over the whole range of the type."""
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
 
 
 def three_pictures(folder: Path) -> Path:
