@@ -62,7 +62,7 @@ echo "========= ERROR SUMMARY: 0 errors"
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=[pytest.param("plan", marks=pytest.mark.slow)])  # marks all its tests
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """One run of the plan, with limits that suit a stand-in and tools that only say their name."""
     folder = tmp_path_factory.mktemp("run")
