@@ -139,7 +139,7 @@ def test_a_decoder_name_alone_selects_the_method(name: str, method: ModelConfig)
 
 
 def test_unknown_decoder_name() -> None:
-    with pytest.raises(ValidationError, match="taken are mlp, lte, diinn"):
+    with pytest.raises(ValidationError, match="must be one of mlp, lte, diinn"):
         ModelConfig.model_validate({"decoder": {"name": "siren"}})
 
 
