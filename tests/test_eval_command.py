@@ -187,4 +187,4 @@ class TestCommand:
 
     def test_images_too_small_for_a_suite_are_refused_with_the_file(self, checkpoint: Path, folder: Path) -> None:
         result = invoke(checkpoint, "--data", folder, "--suite", "ideal")
-        assert "small.png: its shorter side has 15 pixels" in str(result.exception)
+        assert "small.png: the shorter side of an image must be at least 32 pixels" in str(result.exception)

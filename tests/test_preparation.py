@@ -331,7 +331,7 @@ class TestPlan:
         for name in ("a.png", "out/a.png"):
             (tmp_path / name).touch()
         assert [job.source.name for job in plan(tmp_path, tmp_path / "out")] == ["a.png"]
-        with pytest.raises(ValueError, match="taken is another"):
+        with pytest.raises(ValueError, match="must not be the folder of the photographs"):
             plan(tmp_path, tmp_path)
 
     def test_a_folder_without_photographs_is_refused(self, tmp_path: Path) -> None:

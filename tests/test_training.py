@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from arasfsr import CheckpointError, ImplicitSR, load_model, save_model
 from arasfsr.cli import app
 from arasfsr.training.config import DataConfig, LossConfig, TrainConfig, load_config
-from arasfsr.training.data import Photograph, Samples, hold_out, read_folder
+from arasfsr.training.data import Photograph, Samples, hold_out, read_photographs
 from arasfsr.training.loop import duration, train
 from arasfsr.training.run import loss_of, warm_average
 from arasfsr.training.state import read_state, write_state
@@ -126,7 +126,7 @@ def test_larger_images_are_drawn_more_often_when_asked() -> None:
 
 
 def test_images_too_small_for_any_sample_are_an_error() -> None:
-    with pytest.raises(ValueError, match=r"no image is large enough: .* is 32 pixels, .* 16"):
+    with pytest.raises(ValueError, match=r"shorter side of at least 32 pixels, .*, got at most 16"):
         Samples(photographs((16, 20)), DataConfig(lr_sizes=[32]), 1, 0, 1)
 
 
@@ -134,7 +134,7 @@ def test_broken_images_are_named_and_skipped(folder: Path, caplog: pytest.LogCap
     (folder / "broken.png").write_bytes((folder / "0.png").read_bytes()[:200])
     (folder / "empty.jpg").touch()
     (folder / "notes.txt").write_text("not an image")
-    found = read_folder(folder)
+    found = read_photographs(folder)
     assert len(found.images) == 6
     assert [path.name for path in found.broken] == ["broken.png", "empty.jpg"]
     assert "broken.png" in caplog.text
@@ -143,9 +143,9 @@ def test_broken_images_are_named_and_skipped(folder: Path, caplog: pytest.LogCap
 
 def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has no image that can be read"):
-        read_folder(tmp_path)
+        read_photographs(tmp_path)
     with pytest.raises(ValueError, match="is not a folder"):
-        read_folder(tmp_path / "absent")
+        read_photographs(tmp_path / "absent")
 
 
 def test_held_out_images_are_not_trained_on() -> None:

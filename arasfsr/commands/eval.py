@@ -118,7 +118,7 @@ def evaluate(
     from arasfsr.commands.options import choose_backend, choose_device, choose_dtype
     from arasfsr.evaluation import Pictures, describe, load_lpips, parse_wanted, to_csv, to_json, to_markdown
     from arasfsr.evaluation import evaluate as run
-    from arasfsr.metrics import PROTOCOLS
+    from arasfsr.evaluation.metrics import PROTOCOLS
 
     wanted = _choose_suite(suite, pairs, degradation)
     compared = _choose(protocol, PROTOCOLS, "--protocol")
@@ -144,8 +144,8 @@ def evaluate(
 
 
 def _choose_suite(name: str | None, pairs: str | None, degradation: str | None) -> Suite:
-    from arasfsr.degrade import DEGRADATIONS
     from arasfsr.evaluation import SUITES, own_pairs, parse_pairs
+    from arasfsr.image_transform import DEGRADATIONS
 
     if name is None:
         _choose(degradation or "bic", DEGRADATIONS, "--degradation")

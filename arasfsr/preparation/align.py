@@ -7,8 +7,8 @@ import math
 import numpy as np
 from PIL import Image
 
+from arasfsr.image_transform import resize
 from arasfsr.preparation.faces import Face, Point
-from arasfsr.training.data import resize
 
 EYES_MIDPOINT = (0.50, 0.44)
 """(x, y) of the eyes' midpoint, as a part of the square's side."""

@@ -14,12 +14,13 @@ from pathlib import Path
 from PIL import Image
 
 from arasfsr.atomic import replacing
-from arasfsr.errors import ImageError
+from arasfsr.errors import ArgumentError, ImageError
 from arasfsr.image_files import FORMATS
+from arasfsr.image_find import find_images
+from arasfsr.image_transform import read_rgb, resize
 from arasfsr.preparation.align import OVERHANG, align, natural_side, overhang, sharpness
 from arasfsr.preparation.faces import DetectionError, Detector, Face
 from arasfsr.preparation.manifest import MANIFEST, Record, Settings, read_manifest, to_line, write_manifest
-from arasfsr.training.data import image_files, read_rgb, resize
 
 KEPT, LEFT_OUT, FAILED = "kept", "left out", "failed"
 
@@ -42,14 +43,12 @@ def plan(source: Path, folder: Path) -> list[Job]:
     Raises:
         ValueError: `source` is no folder, has no photographs, or is the output folder.
     """
-    if not source.is_dir():
-        raise ValueError(f"{source} is not a folder")
     inside = folder.resolve()
     if inside == source.resolve():
-        raise ValueError(f"{folder}: the output folder is that of the photographs; taken is another")
-    files = [path for path in image_files(source) if inside not in path.resolve().parents]
+        raise ArgumentError(f"the output folder must not be the folder of the photographs, got {folder}")
+    files = [path for path in find_images(source) if inside not in path.resolve().parents]
     if not files:
-        raise ValueError(f"{source} has no photographs; taken are {', '.join(FORMATS)}")
+        raise ArgumentError(f"{source} has no photographs; supported are {', '.join(FORMATS)}")
     relative = [path.relative_to(source) for path in files]
     stems = [path.with_suffix("") for path in relative]
     return [

@@ -20,21 +20,19 @@ from torch.utils.data import DataLoader
 
 from arasfsr.checkpoint import load_model
 from arasfsr.errors import TrainingError
-from arasfsr.metrics import psnr
+from arasfsr.evaluation.metrics import psnr
+from arasfsr.image_find import Found
+from arasfsr.image_transform import largest_square, resize, to_tensor
 from arasfsr.model import ImplicitSR
 from arasfsr.training.config import TrainConfig
 from arasfsr.training.data import (
-    Folder,
     Photograph,
     Sample,
     Samples,
     hold_out,
-    largest_square,
     listing,
-    read_folder,
-    resize,
+    read_photographs,
     stack,
-    to_tensor,
 )
 from arasfsr.training.distributed import ALONE, Ranks
 from arasfsr.training.logs import LOG, Log, Silence
@@ -97,8 +95,8 @@ def train(
     device = torch.device(device)
     with ranks.together():
         state = read_state(folder) if resume else None
-        found = read_folder(data, config.data.memory * 1e9)
-        images, held_out = hold_out(found.images, config.validation.images)
+        found = read_photographs(data, config.data.memory * 1e9)
+        images, held_out = hold_out(list(found.images.values()), config.validation.images)
         samples = Samples(images, config.data, config.batch, config.seed, config.steps * config.batch)
         if config.batch < ranks.size * config.accumulate:
             raise ValueError(
@@ -155,7 +153,7 @@ def _begin(run: Run, folder: Path, new: bool) -> Log:
 def _tell_beginning(
     run: Run,
     log: Silence,
-    found: Folder,
+    found: Found[Photograph],
     held_out: Sequence[Photograph],
     device: torch.device,
     resume: bool,
@@ -172,7 +170,7 @@ def _tell_beginning(
     _log.info(log.say(f"{begun}, {run.config.steps} steps in all: {parameters:,} parameters, on {where}"))
     counts = f"{len(found.images) - len(held_out)} images to train on, {len(held_out)} held out"
     _log.info(log.say(f"{counts}, {len(found.broken)} broken and skipped"))
-    again = sum(each.kept is None for each in found.images)
+    again = sum(each.kept is None for each in found.images.values())
     if again:
         memory = f"data.memory is {run.config.data.memory:g} GB"
         _log.info(log.say(f"{again} images are read again whenever they are drawn: {memory}"))
