@@ -25,9 +25,10 @@ from arasfsr import CheckpointError, ImplicitSR, load_model, save_model
 from arasfsr.cli import app
 from arasfsr.training.config import DataConfig, LossConfig, TrainConfig, load_config
 from arasfsr.training.data import Photograph, Samples, hold_out, read_photographs
-from arasfsr.training.loop import duration, train
-from arasfsr.training.run import loss_of, warm_average
+from arasfsr.training.logs import duration
+from arasfsr.training.loop import train
 from arasfsr.training.state import read_state, write_state
+from arasfsr.training.step import loss_of, warm_average
 
 MODEL = {
     "encoder": {"blocks": 1, "features": 8},
@@ -74,7 +75,7 @@ def losses(folder: Path) -> dict[int, float]:
 # --- samples -----------------------------------------------------------------------------------------------------
 
 
-def test_a_sample_is_a_function_of_seed_and_number() -> None:
+def test_a_sample_depends_on_seed_and_number_alone() -> None:
     images = photographs((24, 24), (40, 30))
     first, second = (Samples(images, DataConfig(lr_sizes=[8]), 2, 3, 10)[7] for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
@@ -82,21 +83,21 @@ def test_a_sample_is_a_function_of_seed_and_number() -> None:
     assert not torch.equal(first.inp, other.inp)
 
 
-def test_a_batch_has_inputs_of_one_size_and_batches_differ() -> None:
+def test_the_inputs_of_a_batch_have_one_size_and_batches_differ() -> None:
     samples = Samples(photographs((64, 64)), DataConfig(lr_sizes=[8, 12, 16], queries=4), 4, 0, 80)
     sides = [[samples[4 * step + i].inp.shape[-1] for i in range(4)] for step in range(20)]
     assert all(len(set(batch)) == 1 for batch in sides)
     assert {batch[0] for batch in sides} == {8, 12, 16}
 
 
-def test_scales_are_random_in_range_and_not_whole() -> None:
+def test_scales_are_random_in_range_and_not_integers() -> None:
     samples = Samples(photographs((64, 64)), DataConfig(lr_sizes=[16], scale=(1, 3), queries=4), 4, 0, 60)
     scales = [2 / samples[k].cell[0, 0].item() / 16 for k in range(60)]
     assert all(1 <= scale <= 3.04 for scale in scales)
     assert sum(abs(scale - round(scale)) > 0.01 for scale in scales) > 40
 
 
-def test_a_whole_sample_at_scale_one_shows_the_image_itself() -> None:
+def test_a_whole_sample_at_scale_1_is_the_image_itself() -> None:
     images = photographs((16, 16))
     config = DataConfig(lr_sizes=[16], scale=(1, 1), flip=False, queries=300)
     inp, coord, _, target, _ = Samples(images, config, 1, 0, 1)[0]
@@ -130,7 +131,7 @@ def test_images_too_small_for_any_sample_are_an_error() -> None:
         Samples(photographs((16, 20)), DataConfig(lr_sizes=[32]), 1, 0, 1)
 
 
-def test_broken_images_are_named_and_skipped(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_broken_images_are_logged_and_skipped(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "broken.png").write_bytes((folder / "0.png").read_bytes()[:200])
     (folder / "empty.jpg").touch()
     (folder / "notes.txt").write_text("not an image")
@@ -174,16 +175,16 @@ def test_a_bad_configuration_names_file_and_entries(tmp_path: Path) -> None:
     assert all(name in str(caught.value) for name in ("steps", "modle", "data.scale"))
 
 
-def test_an_unknown_entry_is_named_with_those_that_are_taken(tmp_path: Path) -> None:
+def test_an_unknown_entry_is_named_with_the_known_ones(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("modle: {}\nmodel: {frequency: {chanels: 8}}\noptimizer: {rate: 1}\n")
     with pytest.raises(ValueError, match=r"run\.yaml") as caught:
         load_config(path)
-    told = str(caught.value).split("; ")
-    assert "model.frequency.chanels: no such entry" in str(caught.value)
-    assert "taken are channels, width, blocks" in told
-    assert "taken are name, lr, betas, weight_decay, schedule, warmup, milestones" in told
-    assert any(line.startswith("taken are model, data, optimizer") for line in told)
+    parts = str(caught.value).split("; ")
+    assert f"{path}: model.frequency.chanels: unknown entry" in parts
+    assert "known are channels, width, blocks" in parts
+    assert "known are name, lr, betas, weight_decay, schedule, warmup, milestones" in parts
+    assert any(part.startswith("known are model, data, optimizer") for part in parts)
 
 
 @pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "steps", "constant"])
@@ -200,7 +201,7 @@ def test_every_optimizer_and_schedule_trains(schedule: str, optimizer: str, fold
 # --- the loop ----------------------------------------------------------------------------------------------------
 
 
-def test_training_learns_and_leaves_a_model_and_a_log(folder: Path, tmp_path: Path) -> None:
+def test_training_reduces_the_loss_and_writes_a_model_and_a_log(folder: Path, tmp_path: Path) -> None:
     config = TrainConfig.model_validate({**RUN, "steps": 80, "ema": 0.9, "optimizer": {"lr": 3e-3}})
     train(config, folder, tmp_path / "run")
     found = losses(tmp_path / "run")
@@ -211,7 +212,7 @@ def test_training_learns_and_leaves_a_model_and_a_log(folder: Path, tmp_path: Pa
     assert records[-1]["done"]
 
 
-def test_the_average_of_a_short_run_has_forgotten_the_beginning(folder: Path, tmp_path: Path) -> None:
+def test_the_average_of_a_short_run_forgets_the_initial_parameters(folder: Path, tmp_path: Path) -> None:
     parameters = [torch.zeros(1)]
     update = warm_average(0.999)
     for n in range(1, 30):
@@ -219,13 +220,13 @@ def test_the_average_of_a_short_run_has_forgotten_the_beginning(folder: Path, tm
     assert parameters[0].item() > 0.99  # 0.03 at a constant decay
 
 
-def test_the_average_of_a_long_run_has_the_decay_asked_for() -> None:
+def test_the_average_of_a_long_run_has_the_configured_decay() -> None:
     parameters = [torch.zeros(1)]
     warm_average(0.9)(parameters, [torch.ones(1)], 10**6)
     assert parameters[0].item() == pytest.approx(0.1)
 
 
-def test_a_run_tells_at_its_beginning_what_it_is_and_how_long_it_takes(
+def test_a_run_reports_its_size_at_the_start_and_the_time_left(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = TrainConfig.model_validate({**RUN, "steps": 14})
@@ -238,19 +239,19 @@ def test_a_run_tells_at_its_beginning_what_it_is_and_how_long_it_takes(
     assert sum("left" in line and "step      10  " in line and "loss" not in line for line in lines) == 1
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(0.2, "0 s"), (29, "29 s"), (119, "2 min"), (5530, "1 h 32 min")])
-def test_a_duration_is_told_as_people_say_it(seconds: float, told: str) -> None:
-    assert duration(seconds) == told
+@pytest.mark.parametrize(("seconds", "text"), [(0.2, "0 s"), (29, "29 s"), (119, "2 min"), (5530, "1 h 32 min")])
+def test_durations_in_words(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
-def test_held_out_images_too_small_for_a_pair_are_told(
+def test_held_out_images_too_small_for_a_pair_are_reported(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pairs = [[8, 16], [8, 22], [8, 64]]
     validation = {"images": 2, "pairs": pairs, "every": 4}
     train(TrainConfig.model_validate({**RUN, "steps": 1, "validation": validation}), folder, tmp_path / "run")
-    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
-    assert told == [
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [
         "validation 8:22: 1 of 2 held-out images are smaller than 22 pixels, left out",
         "validation 8:64: 2 of 2 held-out images are smaller than 64 pixels, the pair has no score",
     ]
@@ -266,33 +267,33 @@ def test_workers_do_not_change_the_samples(folder: Path, tmp_path: Path) -> None
 def test_a_run_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
     config = TrainConfig.model_validate({**RUN, "steps": 1})
     train(config, folder, tmp_path / "run")
-    with pytest.raises(ValueError, match="already holds a run; go on with --resume"):
+    with pytest.raises(ValueError, match="already holds a run; continue with --resume"):
         train(config, folder, tmp_path / "run")
 
 
 def test_another_configuration_does_not_resume(folder: Path, tmp_path: Path) -> None:
     train(TrainConfig.model_validate({**RUN, "steps": 1}), folder, tmp_path / "run")
-    with pytest.raises(CheckpointError, match=r"of another configuration \(steps is 1, not 2\)"):
+    with pytest.raises(CheckpointError, match=r"has another configuration \(steps is 1, not 2\)"):
         train(TrainConfig.model_validate({**RUN, "steps": 2}), folder, tmp_path / "run", resume=True)
 
 
 @pytest.mark.parametrize("change", ["removed", "added", "resized"])
-def test_other_images_resume_only_if_asked(change: str, folder: Path, tmp_path: Path) -> None:
+def test_other_images_resume_only_with_new_data(change: str, folder: Path, tmp_path: Path) -> None:
     config = TrainConfig.model_validate({**RUN, "steps": 1})
     train(config, folder, tmp_path / "run")
     if change == "removed":
         (folder / "2.png").unlink()
-        told = r"\(1 missing: 2.png 40x40 \w{8}\)"
+        difference = r"\(1 missing: 2.png 40x40 \w{8}\)"
     elif change == "added":
         shutil.copy(folder / "2.png", folder / "9.png")
-        told = r"\(1 new: 9.png 40x40 \w{8}\)"
+        difference = r"\(1 new: 9.png 40x40 \w{8}\)"
     else:
         Image.new("RGB", (41, 40)).save(folder / "2.png")
-        told = r"\(1 missing: 2.png 40x40 \w{8}; 1 new: 2.png 41x40 \w{8}\)"
-    with pytest.raises(CheckpointError, match=f"a run on other images {told}; give its images, or --new-data"):
+        difference = r"\(1 missing: 2.png 40x40 \w{8}; 1 new: 2.png 41x40 \w{8}\)"
+    with pytest.raises(CheckpointError, match=f"has other images {difference}; pass the same images, or --new-data"):
         train(config, folder, tmp_path / "run", resume=True)
     train(config, folder, tmp_path / "run", resume=True, new_data=True)
-    train(config, folder, tmp_path / "run", resume=True)  # from now on they are the run's
+    train(config, folder, tmp_path / "run", resume=True)  # they are the run's images now
 
 
 def test_a_data_folder_that_moved_resumes(folder: Path, tmp_path: Path) -> None:
@@ -301,7 +302,7 @@ def test_a_data_folder_that_moved_resumes(folder: Path, tmp_path: Path) -> None:
     train(config, folder.rename(tmp_path / "moved"), tmp_path / "run", resume=True)
 
 
-def test_a_checkpoint_that_knows_no_images_resumes_with_a_warning(
+def test_a_checkpoint_without_a_list_of_images_resumes_with_a_warning(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = TrainConfig.model_validate({**RUN, "steps": 1})
@@ -310,10 +311,12 @@ def test_a_checkpoint_that_knows_no_images_resumes_with_a_warning(
     del state["images"]
     write_state(tmp_path / "run", state)
     train(config, folder, tmp_path / "run", resume=True)
-    assert "does not say which images it is of" in caplog.text
+    assert "does not list its images" in caplog.text
 
 
-def test_a_finished_run_says_so_and_is_whole(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_finished_run_says_so_and_restores_its_model(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config = TrainConfig.model_validate({**RUN, "steps": 2})
     run = tmp_path / "run"
     summary = train(config, folder, run)
@@ -326,7 +329,7 @@ def test_a_finished_run_says_so_and_is_whole(folder: Path, tmp_path: Path, caplo
     assert (run / "log.jsonl").read_text() == log
 
 
-def test_a_run_starts_from_a_model_given(folder: Path, tmp_path: Path) -> None:
+def test_a_run_can_start_from_a_model(folder: Path, tmp_path: Path) -> None:
     config = TrainConfig.model_validate({**RUN, "steps": 1, "optimizer": {"lr": 1e-9, "schedule": "constant"}})
     start = ImplicitSR(config.model)
     save_model(start, tmp_path / "start.safetensors")
@@ -335,9 +338,9 @@ def test_a_run_starts_from_a_model_given(folder: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(found.decoder.content[0].weight, start.decoder.content[0].weight, rtol=0, atol=1e-7)
 
 
-def test_a_run_does_not_start_from_a_model_of_another_configuration(folder: Path, tmp_path: Path) -> None:
+def test_a_run_cannot_start_from_a_model_of_another_configuration(folder: Path, tmp_path: Path) -> None:
     save_model(small_model(), tmp_path / "start.safetensors")
-    with pytest.raises(CheckpointError, match=r"of another configuration: encoder\.features is 6, not 8; frequency\."):
+    with pytest.raises(CheckpointError, match=r"has another configuration: encoder\.features is 6, not 8; frequency\."):
         train(TrainConfig.model_validate(RUN), folder, tmp_path / "run", init=tmp_path / "start.safetensors")
 
 
@@ -416,13 +419,13 @@ def test_the_command_reports_broken_images(folder: Path, tmp_path: Path) -> None
     assert "broken.png" in result.output
 
 
-def test_new_data_is_taken_only_with_resume(folder: Path, tmp_path: Path) -> None:
+def test_new_data_needs_resume(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump({**RUN, "steps": 1}))
     arguments = ["train", str(path), "--data", str(folder), "-o", str(tmp_path / "run"), "--new-data"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
-    assert "taken only with --resume" in result.output
+    assert "needs --resume" in result.output
     assert CliRunner().invoke(app, arguments[:-1]).exit_code == 0
     (folder / "0.png").unlink()
     assert CliRunner().invoke(app, [*arguments, "--resume"]).exit_code == 0

@@ -50,13 +50,12 @@ def train(
     """
     from arasfsr.commands.options import choose_backend, choose_device
     from arasfsr.training.config import load_config
-    from arasfsr.training.distributed import started_processes
-    from arasfsr.training.loop import duration
+    from arasfsr.training.distributed import Interrupted, started_processes
+    from arasfsr.training.logs import duration
     from arasfsr.training.loop import train as run
-    from arasfsr.training.stops import Interrupted
 
     if new_data and not resume:
-        raise typer.BadParameter("taken only with --resume", param_hint="--new-data")
+        raise typer.BadParameter("needs --resume", param_hint="--new-data")
     choose_backend()
     settings, folder = load_config(config), output or Path("runs") / config.stem
     if tensorboard:
@@ -71,7 +70,7 @@ def train(
             if ranks.first:
                 typer.echo(f"arasfsr: {stop}", err=True)
             else:
-                ranks.wait_for_the_first()
+                ranks.wait_for_first()
             raise typer.Exit(status) from stop
         if not ranks.first:
             return
