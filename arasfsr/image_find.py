@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from PIL import Image
 
@@ -28,6 +28,10 @@ class Found(Generic[T]):
     """By path, sorted."""
     broken: list[Path]
     """Files that cannot be read; the log says why."""
+
+
+class _Broken(NamedTuple):
+    reason: str
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -51,11 +55,11 @@ def read_images(folder: Path, extract: Callable[[Path, Image.Image], T]) -> Foun
         ArgumentError: there is no such folder, or it has no image that can be read.
     """
 
-    def read(path: Path) -> T | ImageError:
+    def read(path: Path) -> T | _Broken:
         try:
             image = read_rgb(path)
         except ImageError as error:
-            return error
+            return _Broken(str(error))  # the error itself would keep its traceback's images in memory
         return extract(path, image)
 
     files = find_images(folder)
@@ -63,8 +67,8 @@ def read_images(folder: Path, extract: Callable[[Path, Image.Image], T]) -> Foun
         results = dict(zip(files, pool.map(read, files), strict=True))
     images, broken = {}, []
     for path, result in results.items():
-        if isinstance(result, ImageError):
-            _log.warning("skipped: %s", result)
+        if isinstance(result, _Broken):
+            _log.warning("skipped: %s", result.reason)
             broken.append(path)
         else:
             images[path] = result
