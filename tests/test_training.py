@@ -1,8 +1,7 @@
-"""Training: samples, configuration, the loop, and what happens when it is interrupted."""
+"""Training: configuration, the loop, and interrupted runs."""
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -16,145 +15,31 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import training_runs
 import yaml
 from conftest import small_model
 from PIL import Image
+from training_runs import losses, records, save_smooth_images
 from typer.testing import CliRunner
 
 from arasfsr import CheckpointError, ImplicitSR, load_model, save_model
 from arasfsr.cli import app
-from arasfsr.training.config import DataConfig, LossConfig, TrainConfig, load_config
-from arasfsr.training.data import Photograph, Samples, hold_out, read_photographs
+from arasfsr.training.config import LossConfig, TrainConfig, load_config
 from arasfsr.training.logs import duration
 from arasfsr.training.loop import train
 from arasfsr.training.state import read_state, write_state
 from arasfsr.training.step import loss_of, warm_average
 
-MODEL = {
-    "encoder": {"blocks": 1, "features": 8},
-    "frequency": {"channels": 2, "width": 4, "blocks": 1},
-    "decoder": {"width": 16, "layers": 2},
-}
-RUN: dict[str, Any] = {
-    "model": MODEL,
-    "data": {"lr_sizes": [6, 8], "scale": [1, 3], "queries": 64},
-    "validation": {"images": 1, "pairs": [[8, 16]], "every": 4},
-    "steps": 12,
-    "batch": 2,
-    "log_every": 1,
-    "checkpoint_every": 4,
-}
+RUN: dict[str, Any] = {**training_runs.RUN, "steps": 12, "batch": 2, "checkpoint_every": 4}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Six smooth pictures of mixed sizes, one in a folder below."""
-    data = tmp_path / "data"
-    (data / "below").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for i, size in enumerate([(24, 24), (32, 20), (40, 40), (17, 33), (24, 30), (28, 28)]):
-        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
-        name = "below/5.png" if i == 5 else f"{i}.png"
-        coarse.resize(size, Image.Resampling.BICUBIC).save(data / name)
+    """Six smooth images of mixed sizes, one of them in a subfolder."""
+    data = save_smooth_images(tmp_path / "data", [(24, 24), (32, 20), (40, 40), (17, 33), (24, 30), (28, 28)])
+    (data / "below").mkdir()
+    (data / "5.png").rename(data / "below" / "5.png")
     return data
-
-
-def photographs(*sizes: tuple[int, int]) -> list[Photograph]:
-    rng = np.random.default_rng(0)
-    return [
-        Photograph.of(Path(f"{i}.png"), Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)))
-        for i, size in enumerate(sizes)
-    ]
-
-
-def losses(folder: Path) -> dict[int, float]:
-    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return {record["step"]: record["loss"] for record in records if "loss" in record}
-
-
-# --- samples -----------------------------------------------------------------------------------------------------
-
-
-def test_a_sample_depends_on_seed_and_number_alone() -> None:
-    images = photographs((24, 24), (40, 30))
-    first, second = (Samples(images, DataConfig(lr_sizes=[8]), 2, 3, 10)[7] for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    other = Samples(images, DataConfig(lr_sizes=[8]), 2, 4, 10)[7]
-    assert not torch.equal(first.inp, other.inp)
-
-
-def test_the_inputs_of_a_batch_have_one_size_and_batches_differ() -> None:
-    samples = Samples(photographs((64, 64)), DataConfig(lr_sizes=[8, 12, 16], queries=4), 4, 0, 80)
-    sides = [[samples[4 * step + i].inp.shape[-1] for i in range(4)] for step in range(20)]
-    assert all(len(set(batch)) == 1 for batch in sides)
-    assert {batch[0] for batch in sides} == {8, 12, 16}
-
-
-def test_scales_are_random_in_range_and_not_integers() -> None:
-    samples = Samples(photographs((64, 64)), DataConfig(lr_sizes=[16], scale=(1, 3), queries=4), 4, 0, 60)
-    scales = [2 / samples[k].cell[0, 0].item() / 16 for k in range(60)]
-    assert all(1 <= scale <= 3.04 for scale in scales)
-    assert sum(abs(scale - round(scale)) > 0.01 for scale in scales) > 40
-
-
-def test_a_whole_sample_at_scale_1_is_the_image_itself() -> None:
-    images = photographs((16, 16))
-    config = DataConfig(lr_sizes=[16], scale=(1, 1), flip=False, queries=300)
-    inp, coord, _, target, _ = Samples(images, config, 1, 0, 1)[0]
-    assert coord is not None
-    pixels = torch.from_numpy(np.asarray(images[0].image).copy()).float() / 127.5 - 1
-    index = ((coord + 1) * 16 - 1) / 2
-    row, column = index.round().long().unbind(-1)
-    torch.testing.assert_close(target, pixels[row, column])
-    torch.testing.assert_close(inp, pixels.permute(2, 0, 1))
-
-
-def test_patches_are_parts_of_the_image() -> None:
-    gradient = np.linspace(0, 255, 64).astype(np.uint8)
-    image = Image.fromarray(np.repeat(np.tile(gradient, (64, 1))[..., None], 3, axis=2))
-    config = DataConfig(lr_sizes=[8], scale=(1, 2), whole=0, patch=(0.25, 0.25), flip=False, queries=4)
-    samples = Samples([Photograph.of(Path("x"), image)], config, 1, 0, 30)
-    spans = [(samples[k].inp.max() - samples[k].inp.min()).item() for k in range(30)]
-    assert max(spans) < 0.6  # the whole image spans 2
-
-
-def test_larger_images_are_drawn_more_often_when_asked() -> None:
-    images = photographs((16, 16), (64, 64))
-    config = DataConfig(lr_sizes=[8], scale=(1, 8), queries=1, size_exponent=2)
-    samples = Samples(images, config, 1, 0, 300)
-    large = sum(2 / samples[k].cell[0, 0].item() > 17 for k in range(300))
-    assert large > 200
-
-
-def test_images_too_small_for_any_sample_are_an_error() -> None:
-    with pytest.raises(ValueError, match=r"shorter side of at least 32 pixels, .*, got at most 16"):
-        Samples(photographs((16, 20)), DataConfig(lr_sizes=[32]), 1, 0, 1)
-
-
-def test_broken_images_are_logged_and_skipped(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (folder / "broken.png").write_bytes((folder / "0.png").read_bytes()[:200])
-    (folder / "empty.jpg").touch()
-    (folder / "notes.txt").write_text("not an image")
-    found = read_photographs(folder)
-    assert len(found.images) == 6
-    assert [path.name for path in found.broken] == ["broken.png", "empty.jpg"]
-    assert "broken.png" in caplog.text
-    assert "empty.jpg" in caplog.text
-
-
-def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="has no image that can be read"):
-        read_photographs(tmp_path)
-    with pytest.raises(ValueError, match="is not a folder"):
-        read_photographs(tmp_path / "absent")
-
-
-def test_held_out_images_are_not_trained_on() -> None:
-    images = photographs(*[(8, 8)] * 10)
-    train_images, held_out = hold_out(images, 3)
-    assert len(held_out) == 3
-    assert len(train_images) == 7
-    assert not {photograph.path for photograph in train_images} & {photograph.path for photograph in held_out}
 
 
 # --- configuration and loss --------------------------------------------------------------------------------------
@@ -207,9 +92,9 @@ def test_training_reduces_the_loss_and_writes_a_model_and_a_log(folder: Path, tm
     found = losses(tmp_path / "run")
     assert np.mean([found[step] for step in range(71, 81)]) < 0.8 * np.mean([found[step] for step in range(1, 11)])
     assert load_model(tmp_path / "run" / "model.safetensors").config == config.model
-    records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert any("8:16" in record.get("validation", {}) for record in records)
-    assert records[-1]["done"]
+    log = records(tmp_path / "run")
+    assert any("8:16" in record.get("validation", {}) for record in log)
+    assert log[-1]["done"]
 
 
 def test_the_average_of_a_short_run_forgets_the_initial_parameters(folder: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
@@ -13,11 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
+from training_runs import FIVE_SIZES, losses, save_smooth_images
 
 from arasfsr import load_model
 from arasfsr.errors import TrainingError
@@ -54,17 +52,7 @@ RUN: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for i in range(5):
-        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
-        coarse.resize((24 + i, 28), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
-    return folder
-
-
-def losses(folder: Path) -> list[float]:
-    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [record["loss"] for record in records if "loss" in record]
+    return save_smooth_images(tmp_path_factory.mktemp("data"), FIVE_SIZES)
 
 
 def free_port() -> int:

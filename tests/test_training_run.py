@@ -9,11 +9,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+import training_runs
 from PIL import Image
 from torch import Tensor
+from training_runs import FIVE_SIZES, losses, records, save_smooth_images
 from typer.testing import CliRunner
 
 from arasfsr import cli, load_model
@@ -24,19 +25,7 @@ from arasfsr.training.data import Photograph, Samples
 from arasfsr.training.loop import train
 from arasfsr.training.state import Run, read_state
 
-RUN: dict[str, Any] = {
-    "model": {
-        "encoder": {"blocks": 1, "features": 8},
-        "frequency": {"channels": 2, "width": 4, "blocks": 1},
-        "decoder": {"width": 16, "layers": 2},
-    },
-    "data": {"lr_sizes": [6, 8], "scale": [1, 3], "queries": 64},
-    "validation": {"images": 1, "pairs": [[8, 16]], "every": 4},
-    "steps": 6,
-    "batch": 5,
-    "log_every": 1,
-    "checkpoint_every": 2,
-}
+RUN: dict[str, Any] = {**training_runs.RUN, "steps": 6, "batch": 5, "checkpoint_every": 2}
 
 
 def config_of(**changes: Any) -> TrainConfig:
@@ -45,21 +34,7 @@ def config_of(**changes: Any) -> TrainConfig:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for i in range(5):
-        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
-        coarse.resize((24 + i, 28), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
-    return folder
-
-
-def records(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
-def losses(folder: Path) -> list[float]:
-    return [record["loss"] for record in records(folder) if "loss" in record]
+    return save_smooth_images(tmp_path / "data", FIVE_SIZES)
 
 
 # --- the step ----------------------------------------------------------------------------------------------------
@@ -281,7 +256,9 @@ def test_tensorboard_is_off_by_default_and_has_losses_and_scores(data: Path, tmp
 
     events = EventAccumulator(str(tmp_path / "on" / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("training/loss")] == [1, 2, 3, 4, 5, 6]
-    assert [event.value for event in events.Scalars("training/loss")] == pytest.approx(losses(tmp_path / "on"))
+    assert [event.value for event in events.Scalars("training/loss")] == pytest.approx(
+        list(losses(tmp_path / "on").values())
+    )
     assert [event.step for event in events.Scalars("validation/8 to 16")] == [4, 6]
 
 
