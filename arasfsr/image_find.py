@@ -12,8 +12,8 @@ from typing import Generic, NamedTuple, TypeVar
 from PIL import Image
 
 from arasfsr.errors import ArgumentError, ImageError
-from arasfsr.image_files import FORMATS
-from arasfsr.image_transform import read_rgb
+from arasfsr.images.files import FORMATS
+from arasfsr.images.transform import read_rgb
 
 _log = logging.getLogger(__name__)
 

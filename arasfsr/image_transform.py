@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from arasfsr.errors import ArgumentError
-from arasfsr.image_files import read_image
-from arasfsr.images import flatten_on_white, round_to_8_bits, to_pil
+from arasfsr.images.files import read_image
+from arasfsr.images.raster import flatten_on_white, round_to_8_bits, to_pil
 
 JPEG_QUALITY = 65
 """The JPEG quality, 1 to 95, that gives nn65 its name."""

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from arasfsr.images.transform import read_rgb
 from PIL import Image
 
-from arasfsr.image_transform import read_rgb
 from arasfsr.training.config import DataConfig
 from arasfsr.training.data import Photograph, Samples
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from arasfsr.testing import keep_signal
 from conftest import BASELINES, gradients, random_queries, relative_rms, small_model, without_skip
 from PIL import Image
 from pydantic import ValidationError
@@ -28,7 +29,6 @@ from arasfsr import (
 )
 from arasfsr.cli import app
 from arasfsr.query import baselines
-from arasfsr.selfcheck import keep_signal
 from arasfsr.training.config import load_config
 
 

@@ -6,9 +6,8 @@ import io
 
 import numpy as np
 import pytest
+from arasfsr.images.transform import DEGRADATIONS
 from PIL import Image
-
-from arasfsr.image_transform import DEGRADATIONS
 
 
 @pytest.fixture

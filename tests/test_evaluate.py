@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from arasfsr.images.transform import DEGRADATIONS, largest_square, read_rgb
 from conftest import small_model
 from pictures import picture, three_pictures
 from PIL import Image
@@ -17,7 +18,6 @@ from arasfsr.evaluation import BASELINE, LPIPS, SUITES, Evaluation, Pair, Suite,
 from arasfsr.evaluation.lpips import SHAPES
 from arasfsr.evaluation.metrics import PROTOCOLS, Protocol, from_pixels, score
 from arasfsr.evaluation.scoring import modules_of, target_of
-from arasfsr.image_transform import DEGRADATIONS, largest_square, read_rgb
 
 PAIR = Pair(6, 16)
 SIX_TO_SIXTEEN = own_pairs([PAIR])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from arasfsr.images.find import find_images, read_images
 from PIL import Image
 
 from arasfsr.errors import ArgumentError
-from arasfsr.image_find import find_images, read_images
 
 
 @pytest.fixture

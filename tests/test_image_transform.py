@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from arasfsr.images.transform import largest_square, read_rgb, resize, to_tensor
 from PIL import ExifTags, Image
-
-from arasfsr.image_transform import largest_square, read_rgb, resize, to_tensor
 
 
 def test_a_file_is_read_upright_as_8_bit_rgb_with_alpha_on_white(tmp_path: Path) -> None:

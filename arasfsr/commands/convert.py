@@ -27,7 +27,7 @@ def convert(
     """
     import torch
 
-    from arasfsr.checkpoint import load_model, save_model
+    from arasfsr.checkpoints.native import load_model, save_model
 
     if target.suffix.lower() != ".safetensors":
         raise typer.BadParameter(f"must end in .safetensors, got {target}", param_hint="OUT.safetensors")

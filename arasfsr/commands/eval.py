@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from arasfsr.atomic import replacing
 from arasfsr.commands.progress import progress_bar
+from arasfsr.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -115,7 +115,7 @@ def evaluate(
     and the paired gain over bicubic. The exit status is 1 if some images were broken and skipped; the tables are
     printed all the same.
     """
-    from arasfsr.checkpoint import load_model
+    from arasfsr.checkpoints.native import load_model
     from arasfsr.commands.options import choose_backend, choose_device, choose_dtype
     from arasfsr.evaluation import Pictures, describe, load_lpips, parse_wanted, to_csv, to_json, to_markdown
     from arasfsr.evaluation import evaluate as run
@@ -147,7 +147,7 @@ def evaluate(
 
 def _choose_suite(name: str | None, pairs: str | None, degradation: str | None) -> Suite:
     from arasfsr.evaluation import SUITES, own_pairs, parse_pairs
-    from arasfsr.image_transform import DEGRADATIONS
+    from arasfsr.images.transform import DEGRADATIONS
 
     if name is None:
         _choose(degradation or "bic", DEGRADATIONS, "--degradation")

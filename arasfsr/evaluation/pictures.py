@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from arasfsr.atomic import replacing
 from arasfsr.errors import ArgumentError
 from arasfsr.evaluation.suites import Row
+from arasfsr.files import replacing
 
 PANEL_SIDE = 192
 """Smallest side of a panel in pixels; smaller targets are enlarged by an integer factor, nearest neighbour."""

@@ -16,7 +16,7 @@ from rich.text import Text
 from arasfsr import __version__
 from arasfsr.evaluation.metrics import PROTOCOL_TEXT, Score
 from arasfsr.evaluation.results import BASELINE, CONFIDENCE, RESAMPLES, SEED, Evaluation, Mean, RowResult
-from arasfsr.image_transform import DEGRADATIONS
+from arasfsr.images.transform import DEGRADATIONS
 
 DIGITS = {"psnr": 2, "ssim": 4, "lpips": 4}
 """Decimals of each metric."""

@@ -18,8 +18,8 @@ from arasfsr.evaluation.metrics import PROTOCOLS, Protocol, Score, from_pixels, 
 from arasfsr.evaluation.pictures import Pictures
 from arasfsr.evaluation.results import BASELINE, Evaluation, RowResult
 from arasfsr.evaluation.suites import Row, Suite
-from arasfsr.image_find import read_images
-from arasfsr.image_transform import DEGRADATIONS, largest_square, read_rgb, resize
+from arasfsr.images.find import read_images
+from arasfsr.images.transform import DEGRADATIONS, largest_square, read_rgb, resize
 from arasfsr.model import ImplicitSR
 
 Method = Callable[[Image.Image, int], np.ndarray]

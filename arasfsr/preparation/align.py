@@ -7,7 +7,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from arasfsr.image_transform import resize
+from arasfsr.images.transform import resize
 from arasfsr.preparation.faces import Face, Point
 
 EYES_MIDPOINT = (0.50, 0.44)

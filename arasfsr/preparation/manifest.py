@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from arasfsr.atomic import replacing
 from arasfsr.errors import ArgumentError
+from arasfsr.files import replacing
 
 MANIFEST = "manifest.jsonl"
 

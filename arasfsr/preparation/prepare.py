@@ -13,11 +13,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from arasfsr.atomic import replacing
 from arasfsr.errors import ArgumentError, ImageError
-from arasfsr.image_files import FORMATS
-from arasfsr.image_find import find_images
-from arasfsr.image_transform import read_rgb, resize
+from arasfsr.files import replacing
+from arasfsr.images.files import FORMATS
+from arasfsr.images.find import find_images
+from arasfsr.images.transform import read_rgb, resize
 from arasfsr.preparation.align import OVERHANG, align, natural_side, overhang, sharpness
 from arasfsr.preparation.faces import DetectionError, Detector, Face
 from arasfsr.preparation.manifest import MANIFEST, Entry, Settings, read_manifest, to_line, write_manifest

@@ -21,8 +21,8 @@ from torch.utils.data import Dataset
 
 from arasfsr.coords import pixel_centres
 from arasfsr.errors import ArgumentError, ImageError, TrainingError
-from arasfsr.image_find import Found, read_images
-from arasfsr.image_transform import largest_square, normalise_pixels, read_rgb, resize, to_tensor
+from arasfsr.images.find import Found, read_images
+from arasfsr.images.transform import largest_square, normalise_pixels, read_rgb, resize, to_tensor
 from arasfsr.training.config import DataConfig
 
 

@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from arasfsr.atomic import replacing
 from arasfsr.errors import ArgumentError, TrainingError
+from arasfsr.files import replacing
 
 LOG = "log.jsonl"
 TEXT_LOG = "log.txt"

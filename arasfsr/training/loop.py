@@ -18,11 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from arasfsr.checkpoint import load_model
+from arasfsr.checkpoints.native import load_model
 from arasfsr.errors import ArgumentError, TrainingError
 from arasfsr.evaluation.metrics import psnr
-from arasfsr.image_find import Found
-from arasfsr.image_transform import largest_square, resize, to_tensor
+from arasfsr.images.find import Found
+from arasfsr.images.transform import largest_square, resize, to_tensor
 from arasfsr.model import ImplicitSR
 from arasfsr.training.config import TrainConfig
 from arasfsr.training.data import Photograph, Sample, Samples, hold_out, listing, read_photographs, stack

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch.optim.swa_utils import AveragedModel
 
-from arasfsr.atomic import replacing
-from arasfsr.checkpoint import save_model
+from arasfsr.checkpoints.native import save_model
 from arasfsr.errors import CheckpointError, TrainingError, one_line
+from arasfsr.files import replacing
 from arasfsr.model import ImplicitSR
 from arasfsr.training.config import TrainConfig, differences
 
