@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from arasfsr.images.transform import read_rgb
 from arasfsr.training.config import DataConfig
-from arasfsr.training.data import Photograph, Samples, read_rgb
+from arasfsr.training.data import Photograph, Samples
 
 SIDE = 128
 IMAGES = 200

@@ -17,7 +17,7 @@ VERSIONS_FILE = RESULTS / "versions.json"
 
 GROUPS = {
     "operator": ("query", "skip", "golden", "dispatch", "checkpoint", "upscale_command"),
-    "training": ("training", "training_run", "training_distributed"),
+    "training": ("training", "training_data", "training_run", "training_distributed"),
     "interpreter": ("interpreter",),
     "audit": ("audit",),
 }

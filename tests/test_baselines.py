@@ -153,7 +153,7 @@ def test_an_unknown_entry_of_a_chosen_decoder_is_named_with_those_that_it_takes(
     path = tmp_path / "train.yaml"
     path.write_text("model: {decoder: {name: lte, wave: 3}}")
     with pytest.raises(
-        ValueError, match=r"model\.decoder\.lte\.wave: no such entry; taken are name, width, layers, waves"
+        ValueError, match=r"model\.decoder\.lte\.wave: unknown entry; known are name, width, layers, waves"
     ):
         load_config(path)
 

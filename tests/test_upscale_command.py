@@ -274,9 +274,7 @@ def test_an_unknown_format_is_a_usage_error(upscale: Command) -> None:
 
 def test_a_format_against_the_output_suffix_is_a_usage_error(upscale: Command) -> None:
     draw("a.png")
-    assert "--format must agree with" in upscale.refusal(
-        "a.png", "-o", "b.png", "--format", "jpg", "--scale", "2"
-    )
+    assert "--format must agree with" in upscale.refusal("a.png", "-o", "b.png", "--format", "jpg", "--scale", "2")
 
 
 @pytest.mark.parametrize("output", ["a.png", ".", "./", "link.png", "hard.png"])

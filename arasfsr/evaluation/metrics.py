@@ -1,15 +1,14 @@
 """Image quality: PSNR and SSIM under named protocols.
 
-Pictures are float tensors (3, H, W) with RGB in [0, 1]; values outside count as the nearest inside. A protocol says
-which values are compared, always over a peak of 255:
+Pictures are float tensors (3, H, W) with RGB in [0, 1]; values outside are clamped. A protocol says which values are
+compared, always with a peak of 255:
 
-- "arasfsr", as the paper's tables (arXiv 2511.16341) were made: RGB rounded to whole numbers 0 .. 255, then luma
-  truncated to whole numbers.
-- "rgb": RGB rounded to whole numbers 0 .. 255.
-- "y-float": luma of the values as they are, nothing rounded. To score what a file would hold, give `from_pixels` of
-  rounded pixels.
+- "arasfsr", as in the paper's tables (arXiv 2511.16341): RGB rounded to integers 0 .. 255, then luma truncated to
+  integers.
+- "rgb": RGB rounded to integers 0 .. 255.
+- "y-float": luma without any rounding. To score what a file would hold, pass `from_pixels` of rounded pixels.
 
-No border is cropped under any of them.
+None of them crops a border.
 """
 
 from __future__ import annotations
@@ -22,25 +21,29 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from arasfsr.errors import ArgumentError
+
 Protocol = Literal["arasfsr", "rgb", "y-float"]
 
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
-PROTOCOL_TEXT: dict[Protocol, str] = {
-    "arasfsr": "luma (16 + 65.481 R + 128.553 G + 24.966 B) of uint8 pictures, truncated to uint8; no border cropped",
-    "rgb": "RGB of uint8 pictures; no border cropped",
-    "y-float": "luma (16 + 65.481 R + 128.553 G + 24.966 B) of uint8 pictures, not rounded; no border cropped",
-}
-"""What each protocol compares when the pictures are rounded to uint8 first, as evaluation does, in words."""
-
 PEAK = 255
 """The peak of PSNR and the data range of SSIM."""
 
-LUMA = (65.481, 128.553, 24.966)
-"""BT.601 luma of RGB in [0, 1], on 16 .. 235."""
+LUMA_STUDIO = (65.481, 128.553, 24.966)
+"""Weights of R, G and B in [0, 1] for BT.601 luma in studio range, 16 .. 235."""
 
-LUMA_THOUSANDTHS = (65481, 128553, 24966)
-"""LUMA in thousandths: whole numbers, so that truncation does not hang on how a float product was rounded."""
+_LUMA_THOUSANDTHS = tuple(round(1000 * weight) for weight in LUMA_STUDIO)
+"""LUMA_STUDIO as integers, so that truncation does not depend on how a float product was rounded."""
+
+_LUMA_TEXT = "luma (16 + {} R + {} G + {} B) of uint8 pictures".format(*LUMA_STUDIO)
+
+PROTOCOL_TEXT: dict[Protocol, str] = {
+    "arasfsr": f"{_LUMA_TEXT}, truncated to uint8; no border cropped",
+    "rgb": "RGB of uint8 pictures; no border cropped",
+    "y-float": f"{_LUMA_TEXT}, not rounded; no border cropped",
+}
+"""What each protocol compares, in words, if pictures are rounded to uint8 first, as evaluation does."""
 
 SSIM_WINDOW = 7
 """Side of SSIM's uniform window, scikit-image's default."""
@@ -50,52 +53,52 @@ SSIM_STABILISERS = ((0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2)
 
 
 class Score(NamedTuple):
-    """A picture's quality, or the mean of several pictures'."""
+    """The quality of a picture, or its mean over pictures."""
 
     psnr: float
-    """dB; infinite for equal pictures."""
+    """dB, higher is better; infinite for equal pictures."""
     ssim: float
-    """At most 1."""
+    """At most 1, higher is better."""
     lpips: float | None = None
-    """At least 0, lower is better; None where it was not measured."""
+    """At least 0, lower is better; None if it was not measured."""
 
 
 def from_pixels(pixels: np.ndarray) -> Tensor:
-    """Pixels (H, W, 3), uint8, as a picture (3, H, W), float64 in [0, 1].
+    """uint8 pixels (H, W, 3) to a picture (3, H, W), float64 in [0, 1].
 
     Raises:
-        ValueError: the array has another shape or dtype.
+        ArgumentError: the array has another shape or dtype.
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-        raise ValueError(f"pixels have shape {pixels.shape} and dtype {pixels.dtype}; taken is (H, W, 3), uint8")
+        raise ArgumentError(f"pixels must be (H, W, 3) of uint8, got {pixels.shape} of {pixels.dtype}")
     return torch.from_numpy(pixels.astype(np.float64) / PEAK).permute(2, 0, 1)
 
 
 def luma(image: Tensor) -> Tensor:
-    """Y = 16 + RGB . LUMA of (..., 3, H, W) in [0, 1]: (..., H, W) in [16, 235]."""
-    weights = image.new_tensor(LUMA).view(3, 1, 1)
+    """Y = 16 + RGB . LUMA_STUDIO: (..., 3, H, W) in [0, 1] to (..., H, W) in [16, 235]."""
+    weights = image.new_tensor(LUMA_STUDIO).view(3, 1, 1)
     return 16 + (image * weights).sum(dim=-3)
 
 
 def truncated_luma(pixels: Tensor) -> Tensor:
-    """Y of (..., 3, H, W) whole numbers 0 .. 255 in float64, truncated: (..., H, W) whole numbers 16 .. 235.
+    """Truncated Y: (..., 3, H, W) integers 0 .. 255 in float64 to (..., H, W) integers 16 .. 235.
 
-    Exact. A float product, which the paper's code takes, ends one lower for a few dozen of the 2^24 colours, among
-    those whose Y is a whole number; which ones depends on the machine.
+    Exact. The float product of the paper's code is one lower for a few dozen of the 2^24 colours, among those whose Y
+    is an integer; which ones depends on the machine.
     """
-    weights = pixels.new_tensor(LUMA_THOUSANDTHS).view(3, 1, 1)
+    weights = pixels.new_tensor(_LUMA_THOUSANDTHS).view(3, 1, 1)
     return 16 + ((pixels * weights).sum(dim=-3) / (1000 * PEAK)).floor()
 
 
 def compared_values(image: Tensor, protocol: Protocol) -> Tensor:
-    """What `protocol` compares of a picture (3, H, W) in [0, 1]: (1 or 3, H, W), float64 on 0 .. 255.
+    """The values that `protocol` compares: a picture (3, H, W) in [0, 1] to (1 or 3, H, W), float64 in [0, 255].
 
     Raises:
-        ValueError: the picture is not a floating-point (3, H, W), or there is no such protocol.
+        ArgumentError: the picture is not (3, H, W) of floating point, or there is no such protocol.
     """
     if image.dim() != 3 or image.shape[0] != 3 or not image.is_floating_point():
-        raise ValueError(
-            f"picture is {tuple(image.shape)} of {image.dtype}; taken is (3, H, W), floating point, in [0, 1]"
+        raise ArgumentError(
+            f"picture must be (3, H, W) of floating point in [0, 1], got {tuple(image.shape)} of {image.dtype}"
         )
     image = image.double().clamp(0, 1)
     if protocol == "y-float":
@@ -105,14 +108,14 @@ def compared_values(image: Tensor, protocol: Protocol) -> Tensor:
         return pixels
     if protocol == "arasfsr":
         return truncated_luma(pixels).unsqueeze(0)
-    raise ValueError(f"protocol={protocol!r}; taken are {', '.join(PROTOCOLS)}")
+    raise ArgumentError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
 
 
 def psnr(prediction: Tensor, target: Tensor, protocol: Protocol = "arasfsr") -> float:
-    """PSNR in dB over a peak of 255 of two pictures (3, H, W) in [0, 1]; infinite for equal ones.
+    """PSNR in dB, with a peak of 255, of two pictures (3, H, W) in [0, 1]; infinite if they are equal.
 
     Raises:
-        ValueError: the pictures are not of one such shape, are empty, or there is no such protocol.
+        ArgumentError: the pictures differ in shape, are not (3, H, W), are empty, or there is no such protocol.
     """
     return _psnr(*_compared_pair(prediction, target, protocol))
 
@@ -120,11 +123,12 @@ def psnr(prediction: Tensor, target: Tensor, protocol: Protocol = "arasfsr") -> 
 def ssim(prediction: Tensor, target: Tensor, protocol: Protocol = "arasfsr") -> float:
     """Mean structural similarity (Wang et al. 2004) of two pictures (3, H, W) in [0, 1], at most 1.
 
-    With scikit-image's defaults: a uniform 7 x 7 window, sample covariance, the mean over windows that lie wholly
-    inside, over all channels.
+    With scikit-image's defaults: a uniform 7 x 7 window, sample covariance, and the mean over all channels and all
+    windows inside the picture.
 
     Raises:
-        ValueError: the pictures are not of one such shape, a side is below 7, or there is no such protocol.
+        ArgumentError: the pictures differ in shape, are not (3, H, W), have a side below 7, or there is no such
+            protocol.
     """
     return _ssim(*_compared_pair(prediction, target, protocol))
 
@@ -137,9 +141,11 @@ def score(prediction: Tensor, target: Tensor, protocol: Protocol = "arasfsr") ->
 
 def _compared_pair(prediction: Tensor, target: Tensor, protocol: Protocol) -> tuple[Tensor, Tensor]:
     if prediction.shape != target.shape:
-        raise ValueError(f"prediction has shape {tuple(prediction.shape)}, target {tuple(target.shape)}")
+        raise ArgumentError(
+            f"prediction must have the shape of target, {tuple(target.shape)}, got {tuple(prediction.shape)}"
+        )
     if target.numel() == 0:
-        raise ValueError(f"the pictures are empty: {tuple(target.shape)}")
+        raise ArgumentError(f"pictures must not be empty, got {tuple(target.shape)}")
     return compared_values(prediction, protocol), compared_values(target, protocol)
 
 
@@ -151,8 +157,8 @@ def _psnr(prediction: Tensor, target: Tensor) -> float:
 def _ssim(first: Tensor, second: Tensor) -> float:
     if min(first.shape[1:]) < SSIM_WINDOW:
         height, width = first.shape[1:]
-        raise ValueError(
-            f"picture of {height} x {width} pixels; SSIM's window takes {SSIM_WINDOW} x {SSIM_WINDOW} or more"
+        raise ArgumentError(
+            f"picture must have at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels for SSIM, got {height} x {width}"
         )
     pixels = SSIM_WINDOW**2
     unbiased = pixels / (pixels - 1)
@@ -167,5 +173,5 @@ def _ssim(first: Tensor, second: Tensor) -> float:
 
 
 def _window_mean(image: Tensor) -> Tensor:
-    """Mean over each window inside: (C, H, W) to (C, H - 6, W - 6)."""
+    """Mean over each window: (C, H, W) to (C, H - 6, W - 6)."""
     return avg_pool2d(image.unsqueeze(0), SSIM_WINDOW, stride=1)[0]
