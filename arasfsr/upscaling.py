@@ -75,7 +75,7 @@ def inference(model: Model) -> Iterator[None]:
         model.train(training)
 
 
-def renderbands(
+def render_bands(
     encoding: Encoding, size: tuple[int, int], backend: str = "auto", dtype: torch.dtype | str | None = None
 ) -> Iterator[tuple[int, Tensor]]:
     """Bands of rows of the output in [0, 1], (B, 3, rows, W), each with its first row."""
@@ -108,7 +108,7 @@ def upscale_array(
     with inference(model):
         image = torch.from_numpy(pixels.astype(np.float32) / top_value).permute(2, 0, 1).unsqueeze(0)
         encoding = model.encode(normalise(image).to(parameter.device, parameter.dtype))
-        for top, band in renderbands(encoding, size, backend, dtype):
+        for top, band in render_bands(encoding, size, backend, dtype):
             rows = (band[0].permute(1, 2, 0) * top_value).round().cpu().numpy()
             out[top : top + len(rows)] = rows.astype(pixels.dtype)
             if progress is not None:
@@ -128,7 +128,7 @@ def upscale_tensor(
     with inference(model):
         encoding = model.encode(normalise(image).to(parameter.device, parameter.dtype))
         out = image.new_empty((image.shape[0], 3, *size))
-        for top, band in renderbands(encoding, size, backend, dtype):
+        for top, band in render_bands(encoding, size, backend, dtype):
             out[:, :, top : top + band.shape[2]] = band.to(image.device, image.dtype)
     return out
 

@@ -145,7 +145,7 @@ def test_a_baseline_s_decoder_alone_is_the_baseline(name: str, method: ModelConf
 
 
 def test_a_decoder_of_an_unknown_name_is_refused() -> None:
-    with pytest.raises(ValidationError, match="taken are mlp, lte, diinn"):
+    with pytest.raises(ValidationError, match="name must be one of mlp, lte, diinn"):
         ModelConfig.model_validate({"decoder": {"name": "siren"}})
 
 
