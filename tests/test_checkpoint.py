@@ -131,8 +131,8 @@ def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
         (lambda content: content["model"].update(name="ltep"), "holds a model 'ltep'"),
         (lambda content: content["model"]["args"]["encoder_spec"].update(name="hat"), "its encoder is 'hat'"),
         (lambda content: content["model"]["args"]["imnet_spec"]["args"].update(hidden_list=[64, 32]), "hidden_list"),
-        (lambda content: content.pop("model"), "not in the public implementation's format"),
-        (lambda content: content["model"].update(sd=3), "not in the public implementation's format"),
+        (lambda content: content.pop("model"), "not in the authors' format"),
+        (lambda content: content["model"].update(sd=3), "not in the authors' format"),
     ],
 )
 def test_a_public_file_of_another_model_is_refused(change: Any, wanted: str, tmp_path: Path) -> None:

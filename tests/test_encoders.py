@@ -365,6 +365,6 @@ def test_a_public_checkpoint_whose_encoder_is_another_is_refused(
 ) -> None:
     path = tmp_path / "model.pth"
     write_public(path, name, args, tensors_of(rcan_shapes(1, 1, 6, 3)))
-    with pytest.raises(CheckpointError, match="not in the public implementation's format") as caught:
+    with pytest.raises(CheckpointError, match="not in the authors' format") as caught:
         load_model(path)
     assert "\n" not in str(caught.value)

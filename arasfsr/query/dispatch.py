@@ -106,8 +106,7 @@ def _choose(call: QueryCall, backend: str) -> Backend:
 
 def _log_passed_over(call: QueryCall, order: list[str], chosen: str) -> None:
     """Say why the backends before the chosen one, and those that are not proven on the device, do not serve."""
-    before = (
-        order[: order.index(chosen)] if chosen in order else [*order, *(name for name in FUSED if name not in order)]
-    )
-    for name in before:
+    for name in (*order, *(name for name in FUSED if name not in order)):
+        if name == chosen:
+            break
         _log.debug("backend %s passed over: %s", name, BACKENDS[name].reason(call) or UNPROVEN)
