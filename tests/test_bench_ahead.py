@@ -54,7 +54,7 @@ def asked_by_the_plan(monkeypatch: pytest.MonkeyPatch) -> list[Variant]:
                 if request.contestant == "triton" and request.what not in ("judge", "tune"):
                     smaller = {"case": small(request.case)} if request.case else request.arguments
                     getattr(server, request.what)(**smaller)
-            told = " ".join(step.program.command) if step.program else ""
+            told = " ".join(step.command)
             if re.search("worker once triton headline", told):
                 worker.once("triton", "headline")
             if re.search("worker probes triton", told):

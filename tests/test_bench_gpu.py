@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 import torch
+from gpu_stand_in import HANGING
 
 from benchmarks import tune
 from benchmarks.gpu import plan, probes
 from benchmarks.gpu.files import Results
-from benchmarks.gpu.plan import Program, Request, Step
+from benchmarks.gpu.plan import Request, Step
 from benchmarks.gpu.supervisor import RESERVE, Supervisor
 
 STAND_IN = """
@@ -28,7 +29,7 @@ connection = Connection(int(sys.argv[2]))
 while True:
     what, _ = connection.recv()
     if what == "hang":
-        subprocess.Popen(["sleep", "1000"])
+        subprocess.Popen(["sleep", os.environ["ARASFSR_TEST_SLEEP"]])
         time.sleep(1000)
     if what == "slow":
         time.sleep(1)
@@ -51,8 +52,8 @@ def step(name: str, limit: float, *requests: Request, **options: Any) -> Step:
     return Step(name, ("right",), limit, requests, **options)
 
 
-def python(code: str, **options: Any) -> Program:
-    return Program((sys.executable, "-c", code), **options)
+def program(name: str, limit: float, code: str, **options: Any) -> Step:
+    return Step(name, ("right",), limit, command=(sys.executable, "-c", code), **options)
 
 
 @pytest.fixture
@@ -65,10 +66,10 @@ def rows(supervisor: Supervisor) -> dict[str, dict[str, int]]:
     return found
 
 
-def running(*commands: str) -> list[str]:
-    """Which of these command lines are running."""
+def sleeping() -> bool:
+    """Whether a process that hangs is running."""
     lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return [command for command in commands if command in lines]
+    return f"sleep {HANGING}" in lines
 
 
 def test_what_hangs_or_dies_is_named_and_the_others_go_on(supervisor: Supervisor) -> None:
@@ -91,10 +92,10 @@ def test_a_failure_says_how_it_failed(supervisor: Supervisor, what: str, told: s
 
 
 def test_no_process_is_left_over(supervisor: Supervisor) -> None:
-    hanging = python("import subprocess; subprocess.run(['sleep', '1003'])")
-    supervisor.run([step("worker", 0.5, Request("one", "hang")), step("program", 0.5, program=hanging)])
+    hanging = program("program", 0.5, "import subprocess; subprocess.run(['sleep', '" + HANGING + "'])")
+    supervisor.run([step("worker", 0.5, Request("one", "hang")), hanging])
     assert set(supervisor.noted("failed")) == {"worker one", "program"}
-    assert running("sleep 1003") == []
+    assert not sleeping()
 
 
 def test_the_time_is_kept_whatever_hangs(tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_a_kernel_that_is_not_right_is_inquired_once_in_place_of_being_timed(
 
     def inquiry(probe: str, limit: float) -> list[Step]:
         asked.append((probe, limit))
-        return [step("why", limit, program=python("print('because')", log="memcheck.log"))]
+        return [program("why", limit, "print('because')", log="memcheck.log")]
 
     monkeypatch.setattr("benchmarks.gpu.supervisor.inquiry", inquiry)
     supervisor.results("probes.json", "cuda 256 bfloat16: grid", {"ok": False})
@@ -139,9 +140,7 @@ def test_a_kernel_that_is_not_right_is_inquired_once_in_place_of_being_timed(
 
 def test_an_inquiry_uses_the_watchdog_and_memcheck(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARASFSR_WATCHDOG_EXTENSION", "/packed/watchdog.so")
-    watchdog, memcheck = (step.program for step in plan.inquiry("cuda 256 bfloat16: grid", 30))
-    assert watchdog is not None
-    assert memcheck is not None
+    watchdog, memcheck = plan.inquiry("cuda 256 bfloat16: grid", 30)
     assert watchdog.environment == {"ARASFSR_EXTENSION": "/packed/watchdog.so"}
     assert memcheck.command[:3] == ("compute-sanitizer", "--tool", "memcheck")
     assert {watchdog.command[-1], memcheck.command[-1]} == {"cuda 256 bfloat16: grid"}
@@ -162,10 +161,10 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from benchmarks.gpu import plan
 from benchmarks.gpu.__main__ import main
-from benchmarks.gpu.plan import Program, Request
-from test_bench_gpu import stand_in, step
+from benchmarks.gpu.plan import Request
+from test_bench_gpu import HANGING, stand_in, step
 behind = [
-    step("program", 100, program=Program(("sleep", "1011")), background=True),
+    step("program", 100, command=("sleep", HANGING), background=True),
     step("worker", 100, Request("one", "hang"), background=True),
     step("first", 100, Request("two", "fine"), background=True),
 ]
@@ -182,11 +181,12 @@ sys.exit(main(["--minutes", "2", "--out", {str(tmp_path)!r}], start=stand_in))
     while not (tmp_path / "rows.json").exists():
         assert process.poll() is None
         time.sleep(0.1)
-    time.sleep(0.5)  # until what hangs has started
+    while not sleeping():
+        time.sleep(0.1)
     process.send_signal(sent)
     assert process.wait(10) == 1
     assert "the run: interrupted" in (tmp_path / "summary.txt").read_text()
-    assert running("sleep 1011", "sleep 1000") == []
+    assert not sleeping()
 
 
 def test_a_request_that_needs_a_dead_worker_s_state_is_left_out(supervisor: Supervisor) -> None:
@@ -205,7 +205,7 @@ except KeyboardInterrupt:
     print("what it has")
     raise SystemExit(2)
 """
-    supervisor.run([step("tests", 4, program=python(code, grace=2.0))])
+    supervisor.run([program("tests", 4, code, grace=2.0)])
     assert supervisor.noted("failed") == {"tests": "ended with status 2, see all.log: what it has"}
 
 
@@ -225,18 +225,17 @@ def test_the_end_of_the_run_waits_for_the_background(supervisor: Supervisor) -> 
 
 
 def test_a_program_that_fails_or_is_missing_is_named(supervisor: Supervisor) -> None:
-    wrong = python("print('why'); print('the error is here'); raise SystemExit(4)")
-    programs = {"wrong": wrong, "missing": Program(("no-such-program",))}
-    supervisor.run(step(name, 5, program=program) for name, program in programs.items())
+    wrong = program("wrong", 5, "print('why'); print('the error is here'); raise SystemExit(4)")
+    supervisor.run([wrong, step("missing", 5, command=("no-such-program",))])
     assert supervisor.noted("failed")["wrong"] == "ended with status 4, see all.log: the error is here"
     assert "no-such-program" in str(supervisor.noted("failed")["missing"])
     assert "=== wrong\nwhy" in (supervisor.results.folder / "all.log").read_text()
 
 
 def test_background_programs_overlap_and_what_is_timed_waits_for_them(supervisor: Supervisor) -> None:
-    program = python("import time; print(time.monotonic()); time.sleep(0.7); print(time.monotonic())")
-    background = [step(f"program {i}", 5, program=program, background=True) for i in range(2)]
-    supervisor.run([*background, step("alone", 5, program=program)])
+    code = "import time; print(time.monotonic()); time.sleep(0.7); print(time.monotonic())"
+    background = [program(f"program {i}", 5, code, background=True) for i in range(2)]
+    supervisor.run([*background, program("alone", 5, code)])
     times = [float(time) for time in (supervisor.results.folder / "all.log").read_text().split() if "." in time]
     begin, end = times[::2], times[1::2]
     assert begin[1] < end[0]

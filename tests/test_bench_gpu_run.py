@@ -42,8 +42,11 @@ class Run:
         return {name: step[what] for name, step in self.rows("suites.json")["steps"].items() if what in step}
 
 
+STAND_IN = Path(__file__).with_name("gpu_stand_in.py")
+
+
 def stand_in(name: str) -> list[str]:
-    return [sys.executable, str(Path(__file__).with_name("gpu_stand_in.py")), name.split("#")[0]]
+    return [sys.executable, str(STAND_IN), name.split("#")[0]]
 
 
 LIMIT, PREPARING = 20.0, 60.0
@@ -60,12 +63,12 @@ def small(case: Case) -> Case:
 
 
 def shortened(step: plan.Step) -> plan.Step:
-    program = plan.Program(("echo", step.name)) if step.name in NOT_HERE else step.program
+    command = ("echo", step.name) if step.name in NOT_HERE else step.command
     limit = PREPARING if step.name == "tests" or (step.background and "tune" not in step.groups) else LIMIT
     requests = [replace(r, arguments={"case": small(r.case)}) if r.case else r for r in step.requests]
     if step.name == "starting workers":  # they start when they are asked
         requests = []
-    return replace(step, limit=min(step.limit, limit), program=program, requests=tuple(requests))
+    return replace(step, limit=min(step.limit, limit), command=command, requests=tuple(requests))
 
 
 TOOL = """#!/bin/sh
@@ -143,7 +146,7 @@ def test_there_are_at_most_eight_flat_files(run: Run) -> None:
 
 def test_no_process_is_left_over(run: Run) -> None:
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
-    assert [line for line in running if line == f"sleep {HANGING}" or "gpu_stand_in" in line] == []
+    assert [line for line in running if line == f"sleep {HANGING}" or str(STAND_IN) in line] == []
 
 
 @pytest.mark.parametrize(
@@ -205,7 +208,7 @@ def test_the_profile_has_the_host_too(run: Run) -> None:
 
 def test_every_step_of_the_plan_was_run(run: Run) -> None:
     steps = run.rows("suites.json")["steps"]
-    planned = [step.name for step in plan.steps() if step.program or step.requests]
+    planned = [step.name for step in plan.steps() if step.command or step.requests]
     assert [name for name in planned if not any(told.startswith(name) for told in steps)] == []
 
 

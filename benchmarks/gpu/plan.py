@@ -61,19 +61,7 @@ class Request:
 
 
 FOLDER = "{results}"
-"""Stands for the folder of the results in a program's command."""
-
-
-@dataclass(frozen=True)
-class Program:
-    """A step that is a program of its own."""
-
-    command: tuple[str, ...]
-    environment: dict[str, str] = field(default_factory=dict)
-    log: str = files.LOG
-    """The file of the results that its output is appended to."""
-    grace: float = 0.0
-    """Seconds before its limit at which it is interrupted, to write what it has."""
+"""Stands for the folder of the results in a command."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +73,15 @@ class Step:
     limit: float
     """Seconds for each request, or for the program."""
     requests: tuple[Request, ...] = ()
-    program: Program | None = None
+    command: tuple[str, ...] = ()
+    """Of the program."""
+    environment: dict[str, str] = field(default_factory=dict)
+    log: str = files.LOG
+    """The file of the results that the program's output is appended to."""
+    grace: float = 0.0
+    """Seconds before its limit at which the program is interrupted, to write what it has."""
     background: bool = False
-    """Its requests run at the same time, and beside other background steps: no worker may be in two of them."""
+    """Runs beside other background steps, all requests at the same time: no worker may be in two of them."""
     after: tuple[str, ...] = ()
     """Background steps that it waits for."""
 
@@ -114,21 +108,21 @@ def _worker(*arguments: str) -> tuple[str, ...]:
     return _python("benchmarks.gpu.worker", *arguments)
 
 
-def _sanitizer(tool: str, backend: str, *run: str) -> Program:
-    command = ("compute-sanitizer", "--tool", tool, "--print-limit", "20", "--error-exitcode", "1")
+def _sanitizer(name: str, group: str, limit: float, tool: str, backend: str, *run: str, **options: Any) -> Step:
     kernels = {"cuda": "kns=arasfsr", "triton": "kns=forward,kns=backward,kns=weight_gradient"}  # of mangled names
+    command = ("compute-sanitizer", "--tool", tool, "--print-limit", "20", "--error-exitcode", "1")
+    command = (*command, "--kernel-name", kernels[backend], *_worker(*run))
     environment = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}  # every tensor is an allocation, whose bounds are checked
-    return Program((*command, "--kernel-name", kernels[backend], *_worker(*run)), environment, files.MEMCHECK)
+    return Step(name, (group,), limit, (), command, environment, files.MEMCHECK, **options)
 
 
 def inquiry(probe: str, limit: float) -> Iterator[Step]:
     """Steps that find out why a probe, a key of probes.json, is not right, in place of measuring its kernel."""
-    backend = probe.split()[0]
-    watchdog = os.environ.get("ARASFSR_WATCHDOG_EXTENSION")
+    backend, watchdog = probe.split()[0], os.environ.get("ARASFSR_WATCHDOG_EXTENSION")
     if backend == "cuda" and watchdog:
-        program = Program(_worker("probe", probe), {"ARASFSR_EXTENSION": watchdog}, files.MEMCHECK)
-        yield Step(f"watchdog on {probe}", ("right",), min(limit, 20), program=program)
-    yield Step(f"memcheck of {probe}", ("right",), limit, program=_sanitizer("memcheck", backend, "probe", probe))
+        command, environment = _worker("probe", probe), {"ARASFSR_EXTENSION": watchdog}
+        yield Step(f"watchdog on {probe}", ("right",), min(limit, 20), (), command, environment, files.MEMCHECK)
+    yield _sanitizer(f"memcheck of {probe}", "right", limit, "memcheck", backend, "probe", probe)
 
 
 def _ncu(backend: str, pattern: str, case: str) -> Step:
@@ -138,14 +132,15 @@ def _ncu(backend: str, pattern: str, case: str) -> Step:
     collect = f"ncu --clock-control none --set full --import-source no -f -o {report} -k 'regex:{pattern}' -c 1"
     run = " ".join(_worker("once", backend, case))
     stalls = f"ncu -i {report} --page source --csv --print-source sass | {sys.executable} -m tools.kernels.stalls"
-    command = f"{collect} {run} && ncu -i {report} --page details && {stalls}"
-    return Step(f"ncu {backend} {kernel}", ("profile",), 40, program=Program(("bash", "-c", command), log=files.NCU))
+    command = ("bash", "-c", f"{collect} {run} && ncu -i {report} --page details && {stalls}")
+    return Step(f"ncu {backend} {kernel}", ("profile",), 40, command=command, log=files.NCU)
 
 
-def _tests() -> Program:
+def _tests() -> Step:
     command = _python("pytest", "-m", "gpu", "-n", "8", "--timeout=45", "-p", "no:cacheprovider")
     compiled_ahead = ("-k", "not (triton and any_shape)")  # random shapes, whose kernels are not listed
-    return Program((*command, *compiled_ahead, f"--junit-xml={FOLDER}/{files.TESTS}", *TESTS), grace=8)
+    command = (*command, *compiled_ahead, f"--junit-xml={FOLDER}/{files.TESTS}", *TESTS)
+    return Step("tests", ("tests",), 90, command=command, grace=8)
 
 
 EXTENSION = "extension"
@@ -157,9 +152,9 @@ def _preparation() -> Iterator[Step]:
     ready = tuple(Request(name, "ready") for name in ("cuda", "triton", AUTOCAST, "public"))
     public = ((COMPILED, HEADLINE), (f"{COMPILED}#train", TRAIN_MIDDLE))
     compiled = tuple(Request(name, "prepare", {"case": case}) for name, case in public)
-    build, ahead = Program(_python("tools.kernels.build")), Program(_python("tools.kernels.ahead", "--processes", "10"))
-    yield Step(EXTENSION, GROUPS, 150, program=build, background=True)
-    yield Step(AHEAD, ("right", "headline", "train", "tests"), 110, program=ahead, background=True)
+    build, ahead = _python("tools.kernels.build"), _python("tools.kernels.ahead", "--processes", "10")
+    yield Step(EXTENSION, GROUPS, 150, command=build, background=True)
+    yield Step(AHEAD, ("right", "headline", "train", "tests"), 110, command=ahead, background=True)
     yield Step("starting workers", ("right", "headline"), 60, ready, background=True)
     yield Step("compiling the public way", ("headline", "train"), 110, compiled, background=True)
     for backend, first in (("cuda", EXTENSION), ("triton", AHEAD)):
@@ -203,12 +198,11 @@ def _times() -> Iterator[Step]:
 def _tuning() -> Iterator[Step]:
     """Sanitizers while the candidates are compiled and judged; then the candidates are timed one by one."""
     for tool, backend in (("memcheck", "cuda"), ("memcheck", "triton"), ("racecheck", "cuda"), ("synccheck", "cuda")):
-        program = _sanitizer(tool, backend, "probes", backend)
-        yield Step(f"{tool} {backend}", ("sanitize",), 50, program=program, background=True)
+        yield _sanitizer(f"{tool} {backend}", "sanitize", 50, tool, backend, "probes", backend, background=True)
     yield Step("judging cuts", ("tune",), 50, JUDGED, background=True)
     yield Step("tuning", ("tune",), 10, TUNED)
-    adopt = Program(_python("benchmarks.gpu.publish", "--cuts", FOLDER))
-    yield Step("adopting what was tuned", ("tune",), 20, program=adopt)
+    adopt = _python("benchmarks.gpu.publish", "--cuts", FOLDER)
+    yield Step("adopting what was tuned", ("tune",), 20, command=adopt)
     yield _each("headline, tuned", "tune", 30, HEADLINE, "triton#tuned")
 
 
@@ -220,7 +214,7 @@ def steps() -> Iterator[Step]:
     yield _ncu("cuda", "forward90", "headline")
     yield _ncu("triton", "^forward$", "headline")
     yield _ncu("cuda", "backward90", "train")
-    yield Step("tests", ("tests",), 90, program=_tests())
+    yield _tests()
     yield _growth(8192)
 
 
@@ -230,8 +224,7 @@ def table(only: Collection[str] = ()) -> list[str]:
     alone = 0.0
     for step in filter(lambda step: step.wanted(only), steps()):
         what = ", ".join(request.worker for request in step.requests)
-        if step.program:
-            what = " ".join(step.program.command).replace(sys.executable, "python")
+        what += " ".join(step.command).replace(sys.executable, "python")
         part = "all" if step.groups == GROUPS else step.groups[0]
         lines.append(f"{step.name:27} {part:9} {step.limit:5.0f}s  {what}{' (in the background)' * step.background}")
         alone += 0 if step.background else step.limit * max(1, len(step.requests))

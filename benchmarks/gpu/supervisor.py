@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from benchmarks.gpu.files import PROBES, STARTED, SUITES, Results
-from benchmarks.gpu.plan import FOLDER, Program, Request, Step, inquiry
+from benchmarks.gpu.plan import FOLDER, Request, Step, inquiry
 
 ROOT = Path(__file__).parents[2]
 RESERVE = 5.0
@@ -142,7 +142,7 @@ class Supervisor:
                     continue
                 self._say(f"{time.monotonic() - self._began:6.1f} s  {step.name}")
                 tasks: list[Callable[[], None]] = [partial(self._request, step, each) for each in step.requests]
-                tasks += [partial(self._program, step)] if step.program else []
+                tasks += [partial(self._program, step)] if step.command else []
                 if step.background:
                     self._background[step.name] = [self._pool.submit(task) for task in tasks]
                 else:
@@ -226,28 +226,27 @@ class Supervisor:
 
     def _program(self, step: Step) -> None:
         self._wait(step.after)
-        assert step.program is not None
-        self._within(step.name, step, partial(self._run, step.name, step.program))
+        self._within(step.name, step, partial(self._run, step))
 
-    def _run(self, name: str, program: Program, seconds: float) -> None:
-        """Run a program; raises Died if it fails."""
-        command = [part.replace(FOLDER, str(self.results.folder)) for part in program.command]
+    def _run(self, step: Step, seconds: float) -> None:
+        """Run a step's program; raises Died if it fails."""
+        command = [part.replace(FOLDER, str(self.results.folder)) for part in step.command]
+        grace = min(step.grace, seconds / 2)
         with tempfile.TemporaryFile() as output:
-            process = start_group(command, output, program.environment)
+            process = start_group(command, output, step.environment)
             self._programs.add(process)
-            grace = min(program.grace, seconds / 2)
             try:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(seconds - grace)
                 if grace and process.poll() is None:
                     process.send_signal(signal.SIGINT)
                 status = process.wait(grace)
-                told = f"ended with status {status}, see {program.log}"
+                told = f"ended with status {status}, see {step.log}"
             except subprocess.TimeoutExpired:
                 status, told = 1, f"not done after {seconds:.0f} s"
             finally:
                 self._programs.discard(process)
                 kill_group(process)
-                self.results.log(name, printed(output), program.log)
+                self.results.log(step.name, printed(output), step.log)
             if status:
                 raise Died(f"{told}{first_error(printed(output))}")

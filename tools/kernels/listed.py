@@ -89,7 +89,7 @@ def of_plan() -> list[Call]:
         for request in step.requests:
             if request.contestant == "triton" and request.case:
                 found.append(of_case(request.case))
-        if step.program and step.program.command[-2:] == ("probes", "triton"):
+        if step.command[-2:] == ("probes", "triton"):
             sanitized += [of_probe(probe, width, "bfloat16") for width, probe in probes.sanitized()]
     return [*sorted(found, key=lambda call: call.dtype != "bfloat16"), *sanitized]
 
