@@ -20,8 +20,9 @@ from torch import Tensor
 from arasfsr.decoder import DecoderWeights
 from benchmarks import contestants, tune
 from benchmarks.contestants import Contestant, Decode
-from benchmarks.gpu import probes, worker
+from benchmarks.gpu import worker
 from benchmarks.workload import Inputs
+from tools.kernels import probes
 
 HANGING = os.environ.setdefault("ARASFSR_TEST_SLEEP", f"1007.{os.getpid()}")
 """Seconds that a hanging process sleeps: the mark of this run of the tests in the list of processes."""

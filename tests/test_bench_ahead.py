@@ -22,7 +22,8 @@ from launches import as_on_a_gpu
 from arasfsr.query import triton as backend
 from benchmarks import gate
 from benchmarks.cases import Case
-from benchmarks.gpu import files, plan, probes, worker
+from benchmarks.gpu import files, plan, worker
+from tools.kernels import probes
 from tools.kernels.ahead import compile_all
 from tools.kernels.listed import CAPABILITY, for_a_run, kinds, of_plan, variants_of
 from tools.kernels.variants import KERNELS, TRAIN, Call, Variant, distinct
@@ -57,8 +58,8 @@ def asked_by_the_plan(monkeypatch: pytest.MonkeyPatch) -> list[Variant]:
             told = " ".join(step.command)
             if re.search("worker once triton headline", told):
                 worker.once("triton", "headline")
-            if re.search("worker probes triton", told):
-                worker.sanitized_probes("triton")
+            if re.search("tools.kernels.probes triton$", told):
+                probes.main("triton")
     assert errors <= {None, files.STARTED}
     return found
 

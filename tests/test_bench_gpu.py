@@ -17,10 +17,11 @@ import torch
 from gpu_stand_in import HANGING
 
 from benchmarks import tune
-from benchmarks.gpu import plan, probes
+from benchmarks.gpu import plan
 from benchmarks.gpu.files import Results
 from benchmarks.gpu.plan import Request, Step
 from benchmarks.gpu.supervisor import RESERVE, Supervisor
+from tools.kernels import probes
 
 STAND_IN = """
 import os, signal, subprocess, sys, time

@@ -79,7 +79,7 @@ def page(device: Path) -> str:
     """The part of a device's page that is about its runs."""
     found = runs(device)
     probes = (
-        "Probes (`benchmarks/gpu/probes.py`), forward and backward, against float64, on memory full of NaN;\n"
+        "Probes (`tools/kernels/probes.py`), forward and backward, against float64, on memory full of NaN;\n"
         "each by the last run that finished it:\n"
     )
     parts = [

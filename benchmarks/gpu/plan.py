@@ -104,25 +104,21 @@ def _python(module: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", module, *arguments)
 
 
-def _worker(*arguments: str) -> tuple[str, ...]:
-    return _python("benchmarks.gpu.worker", *arguments)
-
-
-def _sanitizer(name: str, group: str, limit: float, tool: str, backend: str, *run: str, **options: Any) -> Step:
+def _sanitizer(name: str, group: str, limit: float, tool: str, probes: str, **options: Any) -> Step:
     kernels = {"cuda": "kns=arasfsr", "triton": "kns=forward,kns=backward,kns=weight_gradient"}  # of mangled names
-    command = ("compute-sanitizer", "--tool", tool, "--print-limit", "20", "--error-exitcode", "1")
-    command = (*command, "--kernel-name", kernels[backend], *_worker(*run))
+    sanitizer = ("compute-sanitizer", "--tool", tool, "--print-limit", "20", "--error-exitcode", "1")
+    command = (*sanitizer, "--kernel-name", kernels[probes.split()[0]], *_python("tools.kernels.probes", probes))
     environment = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}  # every tensor is an allocation, whose bounds are checked
     return Step(name, (group,), limit, (), command, environment, files.MEMCHECK, **options)
 
 
 def inquiry(probe: str, limit: float) -> Iterator[Step]:
     """Steps that find out why a probe, a key of probes.json, is not right, in place of measuring its kernel."""
-    backend, watchdog = probe.split()[0], os.environ.get("ARASFSR_WATCHDOG_EXTENSION")
-    if backend == "cuda" and watchdog:
-        command, environment = _worker("probe", probe), {"ARASFSR_EXTENSION": watchdog}
+    watchdog = os.environ.get("ARASFSR_WATCHDOG_EXTENSION")
+    if probe.startswith("cuda") and watchdog:
+        command, environment = _python("tools.kernels.probes", probe), {"ARASFSR_EXTENSION": watchdog}
         yield Step(f"watchdog on {probe}", ("right",), min(limit, 20), (), command, environment, files.MEMCHECK)
-    yield _sanitizer(f"memcheck of {probe}", "right", limit, "memcheck", backend, "probe", probe)
+    yield _sanitizer(f"memcheck of {probe}", "right", limit, "memcheck", probe)
 
 
 def _ncu(backend: str, pattern: str, case: str) -> Step:
@@ -130,7 +126,7 @@ def _ncu(backend: str, pattern: str, case: str) -> Step:
     kernel = pattern.strip("^$")
     report = f"/tmp/{backend}-{kernel}.ncu-rep"
     collect = f"ncu --clock-control none --set full --import-source no -f -o {report} -k 'regex:{pattern}' -c 1"
-    run = " ".join(_worker("once", backend, case))
+    run = " ".join(_python("benchmarks.gpu.worker", "once", backend, case))
     stalls = f"ncu -i {report} --page source --csv --print-source sass | {sys.executable} -m tools.kernels.stalls"
     command = ("bash", "-c", f"{collect} {run} && ncu -i {report} --page details && {stalls}")
     return Step(f"ncu {backend} {kernel}", ("profile",), 40, command=command, log=files.NCU)
@@ -198,7 +194,7 @@ def _times() -> Iterator[Step]:
 def _tuning() -> Iterator[Step]:
     """Sanitizers while the candidates are compiled and judged; then the candidates are timed one by one."""
     for tool, backend in (("memcheck", "cuda"), ("memcheck", "triton"), ("racecheck", "cuda"), ("synccheck", "cuda")):
-        yield _sanitizer(f"{tool} {backend}", "sanitize", 50, tool, backend, "probes", backend, background=True)
+        yield _sanitizer(f"{tool} {backend}", "sanitize", 50, tool, backend, background=True)
     yield Step("judging cuts", ("tune",), 50, JUDGED, background=True)
     yield Step("tuning", ("tune",), 10, TUNED)
     adopt = _python("benchmarks.gpu.publish", "--cuts", FOLDER)

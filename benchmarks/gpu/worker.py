@@ -1,7 +1,6 @@
 """The process that touches the GPU: `serve CONTESTANT DESCRIPTOR` answers the supervisor through a connection.
 
-`once BACKEND CASE` runs the plan's headline or its training step for a profiler. `probes BACKEND` runs small problems
-for a sanitizer; `probe NAME` runs the one of that name in probes.json, or all of its kernel if it names none.
+`once BACKEND CASE` runs the plan's headline or its training step for a profiler.
 """
 
 from __future__ import annotations
@@ -19,17 +18,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arasfsr.config import ModelConfig
 from benchmarks import ceilings, profiling
 from benchmarks.cases import Case
 from benchmarks.contestants import Contestant
-from benchmarks.gpu import plan, probes
+from benchmarks.gpu import plan
 from benchmarks.gpu.files import PROBES, STARTED, SUITES
 from benchmarks.results import machine
 from benchmarks.run import complete, measure_case
 from benchmarks.session import LocalSession, one_line
 from benchmarks.timing import repetitions, timed
-from benchmarks.workload import model_of
+from tools.kernels import probes
 
 Row = dict[str, Any]
 
@@ -116,8 +114,10 @@ class Server:
         unknown = dict.fromkeys(ceilings.TORCH_DTYPES, float("nan"))
 
         def store(row: Row) -> None:
-            full = complete(row, case, self._contestant(case), _config(case.model), unknown, device().type)
-            told = {name: value for name, value in full.items() if name not in FROM_CEILINGS}
+            if case in self._sessions:
+                config = self._sessions[case]._work.config
+                row = complete(row, case, self._contestant(case), config, unknown, device().type)
+            told = {name: value for name, value in row.items() if name not in FROM_CEILINGS}
             self._tell(SUITES, f"{case.name} {self._name}", {**told, "machine": machine(device())})
 
         def store_first(name: str, row: Row) -> None:
@@ -125,9 +125,9 @@ class Server:
                 store(row)
 
         [row] = measure_case(case, {self._name: lambda: self._session(case)}, store_first, SECONDS).values()
-        store(row)
         try:
             if self._backend and case.suite == "query" and device().type == "cuda" and not row["error"]:
+                store(row)
                 row["replay_s"] = replays(self._session(case))
                 row["bitwise"] = repeats(self._session(case), statistics.median(row["samples_s"]))
         except Exception as error:
@@ -159,11 +159,6 @@ class Server:
         """Time the candidate that was judged."""
         name, timed_row = self._candidate
         self._tell(SUITES, f"cut: {name}", timed_row())
-
-
-@functools.cache
-def _config(model: str) -> ModelConfig:
-    return model_of(model).config
 
 
 def end_if_unusable(row: Row) -> None:
@@ -240,35 +235,5 @@ def once(backend: str, which: str) -> None:
     print(f"{backend} {which}: {1e3 * statistics.median(times):.3f} ms, at least {1e3 * times[0]:.3f}", flush=True)
 
 
-def probe(name: str) -> int:
-    """Judge the probe of that name; returns how many were not right."""
-    kernel, _, wanted = name.partition(": ")
-    backend, width, dtype = kernel.split()
-    chosen = [each for each in probes.probes(dtype) if wanted in ("", each.name)]
-    if not chosen:
-        print(f"unknown probe {wanted!r}; choose from {'; '.join(each.name for each in probes.probes(dtype))}")
-        return 1
-    bad = 0
-    for each in chosen:
-        print(f"{kernel}: {each.name} ...", flush=True)
-        verdict = probes.judge(each, backend, int(width), dtype, device(), draws=1, repeats=1)
-        print("right" if verdict["ok"] else f"not right: {verdict}", flush=True)
-        bad += not verdict["ok"]
-    return bad
-
-
-def sanitized_probes(backend: str) -> int:
-    """Judge the probes that a sanitizer looks at, in bfloat16; returns how many were not right."""
-    return sum(probe(f"{backend} {width} bfloat16: {each.name}") for width, each in probes.sanitized())
-
-
 if __name__ == "__main__":
-    commands: dict[str, Callable[..., int | None]] = {
-        "serve": serve,
-        "once": once,
-        "probe": probe,
-        "probes": sanitized_probes,
-    }
-    if len(sys.argv) < 3 or sys.argv[1] not in commands:
-        sys.exit(__doc__)
-    sys.exit(commands[sys.argv[1]](*sys.argv[2:]))
+    sys.exit({"serve": serve, "once": once}[sys.argv[1]](*sys.argv[2:]))

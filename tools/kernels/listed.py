@@ -9,9 +9,10 @@ from typing import Any
 from arasfsr.kernels.configs import ROCM
 from benchmarks.cases import Case
 from benchmarks.ceilings import TORCH_DTYPES
-from benchmarks.gpu import plan, probes
-from benchmarks.gpu.probes import Probe
+from benchmarks.gpu import plan
 from benchmarks.workload import model_of
+from tools.kernels import probes
+from tools.kernels.probes import Probe
 from tools.kernels.variants import FORWARD, TRAIN, Call, Capability, Variant, distinct
 
 CAPABILITY = (9, 0)
@@ -77,20 +78,12 @@ def of_case(case: Case) -> Call:
 
 
 def of_plan() -> list[Call]:
-    """Probes and cases of the plan, bfloat16 first, whose results are waited for; then the sanitizers'."""
-    found = [
-        of_probe(probe, width, dtype)
-        for backend, width, dtype in plan.PROBES
-        if backend == "triton"
-        for probe in probes.probes(dtype)
-    ]
-    sanitized = []
-    for step in plan.steps():
-        for request in step.requests:
-            if request.contestant == "triton" and request.case:
-                found.append(of_case(request.case))
-        if step.command[-2:] == ("probes", "triton"):
-            sanitized += [of_probe(probe, width, "bfloat16") for width, probe in probes.sanitized()]
+    """Probes and cases of the plan, bfloat16 first, whose results are waited for; then the sanitizers' probes."""
+    kernels = [(width, dtype) for backend, width, dtype in plan.PROBES if backend == "triton"]
+    found = [of_probe(probe, width, dtype) for width, dtype in kernels for probe in probes.probes(dtype)]
+    requests = [request for step in plan.steps() for request in step.requests if request.contestant == "triton"]
+    found += [of_case(request.case) for request in requests if request.case]
+    sanitized = [of_probe(probe, width, dtype) for _, width, dtype, probe in probes.named("triton")]
     return [*sorted(found, key=lambda call: call.dtype != "bfloat16"), *sanitized]
 
 

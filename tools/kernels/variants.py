@@ -206,8 +206,7 @@ class Call:
     def __str__(self) -> str:
         switches = {"cells": self.cells, "plain": not self.modulated, "no skip": not self.skip}
         switches |= {"gradient to coordinates": self.coord, "not aligned": not self.aligned}
-        told = (f"{self.dtype} {self.width} x {self.layers}", self.queries, *(n for n, on in switches.items() if on))
-        return ", ".join(told)
+        return ", ".join([f"{self.dtype} {self.width} x {self.layers}", self.queries, *filter(switches.get, switches)])
 
     def variants(self, capability: Capability) -> list[Variant]:
         """What it launches on a GPU of that capability."""
@@ -232,16 +231,10 @@ class Call:
         queries = torch.zeros(images if self.queries == "own" else 1, size[0] * size[1] + 1, 2)
         coord = queries[:, 1:].clone() if self.aligned else queries[:, 1:]
         cell = torch.zeros_like(coord)
-        call = QueryCall(
-            features,
-            image,
-            None if self.queries == "grid" else coord,
-            cell if self.cells else cell[:1, :1],
-            Grid(size, (0, 0, *size)) if self.queries == "grid" else None,
-            _weights(self.width, self.layers, self.modulated),
-            TORCH_DTYPES[self.dtype],
-        )
-        return arguments_of(call)
+        grid = Grid(size, (0, 0, *size)) if self.queries == "grid" else None
+        weights = _weights(self.width, self.layers, self.modulated)
+        one_cell, dtype = cell if self.cells else cell[:1, :1], TORCH_DTYPES[self.dtype]
+        return arguments_of(QueryCall(features, image, None if grid else coord, one_cell, grid, weights, dtype))
 
 
 CHANNELS = 4

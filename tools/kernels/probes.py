@@ -1,9 +1,13 @@
-"""Is a kernel right? The smallest problems that show it, compared with float64, in memory that was full of NaN."""
+"""Is a kernel right? The smallest problems that show it, compared with float64, in memory that was full of NaN.
+
+`python -m tools.kernels.probes NAME` judges what `named` says, for a sanitizer around it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import statistics
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -59,6 +63,9 @@ PROBES = (
 )
 """The smallest first; the last fills the machine more than once."""
 
+SMALL = 9
+"""The first of them, which are small enough for a sanitizer."""
+
 FEWEST_IN_TF32 = 257
 """With fewer queries torch does not use TF32 for its own float32 products, by which TF32's errors are judged."""
 
@@ -68,9 +75,15 @@ def probes(dtype: str) -> Iterator[Probe]:
     return (probe for probe in PROBES if dtype != "tf32" or probe.queries * probe.images >= FEWEST_IN_TF32)
 
 
-def sanitized() -> Iterator[tuple[int, Probe]]:
-    """Widths and probes for a sanitizer: the small ones, since it is slow."""
-    yield from ((width, probe) for width in (WIDTH, 64) for probe in PROBES[:9])
+def named(name: str) -> list[tuple[str, int, str, Probe]]:
+    """The probe of that name in probes.json, such as "cuda 256 bfloat16: grid, 1 images, shared", with backend, width
+    and dtype. Without the part after the colon all probes of the kernel; of a backend alone small ones in bfloat16."""
+    kernel, _, wanted = name.partition(": ")
+    backend, *rest = kernel.split()
+    if not rest:
+        return [(backend, width, "bfloat16", probe) for width in (WIDTH, 64) for probe in PROBES[:SMALL]]
+    width, dtype = rest
+    return [(backend, int(width), dtype, probe) for probe in probes(dtype) if wanted in ("", probe.name)]
 
 
 def _model(width: int, probe: Probe, device: torch.device) -> ImplicitSR:
@@ -159,3 +172,21 @@ def _judge_draw(
         verdicts = [judge_output(out, inputs, weights, dtype), judge_gradients(found, inputs, weights, dtype, SAMPLE)]
     same = all(torch.equal(out, each) for each in outputs)
     return verdicts, same, all(torch.equal(a, b) for each in again for a, b in zip(each, found, strict=True))
+
+
+def main(name: str) -> int:
+    """Judge the probes of that name; returns how many were not right, or 1 if there are none."""
+    chosen, wrong = named(name), 0
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    for backend, width, dtype, probe in chosen:
+        print(f"{backend} {width} {dtype}: {probe.name} ...", flush=True)
+        found = judge(probe, backend, width, dtype, device, draws=1, repeats=1)
+        print("right" if found["ok"] else f"not right: {found}", flush=True)
+        wrong += not found["ok"]
+    if not chosen:
+        print(f"no probe is named {name!r}; there are {'; '.join(probe.name for probe in PROBES)}")
+    return wrong if chosen else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
