@@ -44,7 +44,7 @@ def _verdicts(rows: Rows) -> Iterator[str]:
         told = "RIGHT" if right == len(probes) else "NOT RIGHT"
         tail = "" if worst is None else f", worst error {worst:.2f} of its limit"
         yield f"{kernel}: {told} on {right} of {len(probes)} probes{tail}"
-        yield from (f"    {probe}: {_why(row)}" for probe, row in probes.items() if not row["ok"])
+        yield from (f"    {probe or 'its process'}: {_why(row)}" for probe, row in probes.items() if not row["ok"])
 
 
 def _why(row: Mapping[str, Any]) -> str:

@@ -130,10 +130,9 @@ class _Driver:
     """Triton's driver where the GPU is not there: names what to compile for."""
 
     def __init__(self, capability: Capability) -> None:
-        self._target = GPUTarget("cuda", 10 * capability[0] + capability[1], 32)
-        if capability == ROCM:
-            self._target = GPUTarget("hip", "gfx942", 64)
-        self._device = -1 - 10 * capability[0] - capability[1]  # Triton keeps kernels and target for each device
+        number = 10 * capability[0] + capability[1]
+        self._target = GPUTarget("hip", "gfx942", 64) if capability == ROCM else GPUTarget("cuda", number, 32)
+        self._device = -1 - number  # Triton keeps target and kernels by device
 
     def get_current_target(self) -> Any:
         return self._target
@@ -147,7 +146,8 @@ class _Driver:
 
 @contextlib.contextmanager
 def _without_a_gpu(capability: Capability) -> Iterator[None]:
-    before = triton.runtime.driver._active
+    attributes = vars(triton.runtime.driver)  # `active` alone would look for a GPU since Triton 3.5
+    before = attributes.get("_active", attributes.get("active"))
     triton.runtime.driver.set_active(_Driver(capability))
     try:
         yield
@@ -158,10 +158,8 @@ def _without_a_gpu(capability: Capability) -> Iterator[None]:
 class Listing(TritonLauncher):
     """Lists the launches that a GPU of that capability would see, without making them."""
 
-    def __init__(
-        self, given: Arguments, capability: Capability, found: dict[Variant, None], call: Call | None = None
-    ) -> None:
-        self._of, self._found, self._call = capability, found, call
+    def __init__(self, given: Arguments, of: Capability, found: dict[Variant, None], call: Call | None = None) -> None:
+        self._of, self._found, self._call = of, found, call
         super().__init__(given)
 
     def _capability(self) -> Capability:
