@@ -74,14 +74,14 @@ def pack(folder: Path, python: str, architecture: str) -> str:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         made = Path(temporary)
+        describe = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+        commit = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=False)
+        (made / COMMIT_FILE).write_text(commit.stdout)
         for program in {own_version: own, version: target}.values():
             shutil.copy(build.build(program, architecture), made)
         watchdog = build.build(target, architecture, watchdog=True)
         shutil.copy(watchdog, made / watchdog.name.replace(build.MODULE, WATCHDOG, 1))
         _download_wheels(version, made)
-        describe = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-        commit = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=False)
-        (made / COMMIT_FILE).write_text(commit.stdout)
         (made / START_FILE).write_text(START)
         size = sum(path.stat().st_size for path in made.iterdir())
         if size > MOST_BYTES:
