@@ -10,8 +10,8 @@ from typing import Annotated
 
 import torch
 import typer
+from arasfsr.files import replacing
 
-from arasfsr.atomic import replacing
 from benchmarks import bars as measurements
 from benchmarks import cases as registered
 from benchmarks import compare as comparison

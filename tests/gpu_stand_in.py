@@ -15,9 +15,9 @@ from typing import Any
 from unittest import mock
 
 import torch
+from arasfsr.nn.decoder import DecoderWeights
 from torch import Tensor
 
-from arasfsr.decoder import DecoderWeights
 from benchmarks import contestants, tune
 from benchmarks.contestants import Contestant, Decode
 from benchmarks.gpu import worker

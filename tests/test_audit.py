@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("triton", reason="Triton is made for Linux only")
 
-from arasfsr.query import triton as backend
+from arasfsr.query.fused import triton as backend
 from tools.kernels import audit
 from tools.kernels.listed import AUDITED
 from tools.kernels.variants import FORWARD, TRAIN, Call, Variant

@@ -19,7 +19,7 @@ pytest.importorskip("triton", reason="Triton is made for Linux only")
 
 from launches import as_on_a_gpu
 
-from arasfsr.query import triton as backend
+from arasfsr.query.fused import triton as backend
 from benchmarks import gate
 from benchmarks.cases import Case
 from benchmarks.gpu import files, plan, worker

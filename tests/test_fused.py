@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from arasfsr.query.fused.launcher import Launcher
 from conftest import (
     DTYPES,
     FUSED,
@@ -39,7 +40,6 @@ from arasfsr.model import Encoding
 from arasfsr.query import proven
 from arasfsr.query.call import Grid
 from arasfsr.query.dispatch import DEFAULT
-from arasfsr.query.fused import Launcher
 from arasfsr.query.operator import arguments_of
 from arasfsr.query.skip import bilinear_skip
 from tools.kernels.probes import poisoned_memory
@@ -229,12 +229,13 @@ LAUNCHING_NOTHING = ("expand", "view", "transpose", "empty")
 def without_kernel(fused: str, patch: pytest.MonkeyPatch) -> type[Launcher]:
     """The backend's launcher, whose forward kernel does nothing: what runs on the CPU in its place is torch too."""
     if fused == "cuda":
-        from arasfsr.query import cuda_core
-        from arasfsr.query.cuda_launch import CudaLauncher
+        from arasfsr.query.fused.cuda_launch import CudaLauncher
+
+        from arasfsr.query.fused import cuda_core
 
         patch.setattr(cuda_core.load(), "render", lambda *arguments: None)
         return CudaLauncher
-    from arasfsr.query.triton_launch import TritonLauncher
+    from arasfsr.query.fused.triton_launch import TritonLauncher
 
     patch.setattr(TritonLauncher, "_launch", lambda self, *arguments, **options: None)
     return TritonLauncher
@@ -245,7 +246,7 @@ def without_kernel(fused: str, patch: pytest.MonkeyPatch) -> type[Launcher]:
 def test_a_frozen_model_s_next_picture_launches_at_most_five_kernels_before_ours(
     fused: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("arasfsr.query.convolution.by_products", lambda device, dtype: True)  # as on a GPU
+    monkeypatch.setattr("arasfsr.nn.convolution.by_products", lambda device, dtype: True)  # as on a GPU
     encoding = fused_model().requires_grad_(False).to(device_of(fused)).encode(fused_arguments(fused)[0])
     encoding.render((13, 9), backend=fused, dtype=dtype)
     launcher, grid = without_kernel(fused, monkeypatch), Grid((13, 9), (0, 0, 13, 9))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from on_host import run_fused_tests
 
-from arasfsr.query import triton as backend
+from arasfsr.query.fused import triton as backend
 
 pytest.importorskip("triton", reason="Triton is made for Linux only")
 

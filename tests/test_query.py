@@ -21,7 +21,8 @@ from torch import Tensor
 
 from arasfsr import DecoderConfig, EncoderConfig, FrequencyConfig, ImplicitSR, ModelConfig
 from arasfsr.coords import make_cell, make_coord
-from arasfsr.query import baselines, skip, tiling
+from arasfsr.query import baselines, skip
+from arasfsr.query.tiled import tile as tiling
 from tools.kernels.probes import poisoned_memory
 
 HALF_DTYPES = (torch.bfloat16, torch.float16)

@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from arasfsr.testing import keep_signal
 from torch import Tensor
 
 from arasfsr import ImplicitSR
 from arasfsr.config import DecoderConfig, EncoderConfig, FrequencyConfig, ModelConfig
 from arasfsr.coords import make_cell, make_coord
-from arasfsr.selfcheck import keep_signal
 from benchmarks.ceilings import precision
 from benchmarks.contestants import Contestant, Decode, decoder, gradients
 from benchmarks.gate import Verdict, judge_gradients, judge_output, sampled_upstream

@@ -14,19 +14,19 @@ from typing import Any
 
 import torch
 import triton
+from arasfsr.nn.decoder import DecoderWeights
+from arasfsr.query.fused.triton_launch import TritonLauncher
 from torch import Tensor
 from triton.backends.compiler import GPUTarget
 
 from arasfsr import ImplicitSR
 from arasfsr.config import DecoderConfig, EncoderConfig, ModelConfig
-from arasfsr.decoder import DecoderWeights
 from arasfsr.kernels.backward import backward
 from arasfsr.kernels.configs import ROCM, Config, launch_options
 from arasfsr.kernels.forward import forward
 from arasfsr.kernels.weight_gradient import weight_gradient
 from arasfsr.query.call import Grid, QueryCall
 from arasfsr.query.operator import Arguments, arguments_of
-from arasfsr.query.triton_launch import TritonLauncher
 from benchmarks.ceilings import TORCH_DTYPES, precision
 from tools.kernels import machine_code
 
