@@ -231,13 +231,9 @@ def versions(
 @app.command()
 def audit() -> None:
     """Compile every Triton kernel ahead of time, for GPUs that need not be here, and put the table into the results."""
-    from benchmarks import audit as kernels
+    from tools.kernels import audit as kernels
 
-    found = []
-    for case in kernels.cases():
-        found.append((case, kernels.compile_case(case)))
-        typer.echo(f"{case}: {kernels.problem(*found[-1]) or 'fine'}")
-    (RESULTS / "audit.md").write_text(kernels.markdown(found))
+    (RESULTS / "audit.md").write_text(kernels.audit(typer.echo))
 
 
 @app.command()

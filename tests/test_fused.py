@@ -42,7 +42,7 @@ from arasfsr.query.dispatch import DEFAULT
 from arasfsr.query.fused.launcher import Launcher
 from arasfsr.query.operator import problem_of
 from arasfsr.query.skip import bilinear_skip
-from benchmarks.gpu.probes import poisoned_memory
+from tools.kernels.probes import poisoned_memory
 
 pytestmark = pytest.mark.gpu
 

@@ -30,10 +30,10 @@ def test_the_triton_kernels_in_the_interpreter(launched: Any) -> None:
 def test_what_tests_ask_of_a_gpu_is_compiled_ahead_and_nothing_else(launched: Any) -> None:
     from launches import of_device_tests
 
-    from benchmarks.gpu.variants import CAPABILITY, distinct, of_plan, standing_in, variants, variants_of
+    from tools.kernels.listed import for_a_run, of_plan, variants_of
+    from tools.kernels.variants import distinct
 
-    with standing_in(CAPABILITY):
-        asked = distinct([*launched, *of_device_tests()])
-        listed, of_the_plan = distinct(variants()), distinct(variants_of(of_plan()))
+    asked = distinct([*launched, *of_device_tests()])
+    listed, of_the_plan = distinct(for_a_run()), distinct(variants_of(of_plan()))
     assert [asked[key] for key in asked.keys() - listed.keys()] == []
     assert [listed[key].label for key in listed.keys() - of_the_plan.keys() - asked.keys()] == []

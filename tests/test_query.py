@@ -25,7 +25,7 @@ from arasfsr.query import skip
 from arasfsr.query.tiled import chunks
 from arasfsr.query.tiled import operator as tiled_operator
 from arasfsr.query.tiled import tile as tiling
-from benchmarks.gpu.probes import poisoned_memory
+from tools.kernels.probes import poisoned_memory
 
 HALF_DTYPES = (torch.bfloat16, torch.float16)
 

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.gpu.build`: on a GPU machine, the extension for its GPU into the checkout, where it is missing.
+"""`python -m tools.kernels.build`: on a GPU machine, build the extension for its GPU into the checkout.
 
-Returns 0 where the extension loads and holds code for the GPU, or has been built. Takes nvcc, CMake, Ninja and pybind11
-as they are found; nothing here imports torch, and CUDA is not touched but by nvidia-smi.
+Does nothing if the extension loads and holds code for the GPU. Needs nvcc, CMake, Ninja and pybind11; nothing here
+imports torch, and only nvidia-smi touches the GPU.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from arasfsr.architectures import covers
 
@@ -24,26 +24,19 @@ LINES = 30
 
 
 class BuildError(RuntimeError):
-    """It cannot be built, or not be told what to build; the message says why."""
-
-
-class Held(NamedTuple):
-    """What an extension says of itself."""
-
-    abi: int
-    architectures: str
+    """The extension cannot be built, or the GPU is not known; the message says why."""
 
 
 def build(python: str, architectures: str, watchdog: bool = False) -> Path:
-    """The extension for that interpreter and those architectures, as CMake writes them: its file, under build.
+    """Build the extension for an interpreter and architectures, as CMake writes them; returns its file, under build/.
 
-    What has been compiled before is kept: for a second interpreter only the binding is.
+    What was compiled before is kept: for a second interpreter only the binding is compiled.
     Raises BuildError with one line, or with the last lines of what failed.
     """
     setup = runpy.run_path(str(ROOT / "setup.py"))
     nvcc, cmake = setup["find_nvcc"](os.environ), setup["program"]("cmake")
     if nvcc is None or cmake is None:
-        raise BuildError(f"building the extension takes {'cmake' if nvcc else 'nvcc'}, which is not found")
+        raise BuildError(f"building the extension needs {'cmake' if nvcc else 'nvcc'}, which is not found")
     folder = ROOT / "build" / "gpu" / (architectures.replace(";", "+") + ("-watchdog" if watchdog else ""))
     made = folder / "module"
     shutil.rmtree(made, ignore_errors=True)
@@ -80,7 +73,7 @@ def _run(command: list[str]) -> None:
 
 
 def capabilities() -> list[tuple[int, int]]:
-    """The compute capabilities of this machine's GPUs."""
+    """The compute capabilities of this machine's GPUs; raises BuildError if nvidia-smi does not tell."""
     command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -93,55 +86,47 @@ def capabilities() -> list[tuple[int, int]]:
 
 
 def architecture(capability: tuple[int, int]) -> str:
-    """For code that runs on that compute capability alone: 9.0 has kernels of its own."""
+    """CMake's name for code that runs on that compute capability alone; 9.0 has kernels of its own."""
     major, minor = capability
     return "90a-real" if capability == (9, 0) else f"{major}{minor}-real"
 
 
-def held() -> Held | str:
-    """What the extension in the checkout holds, or why it does not load."""
+def unusable(capabilities: list[tuple[int, int]]) -> str | None:
+    """Why the checkout's extension is of no use on such GPUs, or None."""
     code = "import arasfsr._C as extension; print(extension.abi(), extension.architectures(), sep='\\n')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        return (done.stderr.strip().splitlines() or [f"its import ended with status {done.returncode}"])[-1]
+        error = (done.stderr.strip().splitlines() or [f"its import ended with status {done.returncode}"])[-1]
+        return f"the extension does not load ({error})"
     abi, architectures = done.stdout.splitlines()
-    return Held(int(abi), architectures)
-
-
-def lacking(capabilities: list[tuple[int, int]]) -> str | None:
-    """Why the checkout's extension is of no use on such GPUs, or None."""
-    found = held()
-    if isinstance(found, str):
-        return f"the extension does not load ({found})"
     wanted = re.search(r"#define ARASFSR_ABI (\d+)", (ROOT / "csrc" / "include" / "arasfsr" / "core.h").read_text())
     assert wanted is not None
-    if found.abi != int(wanted[1]):
-        return f"the extension has ABI {found.abi}, the sources have {wanted[1]}"
-    missing = [f"{major}.{minor}" for major, minor in capabilities if not covers(found.architectures, (major, minor))]
+    if abi != wanted[1]:
+        return f"the extension has ABI {abi}, the sources have {wanted[1]}"
+    missing = [f"{major}.{minor}" for major, minor in capabilities if not covers(architectures, (major, minor))]
     if missing:
-        return f"the extension holds code for {found.architectures}, not for compute capability {', '.join(missing)}"
+        return f"the extension holds code for {architectures}, not for compute capability {', '.join(missing)}"
     return None
 
 
 def provide() -> str:
-    """Build what is lacking, and say in a line what was found or done."""
+    """Build the extension unless it is usable; returns one line that says what was found or done."""
     found = capabilities()
-    reason = lacking(found)
+    reason = unusable(found)
     if reason is None:
         return f"the extension loads and holds code for {', '.join(f'{major}.{minor}' for major, minor in found)}"
-    wanted = ";".join(architecture(capability) for capability in found)
+    wanted = ";".join(map(architecture, found))
     made = build(sys.executable, wanted)
     target = ROOT / "arasfsr" / made.name
     shutil.copy(made, target.with_suffix(".new"))
     target.with_suffix(".new").replace(target)  # nobody imports half a file
-    reason_now = lacking(found)
-    if reason_now is not None:
-        raise BuildError(f"built for {wanted}, but {reason_now}")
+    if (remaining := unusable(found)) is not None:
+        raise BuildError(f"built for {wanted}, but {remaining}")
     return f"built for {wanted}: {reason}"
 
 
 def main() -> int:
-    """Returns 1 where the extension is of no use afterwards."""
+    """The command; returns 1 if the extension is unusable afterwards."""
     try:
         print(provide())
     except BuildError as error:

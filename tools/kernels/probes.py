@@ -1,9 +1,13 @@
-"""Is a kernel right? The smallest problems that show it, against float64, every buffer full of NaN beforehand."""
+"""Is a kernel right? The smallest problems that show it, compared with float64, in memory that was full of NaN.
+
+`python -m tools.kernels.probes NAME` judges what `named` says, for a sanitizer around it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import statistics
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,7 +27,7 @@ from benchmarks.gpu.plan import WIDTH
 from benchmarks.workload import Inputs
 
 REPEATS = 20
-"""Runs that have to give the same bits, of the first draw."""
+"""Runs of the first draw, which must give the same bits."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,10 @@ class Probe:
     """One small problem."""
 
     queries: int
-    """An image; 0 is all of GRID's, rendered."""
+    """Per image; 0 renders GRID."""
     images: int = 1
     own: bool = False
-    """Every image has coordinates of its own, and every query a cell."""
+    """Every image has its own coordinates, and every query its own cell."""
     modulated: bool = True
     lr: tuple[int, int] = (5, 3)
 
@@ -46,7 +50,8 @@ class Probe:
 
 
 GRID = (12, 8)
-"""Even sides over odd ones put no query within 1e-6 of a boundary between LR cells, where backends may differ."""
+"""Height and width. Even sides over odd LR sides keep queries off the boundaries between LR cells, where backends may
+differ."""
 
 PROBES = (
     Probe(0),
@@ -59,20 +64,27 @@ PROBES = (
 )
 """The smallest first; the last fills the machine more than once."""
 
+SMALL = 9
+"""The first of them, which are small enough for a sanitizer."""
+
 FEWEST_IN_TF32 = 257
-"""Queries below which torch's own float32 products, the measure of what TF32 may err, are no TF32 products."""
+"""With fewer queries torch does not use TF32 for its own float32 products, by which TF32's errors are judged."""
 
 
 def probes(dtype: str) -> Iterator[Probe]:
     """Those that can be judged in that dtype."""
-    for probe in PROBES:
-        if dtype != "tf32" or probe.queries * probe.images >= FEWEST_IN_TF32:
-            yield probe
+    return (probe for probe in PROBES if dtype != "tf32" or probe.queries * probe.images >= FEWEST_IN_TF32)
 
 
-def sanitized() -> Iterator[tuple[int, Probe]]:
-    """Widths and probes that a sanitizer looks at, which takes long: the small ones."""
-    yield from ((width, probe) for width in (WIDTH, 64) for probe in PROBES[:9])
+def named(name: str) -> list[tuple[str, int, str, Probe]]:
+    """The probe of that name in probes.json, such as "cuda 256 bfloat16: grid, 1 images, shared", with backend, width
+    and dtype. Without the part after the colon all probes of the kernel; of a backend alone small ones in bfloat16."""
+    kernel, _, wanted = name.partition(": ")
+    backend, *rest = kernel.split()
+    if not rest:
+        return [(backend, width, "bfloat16", probe) for width in (WIDTH, 64) for probe in PROBES[:SMALL]]
+    width, dtype = rest
+    return [(backend, int(width), dtype, probe) for probe in probes(dtype) if wanted in ("", probe.name)]
 
 
 def _model(width: int, probe: Probe, device: torch.device) -> ImplicitSR:
@@ -88,7 +100,7 @@ def _model(width: int, probe: Probe, device: torch.device) -> ImplicitSR:
 
 
 def _inputs(probe: Probe, channels: int, device: torch.device, draw: int) -> Inputs:
-    """Drawn for the probe, the same at every call."""
+    """Random, but the same at every call."""
     generator = torch.Generator().manual_seed(1000 * draw + probe.queries + 1)
 
     def uniform(*shape: int) -> Tensor:
@@ -107,8 +119,8 @@ def _inputs(probe: Probe, channels: int, device: torch.device, draw: int) -> Inp
 
 @contextlib.contextmanager
 def poisoned_memory() -> Iterator[None]:
-    """Every torch.empty is full of NaN, so that an element that nobody wrote shows."""
-    torch.use_deterministic_algorithms(True)  # which fills what is uninitialised, too
+    """Every torch.empty is full of NaN, so that an element that no kernel writes shows."""
+    torch.use_deterministic_algorithms(True)  # which also fills uninitialised memory
     try:
         yield
     finally:
@@ -116,8 +128,8 @@ def poisoned_memory() -> Iterator[None]:
 
 
 DRAWS = 9
-"""Of inputs and queries; errors and limits are medians over them. A single draw's may be chance: of few queries any
-error is, and of many there is one whose ReLU has an input so near to 0 that float32 takes the other side."""
+"""Random inputs per probe; errors and limits are medians over them. A single draw may mislead: with few queries any
+error is chance, and among many there is a ReLU whose input is so near 0 that float32 rounds to the other side."""
 
 SAMPLE = 64
 """Queries of a draw whose gradients are judged."""
@@ -126,7 +138,7 @@ SAMPLE = 64
 def judge(
     probe: Probe, backend: str, width: int, dtype: str, device: torch.device, draws: int = DRAWS, repeats: int = REPEATS
 ) -> dict[str, Any]:
-    """What a backend makes of a probe: verdicts of output and gradients, and whether runs repeat bitwise."""
+    """A row for a backend's kernels: verdicts of output and gradients, and whether runs repeat bitwise."""
     model = _model(width, probe, device)
     found = [_judge_draw(model, probe, backend, dtype, device, draw, 1 if draw else repeats) for draw in range(draws)]
     verdicts = [_median([verdicts[which] for verdicts, _, _ in found]) for which in range(2)]
@@ -162,3 +174,21 @@ def _judge_draw(
         verdicts = [judge_output(out, inputs, weights, dtype), judge_gradients(found, inputs, weights, dtype, SAMPLE)]
     same = all(torch.equal(out, each) for each in outputs)
     return verdicts, same, all(torch.equal(a, b) for each in again for a, b in zip(each, found, strict=True))
+
+
+def main(name: str) -> int:
+    """Judge the probes of that name; returns how many were not right, or 1 if there are none."""
+    chosen, wrong = named(name), 0
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    for backend, width, dtype, probe in chosen:
+        print(f"{backend} {width} {dtype}: {probe.name} ...", flush=True)
+        found = judge(probe, backend, width, dtype, device, draws=1, repeats=1)
+        print("right" if found["ok"] else f"not right: {found}", flush=True)
+        wrong += not found["ok"]
+    if not chosen:
+        print(f"no probe is named {name!r}; there are {'; '.join(probe.name for probe in PROBES)}")
+    return wrong if chosen else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

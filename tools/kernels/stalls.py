@@ -1,4 +1,4 @@
-"""From `ncu --page source --csv` on standard input: the instructions that wait most, in their order."""
+"""From `ncu --page source --csv` on standard input: the instructions that stall most, in program order."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ LEAST = 0.004
 SAMPLES = "Warp Stall Sampling (All Samples)"
 
 
-def hottest(lines: Iterable[str]) -> Iterator[str]:
-    """A line an instruction: its part of the samples, its number, itself and what it mostly waits for."""
+def stalls(lines: Iterable[str]) -> Iterator[str]:
+    """A line per instruction: its part of the samples, its number, the instruction and its two main stall reasons."""
     rows = list(csv.reader(lines))
     head = next((i for i, row in enumerate(rows) if SAMPLES in row), None)
     if head is None:
@@ -34,4 +34,4 @@ def hottest(lines: Iterable[str]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(hottest(sys.stdin)))
+    print("\n".join(stalls(sys.stdin)))
