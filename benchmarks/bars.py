@@ -1,4 +1,4 @@
-"""What this version must reach, measured: the tiled query path beside the literal one, training, the command line."""
+"""What this version must reach: cases of the harness with a bar, and what has none but is told beside them."""
 
 from __future__ import annotations
 
@@ -7,167 +7,194 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
-from arasfsr import ImplicitSR
-from arasfsr.model import Encoding
-from arasfsr.selfcheck import relative_error
-from benchmarks.ceilings import TORCH_DTYPES
-from benchmarks.gate import Verdict, limit
-from benchmarks.memory import fresh_process
-from benchmarks.timing import interleave
+from arasfsr.training.config import DataConfig
+from arasfsr.training.data import Photograph, Samples, read_rgb
+from benchmarks.cases import Case
+from benchmarks.contestants import Contestant
+from benchmarks.memory import Peak
+from benchmarks.run import CASE_SECONDS, measure_case
+from benchmarks.session import LocalSession, ProcessSession, Sample, Session
+from benchmarks.timing import timed
 
-SAMPLE = Path(__file__).parents[1] / "arasfsr" / "assets" / "sample.png"
+CPU = torch.device("cpu")
+FACE = Path(__file__).parents[1] / "arasfsr" / "assets" / "sample.png"
+SIDE, IMAGES, BATCH = 128, 200, 16  # of the data suite's images, and samples a batch
+COUNT = 1000  # samples or files of a timed run
 
-
-def full_model() -> ImplicitSR:
-    """ARASFSR in the paper's size with seeded weights."""
-    torch.manual_seed(0)
-    return ImplicitSR().eval()
-
-
-def check(encoding: Encoding, dtype: str) -> float:
-    """The error of `tiled` on a sample of queries, skip left out; no speed is told of wrong results."""
-    bare = Encoding(encoding.features, None, encoding.weights)
-    coord, cell = torch.rand(1, 256, 2) * 2 - 1, torch.tensor([1 / 128, 1 / 128])
-    with torch.no_grad():
-        truth = bare.query(coord, cell, "reference", torch.float64)
-        errors = {
-            name: relative_error(bare.query(coord, cell, name, TORCH_DTYPES[dtype]), truth)
-            for name in ("tiled", "reference")
-        }
-    Verdict("output", errors["tiled"], limit(dtype, errors["reference"])).require(f"tiled in {dtype}")
-    return errors["tiled"]
+Run = Callable[[int], object]
+"""What is timed, given its turn."""
 
 
-def compare(seconds: dict[str, list[float]], bar: float, error: float) -> dict[str, Any]:
-    """Medians, their ratio and all samples."""
-    medians = {name: statistics.median(samples) for name, samples in seconds.items()}
-    ratio = medians["reference"] / medians["tiled"]
-    return {"ratio": ratio, "bar": bar, "median_s": medians, "samples_s": seconds, "error_tiled": error}
+class Plain:
+    """A session of what has no gate; `make` gives what is timed."""
+
+    def __init__(self, make: Callable[..., Run], *arguments: Any) -> None:
+        self._run = make(*arguments)
+        self._peak: Peak | None = None
+
+    def judge(self) -> list[dict[str, Any]]:
+        return []
+
+    def time(self, turn: int) -> Sample:
+        self._peak = self._peak or Peak(CPU)
+        return Sample(timed(partial(self._run, turn), CPU), self._peak.above())
+
+    def close(self) -> None:
+        pass
 
 
-def _render(dtype: str, bar: float) -> Callable[[int], dict[str, Any]]:
-    def case(repetitions: int) -> dict[str, Any]:
-        with torch.no_grad():
-            encoding = full_model().encode(torch.rand(1, 3, 64, 64) * 2 - 1)
-            error = check(encoding, dtype)
-            runs: dict[str, Callable[[], object]] = {
-                name: lambda name=name: encoding.render((256, 256), None, name, TORCH_DTYPES[dtype])  # type: ignore[misc]
-                for name in ("reference", "tiled")
-            }
-            return compare(interleave(runs, repetitions), bar, error)
+@dataclass(frozen=True)
+class Bar:
+    """A measurement, and what it must reach; each contestant has a process of its own."""
 
-    return case
+    title: str
+    unit: str  # ratio (of the literal method's time to ours), seconds, bytes or per_second
+    limit: float | None
+    make: Mapping[str, tuple[Any, ...]]  # by contestant what ProcessSession takes
+    suite: str = "bars"
 
-
-def _train(dtype: str, bar: float) -> Callable[[int], dict[str, Any]]:
-    def case(repetitions: int) -> dict[str, Any]:
-        model = full_model()
-        with torch.no_grad():
-            encoding = model.encode(torch.rand(16, 3, 32, 32) * 2 - 1)
-        error = check(encoding, dtype)
-        features = encoding.features.requires_grad_()
-        coord, cell = torch.rand(16, 1024, 2) * 2 - 1, torch.rand(16, 1024, 2) * 0.02 + 0.01
-        upstream = torch.randn(16, 1024, 3)
-        leaf = Encoding(features, encoding.image, model.decoder.weights())
-
-        def step(name: str) -> None:
-            leaf.query(coord, cell, name, TORCH_DTYPES[dtype]).backward(upstream)
-
-        runs: dict[str, Callable[[], object]] = {
-            name: lambda name=name: step(name)  # type: ignore[misc]
-            for name in ("reference", "tiled")
-        }
-        return compare(interleave(runs, repetitions), bar, error)
-
-    return case
+    def figures(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """The row of the results."""
+        failed = {name: row["error"] for name, row in rows.items() if row["error"]}
+        if failed:
+            return {"error": failed}
+        samples = {name: row["samples_s"] for name, row in rows.items()}
+        medians = {name: statistics.median(each) for name, each in samples.items()}
+        found: dict[str, Any] = {"gates": {name: row["gate"] for name, row in rows.items()}}
+        (of,) = rows if self.unit != "ratio" else ("tiled",)
+        if self.unit == "ratio":
+            found |= {"ratio": medians["reference"] / medians[of], "median_s": medians, "samples_s": samples}
+        elif self.unit == "per_second":
+            rates = [COUNT / seconds for seconds in samples[of]]
+            found |= {"per_second": statistics.median(rates), "rates": rates, "load": os.getloadavg()[0]}
+        else:
+            peaks = [peak for peak in rows[of]["peaks_bytes"] if peak is not None]
+            value = medians[of] if self.unit == "seconds" else max(peaks, default=None)
+            found |= {self.unit: value, "samples_s": samples[of]}
+        return found | ({} if self.limit is None else {"bar": self.limit})
 
 
-_TRAIN_MEMORY = """
-import torch
-from arasfsr import ImplicitSR
-from arasfsr.coords import make_cell, make_coord
-side = int(sys.argv[1])
-model = ImplicitSR()
-inp, upstream = torch.rand(1, 3, 64, 64) * 2 - 1, torch.ones(1, side * side, 3)
-coord, cell = make_coord((side, side)).unsqueeze(0), make_cell((side, side))
-def step(queries):
-    model(inp, coord[:, :queries], cell, backend="tiled").backward(upstream[:, :queries])
-step(2048)  # the model, its gradients and the library's own start-up
-before = peak()
-step(side * side)
-print(before, peak())
-"""
-
-_UPSCALE_MEMORY = """
-import torch
-from arasfsr.cli import app
-torch.rand(8, 8) @ torch.rand(8, 8)
-before = peak()
-try:
-    app(["upscale", sys.argv[1], "--size", sys.argv[2], "-o", sys.argv[3]])
-except SystemExit as end:
-    assert not end.code
-print(before, peak())
-"""
+def measure(bar: Bar, seconds: float = CASE_SECONDS) -> dict[str, Any]:
+    """Judge and time a bar's contestants in turn; the row of the results."""
+    sessions: dict[str, Callable[[], Session]] = {
+        name: partial(ProcessSession, *given) for name, given in bar.make.items()
+    }
+    return bar.figures(measure_case(sessions, lambda name, row: None, seconds))
 
 
-def train_memory(repetitions: int) -> dict[str, Any]:
-    """Peak memory above the model's of a training step over whole pictures, by their side."""
-    above = {}
-    for side in (256, 512):
-        before, after = fresh_process(_TRAIN_MEMORY, str(side))
-        above[str(side)] = after - before
-    return {"bytes": above["512"], "bar": 10**9, "by_side": above}
+def _case(title: str, unit: str, limit: float, case: Case) -> Bar:
+    names = ("reference", "tiled") if unit == "ratio" else ("tiled",)
+    return Bar(title, unit, limit, {n: (LocalSession, case, Contestant(n, case.dtype, n), CPU) for n in names})
 
 
-def upscale_memory(repetitions: int) -> dict[str, Any]:
-    """Peak memory above the interpreter's own of `arasfsr upscale` from the sample to 8192 x 8192."""
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        before, after = fresh_process(_UPSCALE_MEMORY, str(SAMPLE), "8192x8192", str(Path(folder) / "out.png"))
-        seconds = time.perf_counter() - start
-    return {"bytes": after - before, "bar": 1_500_000_000, "seconds": seconds, "interpreter_bytes": before}
+def _command(*arguments: str) -> Run:
+    """`arasfsr` in a process of its own."""
+    folder = tempfile.TemporaryDirectory()
+    command = [sys.executable, "-m", "arasfsr", *arguments, "-o", f"{folder.name}/out.png"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    return lambda turn, kept=folder: subprocess.run(command, check=True, capture_output=True, env=environment)  # type: ignore[misc]
 
 
-def upscale_cold(repetitions: int) -> dict[str, Any]:
-    """Seconds of `arasfsr upscale` of the sample, 64 x 64 to 256 x 256, from start to end of the process."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "arasfsr", "upscale", str(SAMPLE), "--scale", "4"]
-        command += ["-o", str(Path(folder) / "out.png")]
+def _upscale(size: str) -> Run:
+    """`arasfsr upscale` in this process."""
+    from arasfsr.cli import app
 
-        def run() -> None:
-            subprocess.run(command, check=True, capture_output=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+    folder = tempfile.TemporaryDirectory()
+    torch.rand(8, 8) @ torch.rand(8, 8)  # the library's own start-up
 
-        seconds = interleave({"upscale": run}, repetitions)["upscale"]
-    return {"seconds": statistics.median(seconds), "bar": 6.0, "samples_s": seconds}
+    def run(turn: int) -> None:
+        try:
+            app(["upscale", str(FACE), "--size", size, "-o", f"{folder.name}/out-{turn}.png"])
+        except SystemExit as end:
+            if end.code:
+                raise RuntimeError(f"arasfsr upscale ended with status {end.code}") from end
 
-
-def tiny_render(repetitions: int) -> dict[str, Any]:
-    """Seconds of the bundled model from 64 x 64 to 256 x 256, the model being loaded."""
-    from arasfsr import load_model
-
-    model = load_model("tiny")
-    image = torch.rand(1, 3, 64, 64)
-    runs: dict[str, Callable[[], object]] = {"tiny": lambda: model.upscale(image, size=(256, 256))}
-    seconds = interleave(runs, repetitions)["tiny"]
-    return {"seconds": statistics.median(seconds), "bar": 1.0, "samples_s": seconds}
+    return run
 
 
-CASES: dict[str, Callable[[int], dict[str, Any]]] = {
-    "render-float32": _render("float32", 3.0),
-    "render-bfloat16": _render("bfloat16", 6.0),
-    "train-float32": _train("float32", 1.6),
-    "train-bfloat16": _train("bfloat16", 3.0),
-    "train-memory": train_memory,
-    "tiny-render": tiny_render,
-    "upscale-cold": upscale_cold,
-    "upscale-memory": upscale_memory,
-}
-"""Every case by name; each takes the number of repetitions and gives its figures and its bar."""
+def faces(count: int = IMAGES) -> list[Photograph]:
+    """Smooth pictures with a little noise: what is timed does not depend on what they show."""
+    rng = np.random.default_rng(0)
+    found = []
+    for i in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)).astype(np.int16)
+        noisy = (smooth + rng.integers(-4, 5, smooth.shape)).clip(0, 255).astype(np.uint8)
+        found.append(Photograph.of(Path(f"{i}.png"), Image.fromarray(noisy)))
+    return found
+
+
+def _each(make: Callable[[int], object], count: int) -> Run:
+    """Makes `count` in a run, others in each turn, after a batch to warm up."""
+    for k in range(BATCH):
+        make(k)
+    return lambda turn: [make(k) for k in range(turn * count, (turn + 1) * count)]
+
+
+def samples(config: DataConfig, count: int = COUNT, images: int = IMAGES) -> Run:
+    """Training samples, as one worker makes them."""
+    return _each(Samples(faces(images), config, BATCH, 0, 1 << 30).__getitem__, count)
+
+
+def decoding(suffix: str, count: int = COUNT, images: int = IMAGES) -> Run:
+    """Image files, decoded."""
+    folder = tempfile.TemporaryDirectory()
+    files = [Path(folder.name, photograph.path.name).with_suffix(suffix) for photograph in faces(images)]
+    for photograph, file in zip(faces(images), files, strict=True):
+        photograph.image.save(file)
+    return _each(lambda k, kept=folder: read_rgb(files[k % images]), count)  # type: ignore[misc]
+
+
+def _data(title: str, limit: float | None, make: Callable[..., Run], given: Any) -> Bar:
+    return Bar(title, "per_second", limit, {"worker": (Plain, make, given)}, suite="data")
+
+
+def _query(dtype: str) -> Case:
+    return Case("query", "full", (64, 64), (256, 256), 1, dtype)
+
+
+def _train(dtype: str) -> Case:
+    return Case("train", "full", (32, 32), (32, 32), 16, dtype, scattered=True)
+
+
+BARS = {
+    "render-float32": _case("query path, 64 x 64 to 256 x 256, float32", "ratio", 3.0, _query("float32")),
+    "render-bfloat16": _case("query path, 64 x 64 to 256 x 256, bfloat16", "ratio", 6.0, _query("bfloat16")),
+    "train-float32": _case(
+        "forward + backward, 16 images x 1,024 queries, float32", "ratio", 1.6, _train("float32")
+    ),
+    "train-bfloat16": _case(
+        "forward + backward, 16 images x 1,024 queries, bfloat16", "ratio", 3.0, _train("bfloat16")
+    ),
+    "train-memory": _case(
+        "forward + backward of 512 x 512 queries", "bytes", 1e9,
+        Case("train", "full", (64, 64), (512, 512), 1, "float32"),
+    ),
+    "tiny-render": _case(
+        "`tiny`, 64 x 64 to 256 x 256", "seconds", 1.0, Case("end-to-end", "tiny", (64, 64), (256, 256), 1, "float32")
+    ),
+    "upscale-cold": Bar(
+        "`arasfsr upscale`, 64 x 64 to 256 x 256, cold start", "seconds", 6.0,
+        {"upscale": (Plain, _command, "upscale", str(FACE), "--scale", "4")},
+    ),
+    "upscale-memory": Bar(
+        "`arasfsr upscale`, 64 x 64 to 8192 x 8192", "bytes", 1.5e9, {"upscale": (Plain, _upscale, "8192x8192")}
+    ),
+    "samples": _data("samples of 1,024 queries, whole faces", 300.0, samples, DataConfig()),
+    "samples-patches": _data("the same, 30% of them patches", 300.0, samples, DataConfig(whole=0.7)),
+    "samples-whole-pictures": _data(
+        "samples that are whole pictures (`queries: null`)", 300.0, samples, DataConfig(queries=None)
+    ),
+    "decode-png": _data("PNG files decoded", None, decoding, ".png"),
+    "decode-jpg": _data("JPEG files decoded", None, decoding, ".jpg"),
+}  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.cases import Case, registry
+from benchmarks.cases import registry
 from benchmarks.ceilings import dtypes
 from benchmarks.contestants import contestants
 
@@ -33,19 +33,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every wanted case with each of its contestants."""
     if "contestant" not in metafunc.fixturenames:
         return
-    device = torch.device(metafunc.config.getoption("--device"))
-    wanted = metafunc.config.getoption("--case")
-    exist = dtypes(device)
-
-    def taken(case: Case) -> bool:
-        named = any(part in case.name for part in wanted) if wanted else case.name in DEFAULT
-        return named and case.dtype in exist
-
+    option = metafunc.config.getoption
+    device, wanted = torch.device(option("--device")), option("--case")
     pairs = [
         pytest.param(case, each, id=f"{case.name} {each.name}")
         for case in registry()
-        if taken(case)
+        if case.dtype in dtypes(device)
+        and (any(part in case.name for part in wanted) if wanted else case.name in DEFAULT)
         for each in contestants(case.dtype, device)[0]
-        if metafunc.config.getoption("--with-compile") or not each.compiled
+        if option("--with-compile") or not each.compiled
     ]
     metafunc.parametrize(("case", "contestant"), pairs)

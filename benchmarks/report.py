@@ -1,189 +1,148 @@
-"""The README's tables, made of committed result files; no figure in it is typed by hand."""
+"""The README's tables, and the pages and plots in docs, made of committed result files; no figure is typed by hand."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pandas import DataFrame
 from safetensors.torch import load_file
 
 from arasfsr.atomic import replacing
-from benchmarks.excerpt_tables import compared, excerpt_page, summary
+from benchmarks import versions
+from benchmarks.bars import BARS
 from benchmarks.gpu import history
 from benchmarks.methods import METHODS_FILE
 from benchmarks.plots import KINDS, draw, plotted
-from benchmarks.results import RESULTS, ROOT, SUITES_FILE, read_rows
-from benchmarks.suite_tables import Row, machine_line, tables
-from benchmarks.suite_tables import table_row as _row
-from benchmarks.versions import VERSIONS_FILE
-from benchmarks.versions import page as versions_page
+from benchmarks.results import RESULTS, ROOT, SUITES_FILE
+from benchmarks.tables import compared, cpu, excerpt_table, frame, machine_line, markdown, summary, tables
 
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 
-BARS_TITLES = {
-    "render-float32": ("query path, 64 x 64 to 256 x 256, float32", "faster than the literal method"),
-    "render-bfloat16": ("query path, 64 x 64 to 256 x 256, bfloat16", "faster than the literal method"),
-    "train-float32": ("forward + backward, 16 images x 1,024 queries, float32", "faster than the literal method"),
-    "train-bfloat16": ("forward + backward, 16 images x 1,024 queries, bfloat16", "faster than the literal method"),
-    "train-memory": ("forward + backward of 512 x 512 queries", "memory above the model's"),
-    "tiny-render": ("`tiny`, 64 x 64 to 256 x 256", "time"),
-    "upscale-cold": ("`arasfsr upscale`, 64 x 64 to 256 x 256, cold start", "time"),
-    "upscale-memory": ("`arasfsr upscale`, 64 x 64 to 8192 x 8192", "memory above the interpreter's"),
+MEANINGS = {
+    "ratio": "faster than the literal method",
+    "seconds": "time",
+    "bytes": "peak memory",
 }
-
 BARS_IN_FLOAT32 = {"render-bfloat16": "render-float32", "train-bfloat16": "train-float32"}
 """Cases in bfloat16 whose bars also stand against the literal method in float32, with the case that timed it."""
 
 
-def _figure(result: dict[str, Any]) -> tuple[str, str]:
+def _load(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def _files(name: str) -> list[Path]:
+    """Every machine's file of that name, the one that was written to last at the end."""
+
+    def age(path: Path) -> tuple[str, Path]:
+        return max(str(row.get("machine", {}).get("date", "")) for row in _load(path).values()), path
+
+    return sorted(RESULTS.glob(f"*/{name}"), key=age)
+
+
+def _machine(path: Path) -> dict[str, Any]:
+    """The machine of a file's first row."""
+    machine: dict[str, Any] = next(iter(_load(path).values()))["machine"]
+    return machine
+
+
+def _page(path: Path, part: str = "") -> Path:
+    """The page of the machine that a result file is of."""
+    return DOCS / f"{path.parent.name}{part}.md"
+
+
+def _write(path: Path, text: str) -> Path:
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+    return path
+
+
+def _figure(result: Mapping[str, Any]) -> dict[str, str]:
     """What was measured and its bar, with units; a bar that is missed says so."""
+    limit = result["bar"]
     if "ratio" in result:
         medians = result["median_s"]
         measured = f"**{result['ratio']:.1f} x** ({medians['reference']:.2f} s to {medians['tiled']:.2f} s)"
-        bar, missed = f"at least {result['bar']:g} x", result["ratio"] < result["bar"]
+        bar, missed = f"at least {limit:g} x", result["ratio"] < limit
     elif "bytes" in result:
         measured = f"**{result['bytes'] / 1e6:.0f} MB**"
-        bar, missed = f"at most {result['bar'] / 1e6:.0f} MB", result["bytes"] > result["bar"]
+        bar, missed = f"at most {limit / 1e6:.0f} MB", result["bytes"] > limit
     else:
-        measured = f"**{result['seconds']:.2f} s**"
-        bar, missed = f"at most {result['bar']:g} s", result["seconds"] > result["bar"]
-    return measured, f"{bar}: missed" if missed else bar
+        measured, bar, missed = f"**{result['seconds']:.2f} s**", f"at most {limit:g} s", result["seconds"] > limit
+    return {"measured": measured, "bar": f"{bar}: missed" if missed else bar}
 
 
 def _bars(path: Path) -> str:
     """A machine's table."""
-    content, machine = json.loads(path.read_text()), _machine(path)
-    units = "with" if machine["bfloat16_units"] else "without"
-    lines = [
-        f"On {machine['processor']}, {machine['threads']} threads, {units} bfloat16 units, torch "
-        f"{machine['torch']}, {machine['date'][:10]}:",
-        "",
-        _row(["what", "", "measured", "bar"]),
-        _row(["---"] * 4),
-    ]
-    for name, (title, meaning) in BARS_TITLES.items():
-        if name in content:
-            lines.append(_row([title, meaning, *_figure(content[name])]))
-        wide = BARS_IN_FLOAT32.get(name)
-        if name in content and wide in content:
-            figure = _figure(_beside(content[name], content[wide]))
-            lines.append(_row([title, "faster than it in float32", *figure]))
-    return "\n".join(lines)
+    content, machine, rows = _load(path), _machine(path), []
+    for name, bar in BARS.items():
+        if name not in content or bar.suite != "bars":
+            continue
+        result, wide = content[name], content.get(BARS_IN_FLOAT32.get(name, ""))
+        rows.append({"what": bar.title, "": MEANINGS[bar.unit], **_figure(result)})
+        if wide:
+            medians = {"reference": wide["median_s"]["reference"], "tiled": result["median_s"]["tiled"]}
+            beside = result | {"ratio": medians["reference"] / medians["tiled"], "median_s": medians}
+            rows.append({"what": bar.title, "": "faster than it in float32", **_figure(beside)})
+    head = f"On {cpu(machine)}, torch {machine['torch']}, {machine['date'][:10]}:"
+    return f"{head}\n\n{markdown(rows)}"
 
 
 def bars_tables() -> str:
     """The table of the machine that was measured last, and where the others' are."""
-    *others, newest = _by_age("bars.json")
+    *others, newest = _files("bars.json")
     pages = ", ".join(f"[{_machine(path)['processor']}](docs/{_page(path).name})" for path in others)
     return f"{_bars(newest)}\n\nOther machines: {pages}." if others else _bars(newest)
 
 
-def _machine(path: Path) -> Any:
-    """The machine of a file's first row."""
-    return next(iter(json.loads(path.read_text()).values()))["machine"]
-
-
-def _by_age(name: str) -> list[Path]:
-    """Every machine's file of that name, the one that was written to last at the end."""
-
-    def date(path: Path) -> str:
-        rows = json.loads(path.read_text()).values()
-        return max(str(row.get("machine", {}).get("date", "")) for row in rows)
-
-    return sorted(RESULTS.glob(f"*/{name}"), key=lambda path: (date(path), path))
-
-
-def _page(path: Path) -> Path:
-    """The page of the machine that a result file is of."""
-    return DOCS / f"{path.parent.name}.md"
-
-
-def write_machines() -> list[Path]:
-    """Write a page for every machine: its bars, and its suites."""
-    parts: dict[Path, list[str]] = {}
-    for name, make in (("bars.json", _bars), (SUITES_FILE, _suites)):
-        for path in sorted(RESULTS.glob(f"*/{name}")):
-            parts.setdefault(_page(path), [f"# {path.parent.name}"]).append(make(path).replace("](docs/", "]("))
-    for folder in sorted({path.parents[1] for path in RESULTS.glob(f"*/*/{SUITES_FILE}")}):
-        parts.setdefault(DOCS / f"{folder.name}.md", [f"# {folder.name}"]).append(history.page(folder))
-    for page, texts in parts.items():
-        with replacing(page) as temporary:
-            temporary.write_text("\n\n".join(texts) + "\n")
-    return list(parts)
-
-
-def _beside(result: dict[str, Any], wide: dict[str, Any]) -> dict[str, Any]:
-    """A comparison with the literal method in float32, as another case of the same run timed it."""
-    medians = {"reference": wide["median_s"]["reference"], "tiled": result["median_s"]["tiled"]}
-    return {"ratio": medians["reference"] / medians["tiled"], "bar": result["bar"], "median_s": medians}
-
-
-DATA_TITLES = {
-    "samples": "samples of 1,024 queries, whole faces",
-    "samples-patches": "the same, 30% of them patches",
-    "samples-whole-pictures": "samples that are whole pictures (`queries: null`)",
-    "decode-png": "PNG files decoded",
-    "decode-jpg": "JPEG files decoded",
-}
-
-
 def data_tables() -> str:
     """One table a machine: what one worker makes of images of 128 x 128 pixels."""
-    parts = []
+    parts, rate = [], "a second and worker"
     for path in sorted(RESULTS.glob("*/data.json")):
-        content, machine = json.loads(path.read_text()), _machine(path)
-        parts += [
-            f"On {machine['processor']}, torch {machine['torch']}, {machine['date'][:10]}:",
-            "",
-            _row(["images of 128 x 128 pixels", "a second and worker", "bar"]),
-            _row(["---", "---:", "---:"]),
+        content, machine = _load(path), _machine(path)
+        rows = [
+            {
+                "images of 128 x 128 pixels": bar.title,
+                rate: f"**{content[name]['per_second']:.0f}**",
+                "bar": f"at least {content[name]['bar']:.0f}" if "bar" in content[name] else "",
+            }
+            for name, bar in BARS.items()
+            if bar.suite == "data" and name in content
         ]
-        for name, title in DATA_TITLES.items():
-            if name in content:
-                result = content[name]
-                bar = f"at least {result['bar']:.0f}" if "bar" in result else ""
-                parts.append(_row([title, f"**{result['per_second']:.0f}**", bar]))
-        parts.append("")
-    return "\n".join(parts).strip() or "No machine's results are committed yet."
+        head = f"On {machine['processor']}, torch {machine['torch']}, {machine['date'][:10]}:"
+        parts.append(f"{head}\n\n{markdown(rows, [rate, 'bar'])}")
+    return "\n\n".join(parts) or "No machine's results are committed yet."
+
+
+def _scores(score: Mapping[str, float]) -> str:
+    return f"{score['psnr']:.2f} / {score['ssim']:.4f}"
 
 
 def quality_tables() -> str:
     """One table a protocol: the bundled models beside bicubic."""
     parts = []
     for path in sorted((RESULTS / "quality").glob("bundled-*.json")):
-        content = json.loads(path.read_text())
+        content, rows = _load(path), []
         models = [method for method in content["methods"] if method != "bicubic"]
-        head = ["input to output", "images", "bicubic", *(part for model in models for part in (f"`{model}`", "gain"))]
-        parts += [
-            f"Protocol `{content['protocol']}`, degradation `{content['degradation']}`, PSNR in dB / SSIM:",
-            "",
-            _row(head),
-            _row(["---", *["---:"] * (len(head) - 1)]),
-        ]
         for pair in content["pairs"]:
-            bicubic = pair["mean"]["bicubic"]
-            cells = [f"{pair['lr']} to {pair['hr']}", str(pair["images"]), _scores(bicubic)]
+            mean, bicubic = pair["mean"], pair["mean"]["bicubic"]
+            row = {"input to output": f"{pair['lr']} to {pair['hr']}", "images": pair["images"]}
+            rows.append(row | {"bicubic": _scores(bicubic)})
             for model in models:
-                ours = pair["mean"][model]
-                cells += [_scores(ours), f"**{ours['psnr'] - bicubic['psnr']:+.2f} dB**"]
-            parts.append(_row(cells))
-        parts += ["", *map(_model_line, models), ""]
-    parts.append(_suites_line())
-    return "\n".join(parts).strip()
-
-
-def _suites_line() -> str:
-    """How far the larger bundled model is beyond the smaller one in the suites that both were scored on."""
-    found, names = [], []
-    for path in sorted((RESULTS / "quality").glob("suite-*.json")):
-        names.append(f"`{path.stem.removeprefix('suite-')}`")
-        for pair in json.loads(path.read_text())["pairs"]:
-            found.append(pair["mean"]["edsr"]["psnr"] - pair["mean"]["tiny"]["psnr"])
-    where = f"In the {len(found)} pairs of the suites {', '.join(names)} (protocol `y-float`)"
-    return f"{where} `edsr` is {min(found):+.2f} to {max(found):+.2f} dB above `tiny`."
+                gain = f"**{mean[model]['psnr'] - bicubic['psnr']:+.2f} dB**"
+                rows[-1] |= {f"`{model}`": _scores(mean[model]), f"gain of `{model}`": gain}
+        head = f"Protocol `{content['protocol']}`, degradation `{content['degradation']}`, PSNR in dB / SSIM:"
+        parts += [head, markdown(rows, list(rows[0])[1:]), "\n".join(map(_model_line, models))]
+    found = {path: _load(path)["pairs"] for path in sorted((RESULTS / "quality").glob("suite-*.json"))}
+    gains = [p["mean"]["edsr"]["psnr"] - p["mean"]["tiny"]["psnr"] for pairs in found.values() for p in pairs]
+    names = ", ".join(f"`{path.stem.removeprefix('suite-')}`" for path in found)
+    where = f"In the {len(gains)} pairs of the suites {names} (protocol `y-float`)"
+    return "\n\n".join([*parts, f"{where} `edsr` is {min(gains):+.2f} to {max(gains):+.2f} dB above `tiny`."])
 
 
 def _model_line(model: str) -> str:
@@ -193,119 +152,121 @@ def _model_line(model: str) -> str:
     line = f"- `{model}`: {parameters:,} parameters, {path.stat().st_size / 1e6:.1f} MB"
     log = RESULTS / "quality" / f"{model}-training.jsonl"
     if log.is_file():
-        summary = json.loads(log.read_text().splitlines()[-1])
-        steps, images = f"{summary['step']:,} steps", f"{summary['images']:,} images"
-        line += f", {steps} on {images} in {summary['seconds'] / 60:.0f} minutes of two CPU cores"
+        last = json.loads(log.read_text().splitlines()[-1])
+        line += f", {last['step']:,} steps on {last['images']:,} images"
+        line += f" in {last['seconds'] / 60:.0f} minutes of two CPU cores"
     return line
-
-
-def _scores(score: dict[str, float]) -> str:
-    return f"{score['psnr']:.2f} / {score['ssim']:.4f}"
 
 
 def methods_table() -> str:
     """The paper's methods, trained with equal means: a line each, a column a pair; the best of a column stands out."""
     if not METHODS_FILE.is_file():
         return "No comparison is committed yet."
-    content = json.loads(METHODS_FILE.read_text())
+    content = _load(METHODS_FILE)
     pairs, used = content["pairs"], content["training"]
-    best = [max(score["psnr"] for score in pair["mean"].values()) for pair in pairs]
-    lines = [
+    table = DataFrame({"method": content["methods"]})
+    for pair in pairs:
+        scores = [pair["mean"][method] for method in content["methods"]]
+        best = f"{max(score['psnr'] for score in scores):.2f}"
+        table[f"{pair['lr']} to {pair['hr']}"] = [_scores(score).replace(best, f"**{best}**", 1) for score in scores]
+    return (
         f"{used['steps']:,} steps of {used['batch']} samples each, on {used['images']:,} images; scored on "
         f"{pairs[0]['images']} others, protocol `{content['protocol']}`, degradation `{content['degradation']}`, PSNR "
-        "in dB / SSIM:",
-        "",
-        _row(["method", *(f"{pair['lr']} to {pair['hr']}" for pair in pairs)]),
-        _row(["---", *["---:"] * len(pairs)]),
-    ]
-    for method in content["methods"]:
-        cells = []
-        for pair, most in zip(pairs, best, strict=True):
-            score = pair["mean"][method]
-            psnr = f"**{score['psnr']:.2f}**" if score["psnr"] == most else f"{score['psnr']:.2f}"
-            cells.append(f"{psnr} / {score['ssim']:.4f}")
-        lines.append(_row([method, *cells]))
-    return "\n".join(lines)
+        f"in dB / SSIM:\n\n{markdown(table, list(table.columns)[1:])}"
+    )
 
 
 def _suites(path: Path) -> str:
     """A machine's tables and plots."""
-    ceilings = json.loads(path.read_text())["ceilings"]
-    rows = list(read_rows(path).values())
-    parts = [machine_line(ceilings["machine"], ceilings), *_older(rows, ceilings), "", tables(rows), ""]
+    ceilings, rows = _load(path)["ceilings"], frame(path)
+    parts = [*_head(rows, ceilings), tables(rows)]
     found = compared(rows)
-    if found:
-        parts += [summary(found, f"[each of them](docs/{_excerpts(path).name})"), ""]
-    if plotted(rows):
-        parts += [f"![{kind} against output size](docs/{path.parent.name}-{kind}.svg)" for kind in KINDS]
-    return "\n".join(parts).strip()
+    if len(found):
+        parts.append(summary(found, f"[each of them](docs/{_page(path, '-excerpts').name})"))
+    if len(plotted(rows)):
+        parts.append("\n".join(f"![{kind} against output size](docs/{path.parent.name}-{kind}.svg)" for kind in KINDS))
+    return "\n\n".join(parts)
 
 
-def _older(rows: Sequence[Row], ceilings: Mapping[str, Any]) -> list[str]:
-    """Which cases of a GPU are of another run than its ceilings, and what an empty cell means."""
+def _head(rows: DataFrame, ceilings: Mapping[str, Any]) -> list[str]:
+    """The machine; of a GPU also which rows are of another run than its ceilings, and what an empty cell means."""
     if "gpu" not in ceilings["machine"]:
-        return []
-    found: dict[str, list[str]] = {}
-    for row in rows:
-        if row["machine"]["commit"] != ceilings["machine"]["commit"]:
-            found.setdefault(row["machine"]["commit"], []).append(f"{row['case']} {row['contestant']}")
-    told = [f"Of commit {commit}: {', '.join(names)}." for commit, names in found.items()]
-    return ["", *told, "Beside an empty cell the public way was not run, or did not end in time."]
+        return [machine_line(ceilings)]
+    commits = rows["machine"].str["commit"]
+    older = (rows["case"] + " " + rows["contestant"])[commits != ceilings["machine"]["commit"]].groupby(
+        commits, sort=False
+    )
+    told = [f"Of commit {commit}: {', '.join(names)}." for commit, names in older]
+    empty = "Beside an empty cell the public way was not run, or did not end in time."
+    return [machine_line(ceilings), "\n".join([*told, empty])]
 
 
-def _is_gpu(path: Path) -> bool:
-    """Whether a file of suites is of a GPU."""
-    return "gpu" in json.loads(path.read_text())["ceilings"]["machine"]
+def _suites_of(gpu: bool) -> list[Path]:
+    return [path for path in _files(SUITES_FILE) if ("gpu" in _load(path)["ceilings"]["machine"]) == gpu]
 
 
 def suites_tables() -> str:
     """Tables and plots of the CPU that ran them last; a sentence where none has."""
-    found = [path for path in _by_age(SUITES_FILE) if not _is_gpu(path)]
+    found = _suites_of(gpu=False)
     return _suites(found[-1]) if found else "No machine's results are committed yet."
 
 
 def gpu_tables() -> str:
     """Of the GPU that ran them last: the largest picture and the largest training step, and where the rest is."""
-    found = [path for path in _by_age(SUITES_FILE) if _is_gpu(path)]
+    found = _suites_of(gpu=True)
     if not found:
         return "No GPU's results are committed yet."
-    path = found[-1]
-    ceilings, rows = json.loads(path.read_text())["ceilings"], read_rows(path).values()
-    shown = [row for row in rows if row["output"] == [1024, 1024] and (row["batch"], row["dtype"]) == (1, "bfloat16")]
-    rest = f"Other sizes and dtypes are in [{_page(path).name}](docs/{_page(path).name})."
-    told = "\n".join([machine_line(ceilings["machine"], ceilings), *_older(shown, ceilings)])
-    return "\n\n".join([told, tables(shown), rest])
+    rows, page = frame(found[-1]), _page(found[-1]).name
+    shown = rows[(rows["output"] == "1024 x 1024") & (rows["batch"] == 1) & (rows["dtype"] == "bfloat16")]
+    rest = f"Other sizes and dtypes are in [{page}](docs/{page})."
+    return "\n\n".join([*_head(shown, _load(found[-1])["ceilings"]), tables(shown), rest])
 
 
-def _excerpts(path: Path) -> Path:
-    """The page of a machine's excerpts."""
-    return DOCS / f"{path.parent.name}-excerpts.md"
+def write_machines() -> list[Path]:
+    """Write a page for every machine: its bars, its suites, and a GPU's runs."""
+    parts: dict[Path, list[str]] = {}
+
+    def add(page: Path, text: str) -> None:
+        parts.setdefault(page, [f"# {page.stem}"]).append(text)
+
+    for name, make in (("bars.json", _bars), (SUITES_FILE, _suites)):
+        for path in sorted(RESULTS.glob(f"*/{name}")):
+            add(_page(path), make(path).replace("](docs/", "]("))
+    for folder in sorted({path.parents[1] for path in RESULTS.glob(f"*/*/{SUITES_FILE}")}):
+        add(DOCS / f"{folder.name}.md", history.page(folder))
+    return [_write(page, "\n\n".join(texts) + "\n") for page, texts in parts.items()]
 
 
 def write_excerpts() -> list[Path]:
     """Write a page for every machine that has timed excerpts of the cases."""
     pages = []
     for path in sorted(RESULTS.glob(f"*/{SUITES_FILE}")):
-        found = compared(read_rows(path).values())
-        if found:
-            with replacing(_excerpts(path)) as temporary:
-                temporary.write_text(excerpt_page(found))
-            pages.append(_excerpts(path))
+        found = compared(frame(path))
+        if len(found):
+            machine = found["machine"].iloc[0]
+            text = (
+                "# Every case, an excerpt of each\n\n"
+                "How many times faster our backend is than the public way under torch.compile (in half precision "
+                "with autocast), and its median time in brackets. Timed were only some rows in the middle of each "
+                "output, or some of the random queries, as the result file says. The LR map, made once for all "
+                "queries of an image by ours, weighs more in an excerpt than in the whole. "
+                f"On {machine['processor']}, {machine['threads']} thread{'s' * (machine['threads'] > 1)}, "
+                f"torch {machine['torch']}, {machine['date'][:10]}. Made by "
+                f"`python -m benchmarks report`.\n\n{excerpt_table(found)}\n"
+            )
+            pages.append(_write(_page(path, "-excerpts"), text))
     return pages
 
 
 def write_versions() -> Path:
     """Write the page of the versions that were tried."""
-    path = DOCS / "versions.md"
-    with replacing(path) as temporary:
-        temporary.write_text(versions_page(json.loads(VERSIONS_FILE.read_text())))
-    return path
+    return _write(DOCS / "versions.md", versions.page(_load(versions.VERSIONS_FILE)))
 
 
 def draw_plots(folder: Path = DOCS) -> list[Path]:
     """Write the plots of every machine."""
     found = sorted(RESULTS.glob(f"*/{SUITES_FILE}"))
-    return [plot for path in found for plot in draw(list(read_rows(path).values()), path.parent.name, folder)]
+    return [plot for path in found for plot in draw(frame(path), path.parent.name, folder)]
 
 
 SECTIONS: dict[str, Callable[[], str]] = {
@@ -331,8 +292,7 @@ def refreshed(text: str) -> str:
     return text
 
 
-def refresh_readme(path: Path = README) -> None:
-    """Write the README anew."""
-    text = refreshed(path.read_text())
-    with replacing(path) as temporary:
-        temporary.write_text(text)
+def write_all() -> list[Path]:
+    """Write everything; the paths written."""
+    made = [*draw_plots(), *write_excerpts(), *write_machines(), write_versions()]
+    return [*made, _write(README, refreshed(README.read_text()))]

@@ -53,7 +53,7 @@ def measured(**fakes: Fake) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Rows of these sessions, and the names of every row stored, in order."""
     stored: list[str] = []
     sessions = {name: (lambda fake=fake: fake) for name, fake in fakes.items()}
-    rows = running.measure_case(CASE, sessions, lambda name, row: stored.append(name), seconds=60)
+    rows = running.measure_case(sessions, lambda name, row: stored.append(name), seconds=60)
     assert all(fake.closed for fake in fakes.values())
     return rows, stored
 
@@ -87,7 +87,7 @@ def test_running_out_of_memory_is_a_row_that_says_so() -> None:
 
 def test_no_round_begins_after_the_deadline() -> None:
     fake = Fake(1)
-    running.measure_case(CASE, {"a": lambda: fake}, lambda name, row: None, deadline=time.monotonic())
+    running.measure_case({"a": lambda: fake}, lambda name, row: None, deadline=time.monotonic())
     assert fake.turns == [0]
 
 
@@ -152,7 +152,7 @@ def test_a_run_that_is_cut_off_leaves_readable_results(tmp_path: Path, monkeypat
 
 
 def test_a_process_judges_times_and_tells_its_peak() -> None:
-    session = ProcessSession(CASE, Contestant("tiled", "float32", "tiled"), CPU)
+    session = ProcessSession(LocalSession, CASE, Contestant("tiled", "float32", "tiled"), CPU)
     try:
         assert session.judge()[0]["ok"]
         sample = session.time(0)
@@ -164,11 +164,11 @@ def test_a_process_judges_times_and_tells_its_peak() -> None:
 
 def test_what_fails_in_a_process_is_one_line() -> None:
     with pytest.raises(ContestantFailed, match="nowhere"):
-        ProcessSession(CASE, Contestant("nowhere", "float32", "nowhere"), CPU).judge()
+        ProcessSession(LocalSession, CASE, Contestant("nowhere", "float32", "nowhere"), CPU).judge()
 
 
 def test_a_process_that_dies_is_a_failure() -> None:
-    session = ProcessSession(CASE, Contestant("tiled", "float32", "tiled"), CPU)
+    session = ProcessSession(LocalSession, CASE, Contestant("tiled", "float32", "tiled"), CPU)
     session._process.kill()
     with pytest.raises(ContestantFailed, match="killed, most likely out of memory"):
         session.judge()

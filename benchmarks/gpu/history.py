@@ -11,7 +11,7 @@ from benchmarks.gpu.folders import by_kernel, latest, runs, shares
 from benchmarks.gpu.plan import HEADLINE, TRAIN_LARGE
 from benchmarks.gpu.summary import sanitized, tested
 from benchmarks.gpu.worker import case_of
-from benchmarks.suite_tables import table_row
+from benchmarks.tables import table_row
 
 PICTURE, TRAINING = case_of(HEADLINE).name, case_of(TRAIN_LARGE).name
 
