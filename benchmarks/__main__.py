@@ -9,9 +9,8 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from arasfsr.atomic import replacing
-from benchmarks import bars as measurements
 from benchmarks import cases as registered
+from benchmarks.bars import BARS, measure
 from benchmarks.ceilings import dtypes
 from benchmarks.contestants import known
 from benchmarks.methods import METHODS_FILE
@@ -27,14 +26,16 @@ SIZES |= {str(height): (height, width) for height, width in SIZES.values() if he
 
 def _device(name: str) -> str:
     """The name of a device that torch has."""
-    if name.partition(":")[0] not in ("cpu", "cuda"):
-        raise typer.BadParameter(f"must be cpu, cuda or cuda:N, got {name}")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise typer.BadParameter(f"torch {torch.__version__} finds no CUDA device, got {name}")
     try:
-        return str(torch.device(name))
-    except RuntimeError as error:
-        raise typer.BadParameter(f"must be cpu, cuda or cuda:N, got {name}") from error
+        if torch.device(name).type in ("cpu", "cuda"):
+            return str(torch.empty(0, device=name).device)
+        reason = "must be cpu, cuda or cuda:N"
+    except (
+        RuntimeError,
+        AssertionError,
+    ) as error:  # torch's, of a name that is none, and of a device that is not there
+        reason = str(error).splitlines()[0]
+    raise typer.BadParameter(f"{reason}, got {name}")
 
 
 def _choice(help: str, *names: str) -> Any:
@@ -49,8 +50,10 @@ def _choice(help: str, *names: str) -> Any:
     return typer.Option(help=help, callback=check)
 
 
-Where = Annotated[str, typer.Option("--device", callback=_device, help="cpu or cuda; by default cuda if there is one.")]
 WHERE = "cuda" if torch.cuda.is_available() else "cpu"
+Where = Annotated[str, typer.Option("--device", callback=_device, help="cpu or cuda; by default cuda if there is one.")]
+Target = Annotated[Path | None, typer.Option("--json", help="The file to write; else in benchmarks/results.")]
+Seconds = Annotated[float, typer.Option(min=0, help="What the repetitions of each may take, beyond three.")]
 
 
 @app.command()
@@ -63,19 +66,16 @@ def run(
     model: Annotated[list[str] | None, _choice("By default both.", *registered.MODELS)] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Take the cases that fit; by default all.")] = None,
     excerpt: Annotated[
-        int | None, typer.Option(min=1, help="Time at most so many queries of each case, of all images together.")
+        int | None, typer.Option(min=1, help="Time so many queries of each case, of all images.")
     ] = None,
-    seconds: Annotated[
-        float, typer.Option(min=0, help="What a case's repetitions may take, beyond three of each contestant.")
-    ] = CASE_SECONDS,
-    json: Annotated[Path | None, typer.Option(help="The file to write; else in benchmarks/results.")] = None,
+    seconds: Seconds = CASE_SECONDS,
+    json: Target = None,
     missing: Annotated[bool, typer.Option("--missing", help="Only the cases that the file does not hold yet.")] = False,
     listing: Annotated[bool, typer.Option("--list", help="Only name the cases, most important first.")] = False,
 ) -> None:
     """Measure the cases, most important first, every contestant in turn; each result is written at once."""
-    sizes = [SIZES[each] for each in size or ()]
-    wanted = {"suite": suite or (), "output": sizes, "dtype": dtype or (), "model": model or ()}
-    cases = registered.chosen(registered.registry(), **wanted)
+    wanted = {"suite": suite or (), "output": [SIZES[each] for each in size or ()], "dtype": dtype or ()}
+    cases = registered.chosen(registered.registry(), **wanted, model=model or ())
     cases = cases if excerpt is None else registered.excerpts(cases, excerpt)
     if not cases:
         raise typer.BadParameter("no case is of that suite, size, dtype and model", param_hint="--suite")
@@ -89,16 +89,15 @@ def run(
 
 @app.command()
 def bars(
-    only: Annotated[list[str] | None, _choice("By default all.", *measurements.BARS)] = None,
-    seconds: Annotated[float, typer.Option(min=0, help="What the repetitions of each may take.")] = CASE_SECONDS,
-    json: Annotated[Path | None, typer.Option(help="The file to write; else in benchmarks/results.")] = None,
+    only: Annotated[list[str] | None, _choice("By default all.", *BARS)] = None,
+    seconds: Seconds = CASE_SECONDS,
+    json: Target = None,
 ) -> None:
     """Query path, training, `arasfsr upscale` and the making of training samples on a CPU, each beside its bar."""
-    for name in only or measurements.BARS:
-        bar = measurements.BARS[name]
-        result = measurements.measure(bar, seconds)
+    for name in only or BARS:
+        result = measure(BARS[name], seconds)
         typer.echo(f"{name}: {result}")
-        write_results(json or RESULTS / device_name() / f"{bar.suite}.json", name, result)
+        write_results(json or RESULTS / device_name() / f"{BARS[name].suite}.json", name, result)
 
 
 @app.command(
@@ -122,11 +121,11 @@ def compare(before: Path, after: Path) -> None:
     except ValueError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
-    changed = changes[changes.verdict != "unchanged"]
+    changed = changes[changes["verdict"] != "unchanged"]
     for change in changed.itertuples():
         typer.echo(f"{change.verdict}: {change.name} {change.detail}".rstrip())
     typer.echo(f"{len(changes) - len(changed)} of {len(changes)} unchanged")
-    raise typer.Exit(bool(changes.verdict.isin(WORSE).any()))
+    raise typer.Exit(bool(changes["verdict"].isin(WORSE).any()))
 
 
 @app.command()
@@ -146,15 +145,10 @@ def profile(
 
 @app.command()
 def report() -> None:
-    """Make the README's tables, and the pages and plots in docs, from benchmarks/results."""
-    try:
-        from benchmarks import report as making
+    """Make the README's tables, and the pages and plots in docs, from benchmarks/results; takes the extra dev."""
+    from benchmarks.report import write_all
 
-        made = making.write_all()
-    except ModuleNotFoundError as error:
-        typer.echo(f"nothing is made: {error}; the extra dev has it", err=True)
-        raise typer.Exit(1) from error
-    typer.echo("\n".join(map(str, made)))
+    typer.echo("\n".join(map(str, write_all())))
 
 
 @app.command()
@@ -167,11 +161,11 @@ def methods(
     json: Annotated[Path, typer.Option(help="The file to write.")] = METHODS_FILE,
 ) -> None:
     """Train the paper's methods with equal means and score them; after an interruption it goes on."""
+    from arasfsr.atomic import replacing
     from benchmarks.methods import compare
 
-    found = compare(data, test, runs, device, steps)
     with replacing(json) as temporary:
-        temporary.write_text(serializer.dumps(found, indent=1) + "\n")
+        temporary.write_text(serializer.dumps(compare(data, test, runs, device, steps), indent=1) + "\n")
 
 
 @app.command()
@@ -187,9 +181,7 @@ def audit() -> None:
 
 
 @app.command()
-def tune(
-    side: Annotated[int, typer.Option(min=16, help="LR side; 8 times as large is decoded.")] = 128,
-) -> None:
+def tune(side: Annotated[int, typer.Option(min=16, help="LR side; 8 times as large is decoded.")] = 128) -> None:
     """Choose the Triton kernels' cuts by measurement on this GPU, and write them into kernels/measured.json."""
     if not torch.cuda.is_available():
         typer.echo(f"tune needs a CUDA device, and torch {torch.__version__} finds none", err=True)

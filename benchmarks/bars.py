@@ -23,12 +23,12 @@ from benchmarks.cases import Case
 from benchmarks.contestants import Contestant
 from benchmarks.memory import Peak
 from benchmarks.run import CASE_SECONDS, measure_case
-from benchmarks.session import LocalSession, ProcessSession, Sample, Session
+from benchmarks.session import LocalSession, ProcessSession, Sample
 from benchmarks.timing import timed
 
 CPU = torch.device("cpu")
-FACE = Path(__file__).parents[1] / "arasfsr" / "assets" / "sample.png"
-SIDE, IMAGES, BATCH = 128, 200, 16  # of the data suite's images, and samples a batch
+FACE = str(Path(__file__).parents[1] / "arasfsr" / "assets" / "sample.png")
+SIDE, IMAGES, BATCH = 128, 200, 16  # of the data suite: the images' side, how many, and samples a batch
 COUNT = 1000  # samples or files of a timed run
 
 Run = Callable[[int], object]
@@ -61,7 +61,10 @@ class Bar:
     unit: str  # ratio (of the literal method's time to ours), seconds, bytes or per_second
     limit: float | None
     make: Mapping[str, tuple[Any, ...]]  # by contestant what ProcessSession takes
-    suite: str = "bars"
+
+    @property
+    def suite(self) -> str:
+        return "data" if self.unit == "per_second" else "bars"
 
     def figures(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """The row of the results."""
@@ -70,42 +73,37 @@ class Bar:
             return {"error": failed}
         samples = {name: row["samples_s"] for name, row in rows.items()}
         medians = {name: statistics.median(each) for name, each in samples.items()}
-        found: dict[str, Any] = {"gates": {name: row["gate"] for name, row in rows.items()}}
-        (of,) = rows if self.unit != "ratio" else ("tiled",)
+        found: dict[str, Any] = {"gates": {name: row["gate"] for name, row in rows.items()}, "samples_s": samples}
         if self.unit == "ratio":
-            found |= {"ratio": medians["reference"] / medians[of], "median_s": medians, "samples_s": samples}
-        elif self.unit == "per_second":
-            rates = [COUNT / seconds for seconds in samples[of]]
-            found |= {"per_second": statistics.median(rates), "rates": rates, "load": os.getloadavg()[0]}
+            found |= {"ratio": medians["reference"] / medians["tiled"], "median_s": medians}
+        elif self.unit == "seconds":
+            (found["seconds"],) = medians.values()
+        elif self.unit == "bytes":
+            found["bytes"] = max(peak for row in rows.values() for peak in row["peaks_bytes"] if peak is not None)
         else:
-            peaks = [peak for peak in rows[of]["peaks_bytes"] if peak is not None]
-            value = medians[of] if self.unit == "seconds" else max(peaks, default=None)
-            found |= {self.unit: value, "samples_s": samples[of]}
+            rates = [COUNT / seconds for (each,) in [samples.values()] for seconds in each]
+            found |= {"per_second": statistics.median(rates), "rates": rates, "load": os.getloadavg()[0]}
         return found | ({} if self.limit is None else {"bar": self.limit})
 
 
 def measure(bar: Bar, seconds: float = CASE_SECONDS) -> dict[str, Any]:
     """Judge and time a bar's contestants in turn; the row of the results."""
-    sessions: dict[str, Callable[[], Session]] = {
-        name: partial(ProcessSession, *given) for name, given in bar.make.items()
-    }
+    sessions = {name: partial(ProcessSession, *given) for name, given in bar.make.items()}
     return bar.figures(measure_case(sessions, lambda name, row: None, seconds))
 
 
-def _case(title: str, unit: str, limit: float, case: Case) -> Bar:
-    names = ("reference", "tiled") if unit == "ratio" else ("tiled",)
-    return Bar(title, unit, limit, {n: (LocalSession, case, Contestant(n, case.dtype, n), CPU) for n in names})
-
-
-def _command(*arguments: str) -> Run:
+def command(*arguments: str) -> Run:
     """`arasfsr` in a process of its own."""
     folder = tempfile.TemporaryDirectory()
-    command = [sys.executable, "-m", "arasfsr", *arguments, "-o", f"{folder.name}/out.png"]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    return lambda turn, kept=folder: subprocess.run(command, check=True, capture_output=True, env=environment)  # type: ignore[misc]
+
+    def run(turn: int) -> None:
+        whole = [sys.executable, "-m", "arasfsr", *arguments, "-o", f"{folder.name}/out.png"]
+        subprocess.run(whole, check=True, capture_output=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+
+    return run
 
 
-def _upscale(size: str) -> Run:
+def upscale(size: str) -> Run:
     """`arasfsr upscale` in this process."""
     from arasfsr.cli import app
 
@@ -114,7 +112,7 @@ def _upscale(size: str) -> Run:
 
     def run(turn: int) -> None:
         try:
-            app(["upscale", str(FACE), "--size", size, "-o", f"{folder.name}/out-{turn}.png"])
+            app(["upscale", FACE, "--size", size, "-o", f"{folder.name}/out-{turn}.png"])
         except SystemExit as end:
             if end.code:
                 raise RuntimeError(f"arasfsr upscale ended with status {end.code}") from end
@@ -122,7 +120,7 @@ def _upscale(size: str) -> Run:
     return run
 
 
-def faces(count: int = IMAGES) -> list[Photograph]:
+def faces(count: int) -> list[Photograph]:
     """Smooth pictures with a little noise: what is timed does not depend on what they show."""
     rng = np.random.default_rng(0)
     found = []
@@ -134,7 +132,7 @@ def faces(count: int = IMAGES) -> list[Photograph]:
     return found
 
 
-def _each(make: Callable[[int], object], count: int) -> Run:
+def each(make: Callable[[int], object], count: int) -> Run:
     """Makes `count` in a run, others in each turn, after a batch to warm up."""
     for k in range(BATCH):
         make(k)
@@ -143,58 +141,56 @@ def _each(make: Callable[[int], object], count: int) -> Run:
 
 def samples(config: DataConfig, count: int = COUNT, images: int = IMAGES) -> Run:
     """Training samples, as one worker makes them."""
-    return _each(Samples(faces(images), config, BATCH, 0, 1 << 30).__getitem__, count)
+    return each(Samples(faces(images), config, BATCH, 0, 1 << 30).__getitem__, count)
 
 
 def decoding(suffix: str, count: int = COUNT, images: int = IMAGES) -> Run:
     """Image files, decoded."""
     folder = tempfile.TemporaryDirectory()
-    files = [Path(folder.name, photograph.path.name).with_suffix(suffix) for photograph in faces(images)]
-    for photograph, file in zip(faces(images), files, strict=True):
-        photograph.image.save(file)
-    return _each(lambda k, kept=folder: read_rgb(files[k % images]), count)  # type: ignore[misc]
+    for i, photograph in enumerate(faces(images)):
+        photograph.image.save(f"{folder.name}/{i}{suffix}")
+    return each(lambda k: read_rgb(Path(folder.name, f"{k % images}{suffix}")), count)
 
 
-def _data(title: str, limit: float | None, make: Callable[..., Run], given: Any) -> Bar:
-    return Bar(title, "per_second", limit, {"worker": (Plain, make, given)}, suite="data")
+def _bar(title: str, unit: str, limit: float | None, *given: Any) -> Bar:
+    if isinstance(given[0], Case):
+        names = ("reference", "tiled") if unit == "ratio" else ("tiled",)
+        return Bar(
+            title, unit, limit, {n: (LocalSession, *given, Contestant(n, given[0].dtype, n), CPU) for n in names}
+        )
+    return Bar(title, unit, limit, {"alone": (Plain, *given)})
 
 
-def _query(dtype: str) -> Case:
-    return Case("query", "full", (64, 64), (256, 256), 1, dtype)
+def _query(dtype: str) -> Bar:
+    case = Case("query", "full", (64, 64), (256, 256), 1, dtype)
+    return _bar(f"query path, 64 x 64 to 256 x 256, {dtype}", "ratio", {"float32": 3.0, "bfloat16": 6.0}[dtype], case)
 
 
-def _train(dtype: str) -> Case:
-    return Case("train", "full", (32, 32), (32, 32), 16, dtype, scattered=True)
+def _train(dtype: str) -> Bar:
+    case = Case("train", "full", (32, 32), (32, 32), 16, dtype, scattered=True)
+    title = f"forward + backward, 16 images x 1,024 queries, {dtype}"
+    return _bar(title, "ratio", {"float32": 1.6, "bfloat16": 3.0}[dtype], case)
 
+
+LARGE = Case("train", "full", (64, 64), (512, 512), 1, "float32")
+TINY = Case("end-to-end", "tiny", (64, 64), (256, 256), 1, "float32")
+COLD = "`arasfsr upscale`, 64 x 64 to 256 x 256, cold start"
+PATCHES, PICTURES = DataConfig(whole=0.7), DataConfig(queries=None)
 
 BARS = {
-    "render-float32": _case("query path, 64 x 64 to 256 x 256, float32", "ratio", 3.0, _query("float32")),
-    "render-bfloat16": _case("query path, 64 x 64 to 256 x 256, bfloat16", "ratio", 6.0, _query("bfloat16")),
-    "train-float32": _case(
-        "forward + backward, 16 images x 1,024 queries, float32", "ratio", 1.6, _train("float32")
+    "render-float32": _query("float32"),
+    "render-bfloat16": _query("bfloat16"),
+    "train-float32": _train("float32"),
+    "train-bfloat16": _train("bfloat16"),
+    "train-memory": _bar("forward + backward of 512 x 512 queries", "bytes", 1e9, LARGE),
+    "tiny-render": _bar("`tiny`, 64 x 64 to 256 x 256", "seconds", 1.0, TINY),
+    "upscale-cold": _bar(COLD, "seconds", 6.0, command, "upscale", FACE, "--scale", "4"),
+    "upscale-memory": _bar("`arasfsr upscale`, 64 x 64 to 8192 x 8192", "bytes", 1.5e9, upscale, "8192x8192"),
+    "samples": _bar("samples of 1,024 queries, whole faces", "per_second", 300.0, samples, DataConfig()),
+    "samples-patches": _bar("the same, 30% of them patches", "per_second", 300.0, samples, PATCHES),
+    "samples-whole-pictures": _bar(
+        "samples that are whole pictures (`queries: null`)", "per_second", 300.0, samples, PICTURES
     ),
-    "train-bfloat16": _case(
-        "forward + backward, 16 images x 1,024 queries, bfloat16", "ratio", 3.0, _train("bfloat16")
-    ),
-    "train-memory": _case(
-        "forward + backward of 512 x 512 queries", "bytes", 1e9,
-        Case("train", "full", (64, 64), (512, 512), 1, "float32"),
-    ),
-    "tiny-render": _case(
-        "`tiny`, 64 x 64 to 256 x 256", "seconds", 1.0, Case("end-to-end", "tiny", (64, 64), (256, 256), 1, "float32")
-    ),
-    "upscale-cold": Bar(
-        "`arasfsr upscale`, 64 x 64 to 256 x 256, cold start", "seconds", 6.0,
-        {"upscale": (Plain, _command, "upscale", str(FACE), "--scale", "4")},
-    ),
-    "upscale-memory": Bar(
-        "`arasfsr upscale`, 64 x 64 to 8192 x 8192", "bytes", 1.5e9, {"upscale": (Plain, _upscale, "8192x8192")}
-    ),
-    "samples": _data("samples of 1,024 queries, whole faces", 300.0, samples, DataConfig()),
-    "samples-patches": _data("the same, 30% of them patches", 300.0, samples, DataConfig(whole=0.7)),
-    "samples-whole-pictures": _data(
-        "samples that are whole pictures (`queries: null`)", 300.0, samples, DataConfig(queries=None)
-    ),
-    "decode-png": _data("PNG files decoded", None, decoding, ".png"),
-    "decode-jpg": _data("JPEG files decoded", None, decoding, ".jpg"),
-}  # fmt: skip
+    "decode-png": _bar("PNG files decoded", "per_second", None, decoding, ".png"),
+    "decode-jpg": _bar("JPEG files decoded", "per_second", None, decoding, ".jpg"),
+}

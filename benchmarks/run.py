@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,11 @@ EFFICIENCY = {True: 0.6, False: 0.35}  # the part of the ceiling that ours and t
 START_SECONDS = {"cpu": 8.0, "cuda": 1.0}  # to begin with a contestant: its process on a CPU, its inputs and the gate
 COMPILE_SECONDS = {"cpu": 30.0, "cuda": 12.0}  # one shape of the literal method
 
-Announce = Callable[[str], None]
+
+@functools.cache
+def config_of(model: str) -> ModelConfig:
+    """The configuration of a case's model."""
+    return model_of(model).config
 
 
 class Costs:
@@ -36,15 +40,13 @@ class Costs:
         self._flops, self._device, self._only = flops, device, only
         self._estimated = self._took = 0.0
 
-    config = staticmethod(functools.cache(lambda name: model_of(name).config))
-
     def raw(self, case: Case) -> float:
         """From multiply-accumulates and ceilings alone."""
         kind, total = self._device.type, 0.0
         for each in contestants(case.dtype, self._device, self._only)[0]:
             literal = each.backend in (None, "reference")
             rate = self._flops[case.dtype] if literal else measured.ceiling(self._flops, case.dtype, kind)[1]
-            seconds = 2 * macs(case, self.config(case.model), literal) / (rate * EFFICIENCY[not literal])
+            seconds = 2 * macs(case, config_of(case.model), literal) / (rate * EFFICIENCY[not literal])
             shapes = each.compiled * (1 if case.suite == "train" else 2)
             total += START_SECONDS[kind] + (1 + repetitions(seconds, 0.0)) * seconds + shapes * COMPILE_SECONDS[kind]
         return total
@@ -73,7 +75,7 @@ def measure_case(
     ready: dict[str, Session] = {}
     quota: dict[str, int] = {}
 
-    def fail(name: str, error: BaseException) -> None:
+    def fail(name: str, error: Exception) -> None:
         text = str(error) if isinstance(error, ContestantFailed) else one_line(error)
         rows[name] = {"gate": rows.get(name, {}).get("gate"), "error": text}
         store(name, rows[name])
@@ -86,9 +88,9 @@ def measure_case(
             try:
                 ready[name] = open_one()
                 rows[name] = {"gate": ready[name].judge(), "error": None}
-                red = [verdict for verdict in rows[name]["gate"] if not verdict["ok"]]
+                red = [_red(verdict) for verdict in rows[name]["gate"] if not verdict["ok"]]
                 if red:
-                    raise ContestantFailed("; ".join(map(_red, red)))
+                    raise ContestantFailed("; ".join(red))
                 quota[name] = 1
             except Exception as error:
                 fail(name, error)
@@ -123,32 +125,28 @@ def complete(
     contestant: Contestant,
     config: ModelConfig,
     flops: Mapping[str, float],
-    device: str,
+    kind: str,
 ) -> dict[str, Any]:
-    """A row for the results: what was measured, and what follows from it."""
+    """A row for the results: what was measured on a device of that kind, and what follows from it."""
     count = macs(case, config)
     counted = {"macs": count, "macs_literal": macs(case, config, literal=True)}
     full = {**asdict(case), "case": case.name, "contestant": contestant.name, **counted, **row}
     if row.get("samples_s"):
         times = quartiles(row["samples_s"])
-        against, rate = measured.ceiling(flops, case.dtype, device)
-        full |= {
-            "quartiles_s": list(times),
-            "peak_bytes": max((peak for peak in row["peaks_bytes"] if peak is not None), default=None),
-            "ceiling_dtype": against,
-            "ceiling_flops": rate,
-            "share": measured.share(count, times.median, rate),
-        }
+        full["quartiles_s"] = list(times)
+        full["peak_bytes"] = max((peak for peak in row["peaks_bytes"] if peak is not None), default=None)
+        full["ceiling_dtype"], full["ceiling_flops"] = measured.ceiling(flops, case.dtype, kind)
+        full["share"] = measured.share(count, times.median, full["ceiling_flops"])
     return full
 
 
 def run_cases(
-    cases: Sequence[Case],
+    cases: Iterable[Case],
     device: torch.device,
     path: Path,
     minutes: float | None = None,
     only: tuple[str, ...] = (),
-    say: Announce = print,
+    say: Callable[[str], None] = print,
     ceilings: dict[str, Any] | None = None,
     missing: bool = False,
     seconds: float = CASE_SECONDS,
@@ -160,7 +158,7 @@ def run_cases(
     """
     deadline = float("inf") if minutes is None else time.monotonic() + 60 * minutes
     ceilings = ceilings or measured.measure(device)
-    flops = ceilings["flops"]
+    flops, kind = ceilings["flops"], device.type
     done: list[str] = []
     left: dict[str, str] = {}
     reasons: dict[str, str] = {}
@@ -171,7 +169,7 @@ def run_cases(
     costs = Costs(flops, device, only)
     for case in cases:
         if case.dtype not in measured.dtypes(device):
-            left[case.name] = f"no {case.dtype} on {device.type}"
+            left[case.name] = f"no {case.dtype} on {kind}"
             continue
         found, reasons = contestants(case.dtype, device, only)
         if found and all(f"{case.name} {each.name}" in held for each in found):
@@ -180,7 +178,16 @@ def run_cases(
         if began + needed > deadline:
             left[case.name] = f"about {needed:.0f} s, {max(0.0, deadline - began):.0f} s were left"
             continue
-        _one_case(case, found, device, path, flops, costs, deadline, seconds, say)
+        shared = functools.cache(functools.partial(Workload.of, case, device))
+        sessions = {each.name: functools.partial(open_session, case, each, device, shared) for each in found}
+        by_name = {each.name: each for each in found}
+
+        def store(name: str, row: dict[str, Any], case: Case = case, by_name: Any = by_name) -> None:
+            full = complete(row, case, by_name[name], config_of(case.model), flops, kind)
+            write_results(path, f"{case.name} {name}", full, device)
+
+        for name, row in measure_case(sessions, store, seconds, deadline).items():
+            say(f"{case.name} {name}: {_told(row)}")
         costs.learn(case, time.monotonic() - began)
         done.append(case.name)
     for name, reason in reasons.items():
@@ -191,35 +198,8 @@ def run_cases(
     return {"done": done, "left out": list(left)}
 
 
-def _one_case(
-    case: Case,
-    found: Sequence[Contestant],
-    device: torch.device,
-    path: Path,
-    flops: Mapping[str, float],
-    costs: Costs,
-    deadline: float,
-    seconds: float,
-    say: Announce,
-) -> None:
-    by_name = {each.name: each for each in found}
-    shared = functools.cache(lambda: Workload.of(case, device) if device.type == "cuda" else None)
-
-    def opened(each: Contestant) -> Session:
-        return open_session(case, each, device, shared())
-
-    def store(name: str, row: dict[str, Any]) -> None:
-        full = complete(row, case, by_name[name], costs.config(case.model), flops, device.type)
-        write_results(path, f"{case.name} {name}", full, device)
-
-    rows = measure_case({each.name: functools.partial(opened, each) for each in found}, store, seconds, deadline)
-    for name, row in rows.items():
-        say(f"{case.name} {name}: {told(row)}")
-
-
-def told(row: Mapping[str, Any]) -> str:
-    """A row in a line: its error, or its median, quartiles and number of runs."""
-    if row.get("error"):
+def _told(row: Mapping[str, Any]) -> str:
+    if row["error"]:
         return str(row["error"])
     low, median, high = quartiles(row["samples_s"])
     return f"{median:.4g} s ({low:.4g} to {high:.4g}, {len(row['samples_s'])} runs)"

@@ -184,8 +184,10 @@ class ProcessSession:
         self._process.join()
 
 
-def open_session(case: Case, contestant: Contestant, device: torch.device, shared: Workload | None = None) -> Session:
+def open_session(
+    case: Case, contestant: Contestant, device: torch.device, shared: Callable[[], Workload] | None = None
+) -> Session:
     """In this process on a GPU, whose start-up is slow and whose allocator tells the peak; else in one of its own."""
     if device.type == "cuda":
-        return LocalSession(case, contestant, device, shared)
+        return LocalSession(case, contestant, device, shared and shared())
     return ProcessSession(LocalSession, case, contestant, device)

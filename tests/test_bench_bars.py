@@ -55,7 +55,7 @@ def test_samples_and_decoded_files_are_timed(session: Plain) -> None:
 
 def test_every_turn_makes_others() -> None:
     made: list[int] = []
-    run = bars._each(made.append, 2)
+    run = bars.each(made.append, 2)
     made.clear()
     run(0)
     run(1)
@@ -64,14 +64,14 @@ def test_every_turn_makes_others() -> None:
 
 def test_a_command_that_fails_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="ended with status 2"):
-        bars._upscale("wide")(0)
+        bars.upscale("wide")(0)
 
 
 def test_bars_run_in_a_process_of_their_own_and_are_written_with_the_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = {"worker": (Plain, bars.decoding, ".png", 3, 4)}
-    monkeypatch.setitem(BARS, "decode-png", Bar("", "per_second", None, few, suite="data"))
+    few = {"alone": (Plain, bars.decoding, ".png", 3, 4)}
+    monkeypatch.setitem(BARS, "decode-png", Bar("", "per_second", None, few))
     opened: list[Any] = []
     monkeypatch.setattr(bars, "ProcessSession", lambda *given: opened.append(given) or ProcessSession(*given))
     monkeypatch.setattr("benchmarks.__main__.RESULTS", tmp_path)
@@ -82,7 +82,7 @@ def test_bars_run_in_a_process_of_their_own_and_are_written_with_the_machine(
     assert len(row["rates"]) == 3
     assert row["per_second"] > 0
     assert row["machine"]["commit"]
-    assert opened == [few["worker"]]
+    assert opened == [few["alone"]]
 
 
 def test_bars_are_those_of_the_issue() -> None:
