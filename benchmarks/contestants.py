@@ -105,9 +105,7 @@ def _ours(contestant: Contestant) -> Decode:
 
 def decoder(contestant: Contestant, device: torch.device, training: bool) -> Decode:
     """How the contestant decodes. In training the authors' implementation takes all queries at once."""
-    if contestant.ours:
-        return _ours(contestant)
-    return _public(contestant, device, None if training else PUBLIC_CHUNK)
+    return _ours(contestant) if contestant.ours else _public(contestant, device, None if training else PUBLIC_CHUNK)
 
 
 def gradients(out: Tensor, inputs: Inputs, weights: DecoderWeights, upstream: Tensor) -> list[Tensor]:

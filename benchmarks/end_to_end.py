@@ -12,13 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from arasfsr.coords import make_cell, make_coord
-from arasfsr.model import Encoding
 from arasfsr.selfcheck import REFERENCE_FACTOR
 from arasfsr.upscaling import denormalise, normalise
 from benchmarks.cases import Case
 from benchmarks.ceilings import TORCH_DTYPES
 from benchmarks.contestants import Contestant, Decode, autocast
-from benchmarks.gate import Verdict, sample
+from benchmarks.gate import Verdict, reference, sample
 from benchmarks.workload import Inputs, model_of
 
 ROUNDING = 0.5  # grey levels: the most by which rounding to uint8 moves a pixel
@@ -31,12 +30,13 @@ class FileToFile:
         self._case, self._contestant, self._device, self._decode = case, contestant, device, decode
         model: Any = model_of(case.model).to(device).requires_grad_(False)
         self._model = model.to(memory_format=torch.channels_last) if device.type == "cuda" else model
+        self._weights = self._model.decoder.weights()
         self._encode = torch.compile(self._features, dynamic=False) if contestant.compiled else self._features
-        self._coord, self._cell = make_coord(case.output, device).unsqueeze(0), make_cell(case.output, device)
+        self._coord = make_coord(case.output, device).unsqueeze(0)
+        self._cell = make_cell(case.output, device).view(1, 1, 2)
         self._folder = tempfile.TemporaryDirectory(prefix="arasfsr-bench-")
-        self._source, self.target = (Path(self._folder.name) / name for name in ("in.png", "out.png"))
-        generator = torch.Generator().manual_seed(0)
-        pixels = torch.randint(256, (*case.lr, 3), generator=generator, dtype=torch.uint8)
+        self._source, self._target = (Path(self._folder.name) / name for name in ("in.png", "out.png"))
+        pixels = torch.randint(256, (*case.lr, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
         Image.fromarray(pixels.numpy()).save(self._source)
 
     def __call__(self) -> None:
@@ -48,7 +48,7 @@ class FileToFile:
                 big = self._model.upscale(image, size=self._case.output, backend=backend, dtype=dtype)
             else:
                 big = self._public(image)
-        big.save(self.target)
+        big.save(self._target)
 
     def _features(self, inp: Tensor) -> Tensor:
         features: Tensor = self._model.encode(inp).features
@@ -59,15 +59,14 @@ class FileToFile:
         return normalise(pixels).to(self._device)
 
     def _inputs(self, features: Tensor, inp: Tensor) -> Inputs:
-        skip = inp if self._model.config.skip else None
-        return Inputs(features, skip, self._coord, self._cell.view(1, 1, 2), None, None)
+        return Inputs(features, inp if self._model.config.skip else None, self._coord, self._cell, None, None)
 
     @torch.no_grad()
     def _public(self, image: Image.Image) -> Image.Image:
         inp = self._read(image)
         with autocast(self._case.dtype, self._device):
             features = self._encode(inp)
-        out = denormalise(self._decode(self._inputs(features, inp), self._model.decoder.weights())[0])
+        out = denormalise(self._decode(self._inputs(features, inp), self._weights)[0])
         pixels = (out * 255).round().to(torch.uint8).view(*self._case.output, 3)
         return Image.fromarray(pixels.cpu().numpy())
 
@@ -80,24 +79,19 @@ class FileToFile:
         self()
         with Image.open(self._source) as image:
             inp = self._read(image)
-        with Image.open(self.target) as image:
+        with Image.open(self._target) as image:
             if image.size != self._case.output[::-1]:
                 return Verdict("file", float("inf"), 0.0)
             written = torch.from_numpy(np.asarray(image, dtype=np.float64)).view(-1, 3)
-        exact = self._features(inp)
+        exact = self._inputs(self._features(inp), inp)
         with autocast(self._case.dtype, self._device):
-            features = self._features(inp)
-        index = sample(self._inputs(exact, inp))
+            same = self._inputs(self._features(inp), inp)
+        index = sample(exact)
 
-        def levels(features: Tensor, dtype: torch.dtype) -> Tensor:
-            few = self._inputs(features, inp).at(index)
-            encoding = Encoding(features, few.image, self._model.decoder.weights())
-            return denormalise(encoding.query(few.coord, few.cell, "reference", dtype)[0].double()).cpu() * 255
+        def levels(inputs: Inputs, dtype: torch.dtype) -> Tensor:
+            return denormalise(reference(inputs.at(index), self._weights, dtype)[0].double()).cpu() * 255
 
         truth = levels(exact, torch.float64)
-        plain = _rms(levels(features, TORCH_DTYPES[self._case.dtype]), truth)
-        return Verdict("file", _rms(written[index.cpu()], truth), REFERENCE_FACTOR * plain + ROUNDING)
-
-
-def _rms(found: Tensor, truth: Tensor) -> float:
-    return float((found - truth).square().mean().sqrt())
+        found, plain = written[index.cpu()], levels(same, TORCH_DTYPES[self._case.dtype])
+        error, least = (float((each - truth).square().mean().sqrt()) for each in (found, plain))
+        return Verdict("file", error, REFERENCE_FACTOR * least + ROUNDING)

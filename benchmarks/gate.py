@@ -65,7 +65,7 @@ def _own(out: Tensor, inputs: Inputs) -> Tensor:
     return out if inputs.image is None else out - bilinear_skip(inputs.image.double(), inputs.coord.double())
 
 
-def _reference(inputs: Inputs, weights: DecoderWeights, dtype: torch.dtype) -> Tensor:
+def reference(inputs: Inputs, weights: DecoderWeights, dtype: torch.dtype) -> Tensor:
     return Encoding(inputs.features, inputs.image, weights).query(inputs.coord, inputs.cell, "reference", dtype)
 
 
@@ -74,8 +74,8 @@ def judge_output(out: Tensor, inputs: Inputs, weights: DecoderWeights, dtype: st
     """Compare a contestant's whole output (B, Q, 3) with float64 `reference` on a sample of its queries."""
     index, compute = sample(inputs), TORCH_DTYPES[dtype]
     few = inputs.at(index)
-    truth = _own(_reference(few, weights, torch.float64), few)
-    plain = relative_rms(_own(_reference(few, weights, compute), few), truth)
+    truth = _own(reference(few, weights, torch.float64), few)
+    plain = relative_rms(_own(reference(few, weights, compute), few), truth)
     error = relative_rms(_own(out[:, index], few), truth)
     return Verdict("output", error, error_bar(compute, plain, tf32=dtype == "tf32"))
 
@@ -100,7 +100,7 @@ def judge_gradients(
     def plain(compute: torch.dtype, storage: torch.dtype) -> list[Tensor]:
         cast = _copies(weights, storage)
         own = replace(few, features=few.features.detach().to(storage).requires_grad_())
-        out = _reference(own, cast, compute)
+        out = reference(own, cast, compute)
         return gradients(out, own, cast, upstream.to(out.dtype))
 
     truth = plain(torch.float64, torch.float64)

@@ -27,9 +27,12 @@ class Entry(NamedTuple):
     calls: int
 
 
-def averages(run: Callable[[int], object], device: torch.device, host: bool = False) -> tuple[Any, str]:
-    """torch's averages by operator (CPU, or with `host` what calls them for a GPU) or kernel (GPU) over RUNS runs, and
-    the name of the own time among them. `run` gets the number of the turn, so that it can rotate among inputs."""
+def averages(run: Callable[[int], object], device: torch.device, host: bool = False) -> tuple[Any, list[Entry]]:
+    """What torch's profiler averages over RUNS runs, and each entry's own time in one, the largest first.
+
+    Of operators on a CPU, or with `host` those that call kernels for a GPU; else of a GPU's kernels. `run` gets the
+    number of the turn, so that it can rotate among inputs.
+    """
     on_device = device.type == "cuda" and not host
     run(0)
     with torch.profiler.profile(activities=[ProfilerActivity.CUDA if on_device else ProfilerActivity.CPU]) as profiler:
@@ -37,30 +40,22 @@ def averages(run: Callable[[int], object], device: torch.device, host: bool = Fa
             run(turn)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-    return profiler.key_averages(), "self_device_time_total" if on_device else "self_cpu_time_total"
-
-
-def entries(found: Any, own: str) -> list[Entry]:
-    """Own times in one run, the largest first."""
-    each = [Entry(event.key, getattr(event, own) / 1e6 / RUNS, event.count // RUNS) for event in found]
-    return sorted(each, key=lambda entry: -entry.seconds)
+    found, own = profiler.key_averages(), "self_device_time_total" if on_device else "self_cpu_time_total"
+    entries = [Entry(event.key, getattr(event, own) / 1e6 / RUNS, event.count // RUNS) for event in found]
+    return found, sorted(entries, key=lambda entry: -entry.seconds)
 
 
 def kernels(run: Callable[[int], object], device: torch.device, host: bool = False) -> list[Entry]:
-    """`entries` of `averages`."""
-    return entries(*averages(run, device, host))
+    """The entries of `averages`."""
+    return averages(run, device, host)[1]
 
 
-def products(found: list[Entry], macs: float, flops: float) -> str:
+def products(entries: list[Entry], macs: float, flops: float) -> str:
     """What the matrix products' part of the time and their rate make together."""
-    total = sum(entry.seconds for entry in found)
-    seconds = sum(entry.seconds for entry in found if any(part in entry.name.lower() for part in PRODUCTS))
-    if not seconds:
-        return "no matrix products of torch's"
-    return (
-        f"matrix products: {seconds / total:.1%} of the time at {ceilings.share(macs, seconds, flops):.1%} of the "
-        f"ceiling, together {ceilings.share(macs, total, flops):.1%} of the ceiling"
-    )
+    total = sum(entry.seconds for entry in entries)
+    seconds = sum(entry.seconds for entry in entries if any(part in entry.name.lower() for part in PRODUCTS))
+    part, rate = seconds / total, ceilings.share(macs, seconds, flops) if seconds else 0.0
+    return f"matrix products: {part:.1%} of the time at {rate:.1%} of the ceiling, together {part * rate:.1%} of it"
 
 
 def report(backend: str, dtype: str, device: torch.device, size: tuple[int, int]) -> list[str]:
@@ -69,7 +64,7 @@ def report(backend: str, dtype: str, device: torch.device, size: tuple[int, int]
     against, flops = ceilings.ceiling(ceilings.measure(device, only={dtype, "float32"})["flops"], dtype, device.type)
     work, decode = Workload.of(case, device), decoder(Contestant(backend, dtype, backend), device, training=False)
     with torch.no_grad(), ceilings.precision(dtype):
-        found, own = averages(lambda turn: decode(work.sets[turn % len(work.sets)], work.weights), device)
+        found, entries = averages(lambda turn: decode(work.sets[turn % len(work.sets)], work.weights), device)
     head = f"{case.name} {backend}, {RUNS} runs, against {against} at {flops / 1e9:,.0f} GFLOP/s"
-    table = found.table(sort_by=own, row_limit=ROWS, max_name_column_width=60)
-    return [head, table, products(entries(found, own), macs(case, work.config), flops)]
+    table = found.table(sort_by=f"self_{device.type}_time_total", row_limit=ROWS, max_name_column_width=60)
+    return [head, table, products(entries, macs(case, work.config), flops)]

@@ -22,11 +22,7 @@ from benchmarks.tables import compared, cpu, excerpt_table, frame, machine_line,
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 
-MEANINGS = {
-    "ratio": "faster than the literal method",
-    "seconds": "time",
-    "bytes": "peak memory",
-}
+MEANINGS = {"ratio": "faster than the literal method", "seconds": "time", "bytes": "peak memory"}
 BARS_IN_FLOAT32 = {"render-bfloat16": "render-float32", "train-bfloat16": "train-float32"}
 """Cases in bfloat16 whose bars also stand against the literal method in float32, with the case that timed it."""
 
@@ -34,6 +30,12 @@ BARS_IN_FLOAT32 = {"render-bfloat16": "render-float32", "train-bfloat16": "train
 def _load(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(path.read_text())
     return content
+
+
+def _write(path: Path, text: str) -> Path:
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+    return path
 
 
 def _files(name: str) -> list[Path]:
@@ -56,41 +58,32 @@ def _page(path: Path, part: str = "") -> Path:
     return DOCS / f"{path.parent.name}{part}.md"
 
 
-def _write(path: Path, text: str) -> Path:
-    with replacing(path) as temporary:
-        temporary.write_text(text)
-    return path
-
-
-def _figure(result: Mapping[str, Any]) -> dict[str, str]:
-    """What was measured and its bar, with units; a bar that is missed says so."""
-    limit = result["bar"]
-    if "ratio" in result:
-        medians = result["median_s"]
-        measured = f"**{result['ratio']:.1f} x** ({medians['reference']:.2f} s to {medians['tiled']:.2f} s)"
-        bar, missed = f"at least {limit:g} x", result["ratio"] < limit
-    elif "bytes" in result:
-        measured = f"**{result['bytes'] / 1e6:.0f} MB**"
-        bar, missed = f"at most {limit / 1e6:.0f} MB", result["bytes"] > limit
-    else:
-        measured, bar, missed = f"**{result['seconds']:.2f} s**", f"at most {limit:g} s", result["seconds"] > limit
-    return {"measured": measured, "bar": f"{bar}: missed" if missed else bar}
-
-
 def _bars(path: Path) -> str:
-    """A machine's table."""
+    """A machine's table; a bar that is missed says so."""
     content, machine, rows = _load(path), _machine(path), []
+
+    def add(title: str, meaning: str, result: Mapping[str, Any], medians: Mapping[str, float]) -> None:
+        limit = result["bar"]
+        if medians:
+            ratio = medians["reference"] / medians["tiled"]
+            measured = f"**{ratio:.1f} x** ({medians['reference']:.2f} s to {medians['tiled']:.2f} s)"
+            bar, missed = f"at least {limit:g} x", ratio < limit
+        elif "bytes" in result:
+            measured, bar = f"**{result['bytes'] / 1e6:.0f} MB**", f"at most {limit / 1e6:.0f} MB"
+            missed = result["bytes"] > limit
+        else:
+            measured, bar, missed = f"**{result['seconds']:.2f} s**", f"at most {limit:g} s", result["seconds"] > limit
+        rows.append({"what": title, "": meaning, "measured": measured, "bar": f"{bar}: missed" if missed else bar})
+
     for name, bar in BARS.items():
-        if name not in content or bar.suite != "bars":
+        if bar.suite != "bars" or name not in content:
             continue
-        result, wide = content[name], content.get(BARS_IN_FLOAT32.get(name, ""))
-        rows.append({"what": bar.title, "": MEANINGS[bar.unit], **_figure(result)})
+        medians, wide = content[name].get("median_s", {}), content.get(BARS_IN_FLOAT32.get(name, ""))
+        add(bar.title, MEANINGS[bar.unit], content[name], medians)
         if wide:
-            medians = {"reference": wide["median_s"]["reference"], "tiled": result["median_s"]["tiled"]}
-            beside = result | {"ratio": medians["reference"] / medians["tiled"], "median_s": medians}
-            rows.append({"what": bar.title, "": "faster than it in float32", **_figure(beside)})
-    head = f"On {cpu(machine)}, torch {machine['torch']}, {machine['date'][:10]}:"
-    return f"{head}\n\n{markdown(rows)}"
+            beside = {"reference": wide["median_s"]["reference"], "tiled": medians["tiled"]}
+            add(bar.title, "faster than it in float32", content[name], beside)
+    return f"On {cpu(machine)}, torch {machine['torch']}, {machine['date'][:10]}:\n\n{markdown(rows)}"
 
 
 def bars_tables() -> str:
@@ -102,18 +95,12 @@ def bars_tables() -> str:
 
 def data_tables() -> str:
     """One table a machine: what one worker makes of images of 128 x 128 pixels."""
-    parts, rate = [], "a second and worker"
+    parts, what, rate = [], "images of 128 x 128 pixels", "a second and worker"
     for path in sorted(RESULTS.glob("*/data.json")):
-        content, machine = _load(path), _machine(path)
-        rows = [
-            {
-                "images of 128 x 128 pixels": bar.title,
-                rate: f"**{content[name]['per_second']:.0f}**",
-                "bar": f"at least {content[name]['bar']:.0f}" if "bar" in content[name] else "",
-            }
-            for name, bar in BARS.items()
-            if bar.suite == "data" and name in content
-        ]
+        machine, rows = _machine(path), []
+        for name, row in _load(path).items():
+            bar = f"at least {row['bar']:.0f}" if "bar" in row else ""
+            rows.append({what: BARS[name].title, rate: f"**{row['per_second']:.0f}**", "bar": bar})
         head = f"On {machine['processor']}, torch {machine['torch']}, {machine['date'][:10]}:"
         parts.append(f"{head}\n\n{markdown(rows, [rate, 'bar'])}")
     return "\n\n".join(parts) or "No machine's results are committed yet."
@@ -123,6 +110,10 @@ def _scores(score: Mapping[str, float]) -> str:
     return f"{score['psnr']:.2f} / {score['ssim']:.4f}"
 
 
+def _protocol(content: Mapping[str, Any]) -> str:
+    return f"protocol `{content['protocol']}`, degradation `{content['degradation']}`, PSNR in dB / SSIM:"
+
+
 def quality_tables() -> str:
     """One table a protocol: the bundled models beside bicubic."""
     parts = []
@@ -130,27 +121,25 @@ def quality_tables() -> str:
         content, rows = _load(path), []
         models = [method for method in content["methods"] if method != "bicubic"]
         for pair in content["pairs"]:
-            mean, bicubic = pair["mean"], pair["mean"]["bicubic"]
+            mean = pair["mean"]
             row = {"input to output": f"{pair['lr']} to {pair['hr']}", "images": pair["images"]}
-            rows.append(row | {"bicubic": _scores(bicubic)})
+            rows.append(row | {"bicubic": _scores(mean["bicubic"])})
             for model in models:
-                gain = f"**{mean[model]['psnr'] - bicubic['psnr']:+.2f} dB**"
+                gain = f"**{mean[model]['psnr'] - mean['bicubic']['psnr']:+.2f} dB**"
                 rows[-1] |= {f"`{model}`": _scores(mean[model]), f"gain of `{model}`": gain}
-        head = f"Protocol `{content['protocol']}`, degradation `{content['degradation']}`, PSNR in dB / SSIM:"
-        parts += [head, markdown(rows, list(rows[0])[1:]), "\n".join(map(_model_line, models))]
-    found = {path: _load(path)["pairs"] for path in sorted((RESULTS / "quality").glob("suite-*.json"))}
-    gains = [p["mean"]["edsr"]["psnr"] - p["mean"]["tiny"]["psnr"] for pairs in found.values() for p in pairs]
-    names = ", ".join(f"`{path.stem.removeprefix('suite-')}`" for path in found)
-    where = f"In the {len(gains)} pairs of the suites {names} (protocol `y-float`)"
-    return "\n\n".join([*parts, f"{where} `edsr` is {min(gains):+.2f} to {max(gains):+.2f} dB above `tiny`."])
+        lines = "\n".join(map(_model_line, models))
+        parts.append(f"P{_protocol(content)[1:]}\n\n{markdown(rows, list(rows[0])[1:])}\n\n{lines}")
+    found = {path.stem: _load(path)["pairs"] for path in sorted((RESULTS / "quality").glob("suite-*.json"))}
+    gains = [pair["mean"]["edsr"]["psnr"] - pair["mean"]["tiny"]["psnr"] for pairs in found.values() for pair in pairs]
+    where = f"the {len(gains)} pairs of the suites {', '.join(f'`{name[6:]}`' for name in found)} (protocol `y-float`)"
+    return "\n\n".join([*parts, f"In {where} `edsr` is {min(gains):+.2f} to {max(gains):+.2f} dB above `tiny`."])
 
 
 def _model_line(model: str) -> str:
     """What a bundled model is, and, where its training's log is committed, what that took."""
-    path = ROOT / "arasfsr" / "weights" / f"{model}.safetensors"
+    path, log = ROOT / f"arasfsr/weights/{model}.safetensors", RESULTS / f"quality/{model}-training.jsonl"
     parameters = sum(tensor.numel() for tensor in load_file(path).values())
     line = f"- `{model}`: {parameters:,} parameters, {path.stat().st_size / 1e6:.1f} MB"
-    log = RESULTS / "quality" / f"{model}-training.jsonl"
     if log.is_file():
         last = json.loads(log.read_text().splitlines()[-1])
         line += f", {last['step']:,} steps on {last['images']:,} images"
@@ -163,24 +152,23 @@ def methods_table() -> str:
     if not METHODS_FILE.is_file():
         return "No comparison is committed yet."
     content = _load(METHODS_FILE)
-    pairs, used = content["pairs"], content["training"]
-    table = DataFrame({"method": content["methods"]})
+    pairs, used, table = content["pairs"], content["training"], DataFrame({"method": content["methods"]})
     for pair in pairs:
         scores = [pair["mean"][method] for method in content["methods"]]
         best = f"{max(score['psnr'] for score in scores):.2f}"
-        table[f"{pair['lr']} to {pair['hr']}"] = [_scores(score).replace(best, f"**{best}**", 1) for score in scores]
+        table[f"{pair['lr']} to {pair['hr']}"] = [
+            _scores(score).replace(f"{best} ", f"**{best}** ") for score in scores
+        ]
     return (
         f"{used['steps']:,} steps of {used['batch']} samples each, on {used['images']:,} images; scored on "
-        f"{pairs[0]['images']} others, protocol `{content['protocol']}`, degradation `{content['degradation']}`, PSNR "
-        f"in dB / SSIM:\n\n{markdown(table, list(table.columns)[1:])}"
+        f"{pairs[0]['images']} others, {_protocol(content)}\n\n{markdown(table, list(table.columns)[1:])}"
     )
 
 
 def _suites(path: Path) -> str:
     """A machine's tables and plots."""
-    ceilings, rows = _load(path)["ceilings"], frame(path)
-    parts = [*_head(rows, ceilings), tables(rows)]
-    found = compared(rows)
+    rows = frame(path)
+    found, parts = compared(rows), [*_head(path, rows), tables(rows)]
     if len(found):
         parts.append(summary(found, f"[each of them](docs/{_page(path, '-excerpts').name})"))
     if len(plotted(rows)):
@@ -188,73 +176,69 @@ def _suites(path: Path) -> str:
     return "\n\n".join(parts)
 
 
-def _head(rows: DataFrame, ceilings: Mapping[str, Any]) -> list[str]:
+def _head(path: Path, rows: DataFrame) -> list[str]:
     """The machine; of a GPU also which rows are of another run than its ceilings, and what an empty cell means."""
+    ceilings = _load(path)["ceilings"]
     if "gpu" not in ceilings["machine"]:
         return [machine_line(ceilings)]
-    commits = rows["machine"].str["commit"]
-    older = (rows["case"] + " " + rows["contestant"])[commits != ceilings["machine"]["commit"]].groupby(
-        commits, sort=False
-    )
-    told = [f"Of commit {commit}: {', '.join(names)}." for commit, names in older]
+    commits, names = rows["machine"].str["commit"], rows["case"] + " " + rows["contestant"]
+    older = names[commits != ceilings["machine"]["commit"]].groupby(commits, sort=False)
+    told = [f"Of commit {commit}: {', '.join(each)}." for commit, each in older]
     empty = "Beside an empty cell the public way was not run, or did not end in time."
     return [machine_line(ceilings), "\n".join([*told, empty])]
 
 
-def _suites_of(gpu: bool) -> list[Path]:
-    return [path for path in _files(SUITES_FILE) if ("gpu" in _load(path)["ceilings"]["machine"]) == gpu]
+def _newest(gpu: bool) -> Path | None:
+    """The suites of the GPU, or of the CPU, that ran them last."""
+    found = [path for path in _files(SUITES_FILE) if ("gpu" in _load(path)["ceilings"]["machine"]) == gpu]
+    return found[-1] if found else None
 
 
 def suites_tables() -> str:
     """Tables and plots of the CPU that ran them last; a sentence where none has."""
-    found = _suites_of(gpu=False)
-    return _suites(found[-1]) if found else "No machine's results are committed yet."
+    path = _newest(gpu=False)
+    return _suites(path) if path else "No machine's results are committed yet."
 
 
 def gpu_tables() -> str:
     """Of the GPU that ran them last: the largest picture and the largest training step, and where the rest is."""
-    found = _suites_of(gpu=True)
-    if not found:
+    path = _newest(gpu=True)
+    if path is None:
         return "No GPU's results are committed yet."
-    rows, page = frame(found[-1]), _page(found[-1]).name
+    rows, page = frame(path), _page(path).name
     shown = rows[(rows["output"] == "1024 x 1024") & (rows["batch"] == 1) & (rows["dtype"] == "bfloat16")]
     rest = f"Other sizes and dtypes are in [{page}](docs/{page})."
-    return "\n\n".join([*_head(shown, _load(found[-1])["ceilings"]), tables(shown), rest])
+    return "\n\n".join([*_head(path, shown), tables(shown), rest])
 
 
 def write_machines() -> list[Path]:
     """Write a page for every machine: its bars, its suites, and a GPU's runs."""
     parts: dict[Path, list[str]] = {}
-
-    def add(page: Path, text: str) -> None:
-        parts.setdefault(page, [f"# {page.stem}"]).append(text)
-
     for name, make in (("bars.json", _bars), (SUITES_FILE, _suites)):
         for path in sorted(RESULTS.glob(f"*/{name}")):
-            add(_page(path), make(path).replace("](docs/", "]("))
+            parts.setdefault(_page(path), []).append(make(path).replace("](docs/", "]("))
     for folder in sorted({path.parents[1] for path in RESULTS.glob(f"*/*/{SUITES_FILE}")}):
-        add(DOCS / f"{folder.name}.md", history.page(folder))
-    return [_write(page, "\n\n".join(texts) + "\n") for page, texts in parts.items()]
+        parts.setdefault(DOCS / f"{folder.name}.md", []).append(history.page(folder))
+    return [_write(page, "\n\n".join([f"# {page.stem}", *texts]) + "\n") for page, texts in parts.items()]
+
+
+EXCERPTS_HEAD = """# Every case, an excerpt of each
+
+How many times faster our backend is than the public way under torch.compile (in half precision with autocast), and \
+its median time in brackets. Timed were only some rows in the middle of each output, or some of the random queries, as \
+the result file says. The LR map, made once for all queries of an image by ours, weighs more in an excerpt than in the \
+whole. On {processor}, {threads} threads, torch {torch}, {date}. Made by `python -m benchmarks report`."""
 
 
 def write_excerpts() -> list[Path]:
     """Write a page for every machine that has timed excerpts of the cases."""
+    found = {path: compared(frame(path)) for path in sorted(RESULTS.glob(f"*/{SUITES_FILE}"))}
     pages = []
-    for path in sorted(RESULTS.glob(f"*/{SUITES_FILE}")):
-        found = compared(frame(path))
-        if len(found):
-            machine = found["machine"].iloc[0]
-            text = (
-                "# Every case, an excerpt of each\n\n"
-                "How many times faster our backend is than the public way under torch.compile (in half precision "
-                "with autocast), and its median time in brackets. Timed were only some rows in the middle of each "
-                "output, or some of the random queries, as the result file says. The LR map, made once for all "
-                "queries of an image by ours, weighs more in an excerpt than in the whole. "
-                f"On {machine['processor']}, {machine['threads']} thread{'s' * (machine['threads'] > 1)}, "
-                f"torch {machine['torch']}, {machine['date'][:10]}. Made by "
-                f"`python -m benchmarks report`.\n\n{excerpt_table(found)}\n"
-            )
-            pages.append(_write(_page(path, "-excerpts"), text))
+    for path, rows in found.items():
+        if len(rows):
+            machine = rows["machine"].iloc[0]
+            head = EXCERPTS_HEAD.format_map(machine | {"date": machine["date"][:10]})
+            pages.append(_write(_page(path, "-excerpts"), f"{head}\n\n{excerpt_table(rows)}\n"))
     return pages
 
 

@@ -23,16 +23,14 @@ from arasfsr.atomic import replacing
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 SUITES_FILE = "suites.json"  # of `python -m benchmarks run`, in a machine's folder
-
 CPU = torch.device("cpu")
 
 
 def processor() -> str:
     """The CPU as the system names it, with family and model where it says them: names alone can be vague."""
-    cpuinfo, facts = Path("/proc/cpuinfo"), {}
-    if cpuinfo.is_file():
-        first = cpuinfo.read_text().split("\n\n")[0]
-        facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    cpuinfo = Path("/proc/cpuinfo")
+    first = cpuinfo.read_text().split("\n\n")[0].splitlines() if cpuinfo.is_file() else []
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first)}
     name = facts.get("model name") or platform.processor() or platform.machine()
     return f"{name} (family {facts['cpu family']}, model {facts['model']})" if "cpu family" in facts else name
 
@@ -59,28 +57,25 @@ def machine(device: torch.device = CPU) -> dict[str, Any]:
         "commit": commit or "unknown",
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    return facts | (_gpu(device) if device.type == "cuda" else {})
-
-
-def _gpu(device: torch.device) -> dict[str, Any]:
-    properties = torch.cuda.get_device_properties(device)
-    return {
-        "gpu": properties.name,
-        "compute_capability": f"{properties.major}.{properties.minor}",
-        "multiprocessors": properties.multi_processor_count,
-        "gpu_bytes": properties.total_memory,
-        "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") or "unknown",
-        "cuda": torch.version.cuda,
-        "triton": metadata.version("triton") if importlib.util.find_spec("triton") else None,
-    }
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        facts |= {
+            "gpu": properties.name,
+            "compute_capability": f"{properties.major}.{properties.minor}",
+            "multiprocessors": properties.multi_processor_count,
+            "gpu_bytes": properties.total_memory,
+            "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") or "unknown",
+            "cuda": torch.version.cuda,
+            "triton": metadata.version("triton") if importlib.util.find_spec("triton") else None,
+        }
+    return facts
 
 
 def _output(*command: str) -> str:
     """First line of what a program prints, empty where it is missing or fails."""
     if shutil.which(command[0]) is None:
         return ""
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip().split("\n")[0]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip().split("\n")[0]
 
 
 def write_results(path: Path, name: str, result: dict[str, Any], device: torch.device = CPU) -> None:
@@ -93,10 +88,7 @@ def write_results(path: Path, name: str, result: dict[str, Any], device: torch.d
 
 
 def read_rows(path: Path) -> dict[str, dict[str, Any]]:
-    """The rows of a file of `python -m benchmarks run`, by "CASE CONTESTANT".
-
-    Raises ValueError where it is no such file.
-    """
+    """The rows of a file of `python -m benchmarks run`, by "CASE CONTESTANT"; ValueError where it is no such file."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
-from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -20,8 +20,6 @@ from benchmarks.end_to_end import FileToFile
 from benchmarks.memory import Peak, limit_to_available
 from benchmarks.timing import timed
 from benchmarks.workload import Inputs, Workload
-
-GRACE_SECONDS = 30  # for a session's process to clean up after itself
 
 
 class Sample(NamedTuple):
@@ -38,17 +36,11 @@ class ContestantFailed(RuntimeError):
 class Session(Protocol):
     """A contestant that is ready to run."""
 
-    def judge(self) -> list[dict[str, Any]]:
-        """Run once, which warms up and compiles, and judge the result: the gate's verdicts as dictionaries."""
-        ...
+    def judge(self) -> list[dict[str, Any]]: ...  # run once, which warms up and compiles: the gate's verdicts
 
-    def time(self, turn: int) -> Sample:
-        """Run on the set of inputs whose turn it is."""
-        ...
+    def time(self, turn: int) -> Sample: ...  # run on the set of inputs whose turn it is
 
-    def close(self) -> None:
-        """Free what it holds."""
-        ...
+    def close(self) -> None: ...  # free what it holds
 
 
 def one_line(error: BaseException) -> str:
@@ -117,22 +109,24 @@ class LocalSession:
             torch.cuda.empty_cache()
 
 
-def _serve(pipe: Connection, make: Callable[..., Session], arguments: tuple[Any, ...]) -> None:
-    """A session's process: makes it, then calls the methods asked for, and sends what they return or what failed."""
+_session: list[Session] = []  # of a process that is one's
+
+
+def _make(make: Callable[..., Session], *given: Any) -> None:
     limit_to_available()
-    session: Session | None = None
-    method, given = "", ()
-    with contextlib.suppress(EOFError):
-        while True:
-            try:
-                if session is None:
-                    session, result = make(*arguments), None
-                else:
-                    result = getattr(session, method)(*given)
-                pipe.send((result, None))
-            except Exception as error:
-                pipe.send((None, one_line(error)))
-            method, given = pipe.recv()
+    _session.append(make(*given))
+
+
+def _call(method: str, *given: Any) -> Any:
+    return getattr(_session[0], method)(*given)
+
+
+def _or_one_line(function: Callable[..., Any], *given: Any) -> Any:
+    """What the function returns; what it raises comes as a line, since not every error can be pickled."""
+    try:
+        return function(*given)
+    except Exception as error:
+        raise ContestantFailed(one_line(error)) from None
 
 
 class ProcessSession:
@@ -141,47 +135,30 @@ class ProcessSession:
     `make` and its arguments go there by pickle and give the session.
     """
 
-    def __init__(self, make: Callable[..., Session], *arguments: Any) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, make, arguments))
-        self._process.start()
-        theirs.close()
+    def __init__(self, make: Callable[..., Session], *given: Any) -> None:
+        self._process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
         try:
-            self._answer()
+            self._ask(_make, make, *given)
         except BaseException:
             self.close()
             raise
 
-    def _answer(self) -> Any:
+    def _ask(self, function: Callable[..., Any], *given: Any) -> Any:
         try:
-            result, error = self._pipe.recv()
-        except (EOFError, OSError) as lost:
-            self._process.join()
-            killed = "; killed, most likely out of memory" if self._process.exitcode == -signal.SIGKILL else ""
-            raise ContestantFailed(f"its process ended with status {self._process.exitcode}{killed}") from lost
-        if error is not None:
-            raise ContestantFailed(error)
-        return result
-
-    def _ask(self, method: str, *given: Any) -> Any:
-        with contextlib.suppress(OSError):  # of a process that has ended, which the answer tells
-            self._pipe.send((method, given))
-        return self._answer()
+            return self._process.submit(_or_one_line, function, *given).result()
+        except BrokenProcessPool as error:
+            raise ContestantFailed("its process was killed, most likely out of memory") from error
 
     def judge(self) -> list[dict[str, Any]]:
-        verdicts: list[dict[str, Any]] = self._ask("judge")
+        verdicts: list[dict[str, Any]] = self._ask(_call, "judge")
         return verdicts
 
     def time(self, turn: int) -> Sample:
-        sample: Sample = self._ask("time", turn)
+        sample: Sample = self._ask(_call, "time", turn)
         return sample
 
     def close(self) -> None:
-        self._pipe.close()  # which ends its requests, and so its process
-        self._process.join(GRACE_SECONDS)
-        self._process.kill()
-        self._process.join()
+        self._process.shutdown()
 
 
 def open_session(

@@ -29,22 +29,6 @@ SUITE_TITLES = {
     "end-to-end": "From PNG file to PNG file, model loaded",
 }
 
-FIELDS = [
-    "suite",
-    "model",
-    "lr",
-    "output",
-    "batch",
-    "dtype",
-    "scattered",
-    "excerpt",
-    "case",
-    "contestant",
-    "macs",
-    "error",
-]
-FIELDS += ["samples_s", "quartiles_s", "peak_bytes", "ceiling_dtype", "ceiling_flops", "share", "machine"]
-
 
 def table_row(cells: Iterable[str]) -> str:
     """A line of a Markdown table."""
@@ -59,25 +43,19 @@ def markdown(rows: DataFrame | list[dict[str, Any]], right: Collection[str] = ()
 
 
 def frame(rows: Iterable[Mapping[str, Any]] | Path) -> DataFrame:
-    """The rows of a result file with a column a field, and what follows from these."""
+    """The rows of a result file, and what follows from each."""
     rows = read_rows(rows).values() if isinstance(rows, Path) else rows
-    found = DataFrame(list(rows)).reindex(columns=FIELDS)
-    found["error"] = found["error"].fillna("").astype(str)
-    found["excerpt"] = found["excerpt"].fillna(0)
-    found["pixels"] = found["output"].map(math.prod)
-    found["median"] = found["quartiles_s"].astype(object).str[1].astype(float)
-    for name in ("lr", "output"):
-        found[f"{name}_height"] = found[name].str[0]
-        found[name] = found[name].map(lambda sides: " x ".join(map(str, sides)))
-    found["title"] = [_title(row) for row in found.to_dict("records")]
-    return found
+    return DataFrame([{"excerpt": 0, "median": math.nan, "peak_bytes": None, **row, **_derived(row)} for row in rows])
 
 
-def _title(row: Mapping[str, Any]) -> str:
-    model = "" if row["model"] == "full" else f", `{row['model']}`"
+def _derived(row: Mapping[str, Any]) -> dict[str, Any]:
+    lr, output = (" x ".join(map(str, row[name])) for name in ("lr", "output"))
+    pixels, model = math.prod(row["output"]), "" if row["model"] == "full" else f", `{row['model']}`"
     images = "" if row["batch"] == 1 else f", {row['batch']} images"
-    target = f"{row['pixels']:,} random queries" if row["scattered"] else row["output"]
-    return f"{row['lr']} to {target}{images}{model}"
+    found = {"lr": lr, "output": output, "pixels": pixels, "error": row.get("error") or ""}
+    found |= {"lr_height": row["lr"][0], "height": row["output"][0]}
+    found["title"] = f"{lr} to {f'{pixels:,} random queries' if row['scattered'] else output}{images}{model}"
+    return found | ({"median": row["quartiles_s"][1]} if row.get("quartiles_s") else {})
 
 
 def whole(rows: DataFrame) -> DataFrame:
@@ -92,21 +70,19 @@ def title(name: str) -> str:
 
 def seconds(value: float) -> str:
     """Seconds in the unit that reads best."""
-    for factor, unit in ((1, "s"), (1e3, "ms")):
-        if value * factor >= 1:
-            return f"{value * factor:.3g} {unit}"
-    return f"{value * 1e6:.3g} us"
+    factor, unit = (1.0, "s") if value >= 1 else (1e3, "ms") if value >= 1e-3 else (1e6, "us")
+    return f"{value * factor:.3g} {unit}"
 
 
-def _measured(row: Mapping[str, Any]) -> dict[str, str]:
-    """The cells of a row that tell what was measured."""
+def _cells(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row of a suite's table."""
+    cells = {"case": row["title"], "dtype": row["dtype"], "contestant": title(row["contestant"])}
     if row["error"]:
         told = "out of memory" if row["error"].startswith("out of memory (") else row["error"].replace("|", "/")
-        return {"median (quartiles)": told}
-    low, median, high = row["quartiles_s"]
-    runs = len(row["samples_s"])
+        return cells | {"median (quartiles)": told}
+    (low, median, high), runs = row["quartiles_s"], len(row["samples_s"])
     spread = f"{seconds(low)} to {seconds(high)}" if runs >= LEAST else f"{runs} run{'s' * (runs > 1)}"
-    return {
+    return cells | {
         "median (quartiles)": f"**{seconds(median)}** ({spread})",
         "faster than public": "" if math.isnan(row["ratio"]) else f"{row['ratio']:.2f} x",
         "peak memory": "not told" if math.isnan(row["peak_bytes"]) else f"{row['peak_bytes'] / 1e6:,.0f} MB",
@@ -116,21 +92,13 @@ def _measured(row: Mapping[str, Any]) -> dict[str, str]:
 
 def ratio(rows: DataFrame, peers: Collection[str]) -> Series:
     """How many times faster than its case's peer each row is; NaN where either has no time."""
-    of = rows[rows["contestant"].isin(peers)].set_index("case")["median"]
-    return rows["case"].map(of) / rows["median"]
+    return rows["case"].map(rows[rows["contestant"].isin(peers)].set_index("case")["median"]) / rows["median"]
 
 
-def suite_table(rows: DataFrame, suite: str) -> str:
+def suite_table(rows: DataFrame) -> str:
     """One suite's table."""
-    order = ["model", "batch", "scattered", "lr_height", "output_height", "dtype"]
-    mine = rows[rows["suite"] == suite].sort_values(order, kind="stable")
-    cells = mine.assign(ratio=ratio(mine, PUBLIC)).to_dict("records")
-    return markdown(
-        [
-            {"case": row["title"], "dtype": row["dtype"], "contestant": title(row["contestant"]), **_measured(row)}
-            for row in cells
-        ]
-    )
+    mine = rows.sort_values(["model", "batch", "scattered", "lr_height", "height", "dtype"], kind="stable")
+    return markdown([_cells(row) for row in mine.assign(ratio=ratio(mine, PUBLIC)).to_dict("records")])
 
 
 def growth(rows: DataFrame) -> DataFrame:
@@ -139,33 +107,27 @@ def growth(rows: DataFrame) -> DataFrame:
     Of rows that differ in nothing but the output's size (by a factor of 4 in queries), or in nothing but the batch.
     """
     good = rows[rows["error"] == ""]
-    pairs = good.merge(good, on=["suite", "model", "lr", "dtype", "scattered", "contestant"], suffixes=("", "_to"))
-    queries = (pairs["batch"] == pairs["batch_to"]) & (pairs["pixels_to"] == 4 * pairs["pixels"])
-    batch = (pairs["output"] == pairs["output_to"]) & (pairs["batch_to"] > pairs["batch"])
-    pairs = pairs.assign(queries=queries)[queries | batch]
-    found = [
-        {
-            "from": f"{title(row['contestant'])}, {row['dtype']}, {row['title']}",
-            "step": f"queries x 4, to {row['output_to']}"
-            if row["queries"]
-            else f"batch {row['batch']} to {row['batch_to']}",
-            "factor": row["median_to"] / row["median"],
-        }
-        for row in pairs.to_dict("records")
+    found = good.merge(good, on=["suite", "model", "lr", "dtype", "scattered", "contestant"], suffixes=("", "_to"))
+    batch = (found["output"] == found["output_to"]) & (found["batch_to"] > found["batch"])
+    queries = (found["batch"] == found["batch_to"]) & (found["pixels_to"] == 4 * found["pixels"])
+    found = found.assign(grows=batch)[batch | queries]
+    steps = [
+        f"batch {row.batch} to {row.batch_to}" if row.grows else f"queries x 4, to {row.output_to}"
+        for row in found.itertuples()
     ]
-    return DataFrame(found, columns=["from", "step", "factor"])
+    start = found["contestant"].map(title) + ", " + found["dtype"] + ", " + found["title"]
+    return DataFrame({"from": start, "step": steps, "factor": found["median_to"] / found["median"]})
 
 
 def tables(rows: DataFrame) -> str:
     """All tables of one machine's whole cases."""
     rows = whole(rows)
-    parts = [
-        f"{SUITE_TITLES[suite]}:\n\n{suite_table(rows, suite)}" for suite in SUITE_TITLES if suite in set(rows["suite"])
-    ]
+    suites = {suite: rows[rows["suite"] == suite] for suite in SUITE_TITLES}
+    parts = [f"{SUITE_TITLES[suite]}:\n\n{suite_table(mine)}" for suite, mine in suites.items() if len(mine)]
     grown = growth(rows)
     if len(grown):
-        times = grown["factor"].map("x {:.2f}".format)
-        parts.append("How time grows:\n\n" + markdown(grown.assign(time=times).drop(columns="factor"), right=["time"]))
+        times = grown.assign(time=grown["factor"].map("x {:.2f}".format)).drop(columns="factor")
+        parts.append(f"How time grows:\n\n{markdown(times, right=['time'])}")
     return "\n\n".join(parts)
 
 
@@ -181,13 +143,13 @@ def summary(found: DataFrame, where: str) -> str:
     sentences = []
     for name, mine in found.groupby("contestant", sort=False):
         figures = mine.groupby("dtype")["ratio"].agg(["min", "max", "median"])
-        ranges = ", ".join(
+        ranges = [
             f"{low:.2f} to {high:.2f} times in {of} (median {mid:.2f})" for of, low, high, mid in figures.itertuples()
-        )
+        ]
         sentences.append(
             f"On excerpts of {len(mine)} cases ({where}) {title(str(name))} has the speed of the public way under "
-            f"torch.compile (in half precision with autocast) {ranges}. The LR map, made once for all queries of an "
-            "image, weighs more in an excerpt than in the whole."
+            f"torch.compile (in half precision with autocast) {', '.join(ranges)}. The LR map, made once for all "
+            "queries of an image, weighs more in an excerpt than in the whole."
         )
     return " ".join(sentences)
 
@@ -196,18 +158,10 @@ def excerpt_table(found: DataFrame) -> str:
     """How many times faster ours is, and its median time; outputs are columns, and random queries have one."""
     cells = [f"{row.ratio:.2f} x ({seconds(row.median)})" for row in found.itertuples()]
     column = found["output"].where(~found["scattered"].astype(bool), "random")
-    named = {"lr": "LR", "batch": "images", "contestant": "backend"}
-    wide = (
-        found.assign(cell=cells, column=column, contestant=found["contestant"].map(title))
-        .rename(columns=named)
-        .pivot_table(
-            index=["suite", "model", "LR", "images", "scattered", "dtype", "backend"],
-            columns="column",
-            values="cell",
-            aggfunc="first",
-            sort=False,
-        )
-    )
+    found = found.assign(cell=cells, column=column, backend=found["contestant"].map(title))
+    found = found.rename(columns={"lr": "LR", "batch": "images"})
+    lines = ["suite", "model", "LR", "images", "scattered", "dtype", "backend"]
+    wide = found.pivot_table(index=lines, columns="column", values="cell", aggfunc="first", sort=False)
     columns = sorted(wide.columns, key=lambda name: (len(name), name))
     return markdown(wide[columns].reset_index().drop(columns="scattered"))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +171,8 @@ def test_what_fails_in_a_process_is_one_line() -> None:
 
 def test_a_process_that_dies_is_a_failure() -> None:
     session = ProcessSession(LocalSession, CASE, Contestant("tiled", "float32", "tiled"), CPU)
-    session._process.kill()
+    with pytest.raises(BrokenProcessPool):
+        session._process.submit(os._exit, 1).result()
     with pytest.raises(ContestantFailed, match="killed, most likely out of memory"):
         session.judge()
     session.close()
