@@ -83,22 +83,3 @@ def test_bars_run_in_a_process_of_their_own_and_are_written_with_the_machine(
     assert row["per_second"] > 0
     assert row["machine"]["commit"]
     assert opened == [few["alone"]]
-
-
-def test_bars_are_those_of_the_issue() -> None:
-    limits = {name: bar.limit for name, bar in BARS.items()}
-    assert limits == {
-        "render-float32": 3.0,
-        "render-bfloat16": 6.0,
-        "train-float32": 1.6,
-        "train-bfloat16": 3.0,
-        "train-memory": 1e9,
-        "tiny-render": 1.0,
-        "upscale-cold": 6.0,
-        "upscale-memory": 1.5e9,
-        "samples": 300.0,
-        "samples-patches": 300.0,
-        "samples-whole-pictures": 300.0,
-        "decode-png": None,
-        "decode-jpg": None,
-    }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import __version__ as torch_version
 
+from benchmarks import versions
 from benchmarks.junit import outcome
 from benchmarks.report import write_versions
 from benchmarks.versions import VERSIONS_FILE, key, page
@@ -55,6 +58,26 @@ def test_the_page_has_a_line_each_in_order_and_names_what_failed() -> None:
     assert lines[0].endswith("| 3 passed | 2 passed, 1 skipped, 1 failed | 2026-11-25 |")
     assert text.count("Failed with") == 1
     assert "Failed with torch 2.9.1 and Triton 3.6.0:\n\n- `tests.test_audit.test_it`" in text
+
+
+def test_a_session_writes_the_row_of_what_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "VERSIONS_FILE", tmp_path / "versions.json")
+    (tmp_path / "audit.xml").write_text('<testsuite><testcase classname="a" name="b"/></testsuite>')
+    versions.record(tmp_path, ["operator", "audit"])
+    ((name, row),) = json.loads((tmp_path / "versions.json").read_text()).items()
+    assert name == key(row["installed"])
+    assert f"torch {torch_version} triton" in name
+    assert {group: (of["passed"], of["failed"]) for group, of in row["groups"].items()} == {
+        "operator": (0, ["pytest itself"]),
+        "audit": (1, []),
+    }
+    assert "| 1 failed | 1 passed |" in page({name: row})
+
+
+def test_the_sessions_name_tests_that_are_there() -> None:
+    noxfile = pytest.importorskip("noxfile")
+    names = [name for group in noxfile.GROUPS.values() for name in group]
+    assert [name for name in names if not (Path(__file__).parent / f"test_{name}.py").is_file()] == []
 
 
 def test_the_committed_page_is_what_the_results_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
