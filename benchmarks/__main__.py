@@ -16,6 +16,7 @@ from benchmarks.contestants import known
 from benchmarks.methods import METHODS_FILE
 from benchmarks.results import RESULTS, SUITES_FILE, device_name, write_results
 from benchmarks.run import CASE_SECONDS, run_cases
+from benchmarks.session import ContestantFailed
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
@@ -30,10 +31,7 @@ def _device(name: str) -> str:
         if torch.device(name).type in ("cpu", "cuda"):
             return str(torch.empty(0, device=name).device)
         reason = "must be cpu, cuda or cuda:N"
-    except (
-        RuntimeError,
-        AssertionError,
-    ) as error:  # torch's, of a name that is none, and of a device that is not there
+    except (RuntimeError, AssertionError) as error:  # of a name that is no device's, of a device that is not there
         reason = str(error).splitlines()[0]
     raise typer.BadParameter(f"{reason}, got {name}")
 
@@ -65,9 +63,7 @@ def run(
     dtype: Annotated[list[str] | None, _choice("By default all.", *registered.DTYPES)] = None,
     model: Annotated[list[str] | None, _choice("By default both.", *registered.MODELS)] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Take the cases that fit; by default all.")] = None,
-    excerpt: Annotated[
-        int | None, typer.Option(min=1, help="Time so many queries of each case, of all images.")
-    ] = None,
+    excerpt: Annotated[int | None, typer.Option(min=1, help="So many queries of each case, of all images.")] = None,
     seconds: Seconds = CASE_SECONDS,
     json: Target = None,
     missing: Annotated[bool, typer.Option("--missing", help="Only the cases that the file does not hold yet.")] = False,
@@ -94,10 +90,17 @@ def bars(
     json: Target = None,
 ) -> None:
     """Query path, training, `arasfsr upscale` and the making of training samples on a CPU, each beside its bar."""
+    failed = False
     for name in only or BARS:
-        result = measure(BARS[name], seconds)
+        try:
+            result = measure(BARS[name], seconds)
+        except ContestantFailed as error:
+            typer.echo(f"{name}: {error}", err=True)
+            failed = True
+            continue
         typer.echo(f"{name}: {result}")
         write_results(json or RESULTS / device_name() / f"{BARS[name].suite}.json", name, result)
+    raise typer.Exit(failed)
 
 
 @app.command(

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from benchmarks.cases import Case
 from benchmarks.contestants import Contestant
 from benchmarks.memory import Peak
 from benchmarks.run import CASE_SECONDS, measure_case
-from benchmarks.session import LocalSession, ProcessSession, Sample
+from benchmarks.session import ContestantFailed, LocalSession, ProcessSession, Sample
 from benchmarks.timing import timed
 
 CPU = torch.device("cpu")
@@ -67,10 +67,10 @@ class Bar:
         return "data" if self.unit == "per_second" else "bars"
 
     def figures(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """The row of the results."""
-        failed = {name: row["error"] for name, row in rows.items() if row["error"]}
+        """The row of the results; raises ContestantFailed."""
+        failed = [f"{name}: {row['error']}" for name, row in rows.items() if row["error"]]
         if failed:
-            return {"error": failed}
+            raise ContestantFailed("; ".join(failed))
         samples = {name: row["samples_s"] for name, row in rows.items()}
         medians = {name: statistics.median(each) for name, each in samples.items()}
         found: dict[str, Any] = {"gates": {name: row["gate"] for name, row in rows.items()}, "samples_s": samples}
@@ -161,36 +161,30 @@ def _bar(title: str, unit: str, limit: float | None, *given: Any) -> Bar:
     return Bar(title, unit, limit, {"alone": (Plain, *given)})
 
 
-def _query(dtype: str) -> Bar:
-    case = Case("query", "full", (64, 64), (256, 256), 1, dtype)
-    return _bar(f"query path, 64 x 64 to 256 x 256, {dtype}", "ratio", {"float32": 3.0, "bfloat16": 6.0}[dtype], case)
-
-
-def _train(dtype: str) -> Bar:
-    case = Case("train", "full", (32, 32), (32, 32), 16, dtype, scattered=True)
-    title = f"forward + backward, 16 images x 1,024 queries, {dtype}"
-    return _bar(title, "ratio", {"float32": 1.6, "bfloat16": 3.0}[dtype], case)
-
-
+QUERY, TRAIN = "query path, 64 x 64 to 256 x 256", "forward + backward, 16 images x 1,024 queries"
+SQUARE = Case("query", "full", (64, 64), (256, 256), 1, "float32")
+STEP = Case("train", "full", (32, 32), (32, 32), 16, "float32", scattered=True)
 LARGE = Case("train", "full", (64, 64), (512, 512), 1, "float32")
 TINY = Case("end-to-end", "tiny", (64, 64), (256, 256), 1, "float32")
 COLD = "`arasfsr upscale`, 64 x 64 to 256 x 256, cold start"
-PATCHES, PICTURES = DataConfig(whole=0.7), DataConfig(queries=None)
+WHOLE = "samples that are whole pictures (`queries: null`)"
 
 BARS = {
-    "render-float32": _query("float32"),
-    "render-bfloat16": _query("bfloat16"),
-    "train-float32": _train("float32"),
-    "train-bfloat16": _train("bfloat16"),
+    **{
+        f"render-{dtype}": _bar(f"{QUERY}, {dtype}", "ratio", limit, replace(SQUARE, dtype=dtype))
+        for dtype, limit in (("float32", 3.0), ("bfloat16", 6.0))
+    },
+    **{
+        f"train-{dtype}": _bar(f"{TRAIN}, {dtype}", "ratio", limit, replace(STEP, dtype=dtype))
+        for dtype, limit in (("float32", 1.6), ("bfloat16", 3.0))
+    },
     "train-memory": _bar("forward + backward of 512 x 512 queries", "bytes", 1e9, LARGE),
     "tiny-render": _bar("`tiny`, 64 x 64 to 256 x 256", "seconds", 1.0, TINY),
     "upscale-cold": _bar(COLD, "seconds", 6.0, command, "upscale", FACE, "--scale", "4"),
     "upscale-memory": _bar("`arasfsr upscale`, 64 x 64 to 8192 x 8192", "bytes", 1.5e9, upscale, "8192x8192"),
     "samples": _bar("samples of 1,024 queries, whole faces", "per_second", 300.0, samples, DataConfig()),
-    "samples-patches": _bar("the same, 30% of them patches", "per_second", 300.0, samples, PATCHES),
-    "samples-whole-pictures": _bar(
-        "samples that are whole pictures (`queries: null`)", "per_second", 300.0, samples, PICTURES
-    ),
+    "samples-patches": _bar("the same, 30% of them patches", "per_second", 300.0, samples, DataConfig(whole=0.7)),
+    "samples-whole-pictures": _bar(WHOLE, "per_second", 300.0, samples, DataConfig(queries=None)),
     "decode-png": _bar("PNG files decoded", "per_second", None, decoding, ".png"),
     "decode-jpg": _bar("JPEG files decoded", "per_second", None, decoding, ".jpg"),
 }

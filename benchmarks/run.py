@@ -33,31 +33,16 @@ def config_of(model: str) -> ModelConfig:
     return model_of(model).config
 
 
-class Costs:
-    """Estimates of what cases take, in seconds, from counts and ceilings, corrected by what those before took."""
-
-    def __init__(self, flops: Mapping[str, float], device: torch.device, only: tuple[str, ...] = ()) -> None:
-        self._flops, self._device, self._only = flops, device, only
-        self._estimated = self._took = 0.0
-
-    def raw(self, case: Case) -> float:
-        """From multiply-accumulates and ceilings alone."""
-        kind, total = self._device.type, 0.0
-        for each in contestants(case.dtype, self._device, self._only)[0]:
-            literal = each.backend in (None, "reference")
-            rate = self._flops[case.dtype] if literal else measured.ceiling(self._flops, case.dtype, kind)[1]
-            seconds = 2 * macs(case, config_of(case.model), literal) / (rate * EFFICIENCY[not literal])
-            shapes = each.compiled * (1 if case.suite == "train" else 2)
-            total += START_SECONDS[kind] + (1 + repetitions(seconds, 0.0)) * seconds + shapes * COMPILE_SECONDS[kind]
-        return total
-
-    def __call__(self, case: Case) -> float:
-        return self.raw(case) * (self._took / self._estimated if self._estimated else 1.0)
-
-    def learn(self, case: Case, seconds: float) -> None:
-        """A case took that long."""
-        self._estimated += self.raw(case)
-        self._took += seconds
+def estimate(case: Case, flops: Mapping[str, float], device: torch.device, only: tuple[str, ...] = ()) -> float:
+    """Seconds that a case takes with all its contestants, from its counts and the ceilings."""
+    kind, total = device.type, 0.0
+    for each in contestants(case.dtype, device, only)[0]:
+        literal = each.backend in (None, "reference")
+        rate = flops[case.dtype] if literal else measured.ceiling(flops, case.dtype, kind)[1]
+        seconds = 2 * macs(case, config_of(case.model), literal) / (rate * EFFICIENCY[not literal])
+        shapes = each.compiled * (1 if case.suite == "train" else 2)
+        total += START_SECONDS[kind] + (1 + repetitions(seconds, 0.0)) * seconds + shapes * COMPILE_SECONDS[kind]
+    return total
 
 
 def measure_case(
@@ -166,7 +151,7 @@ def run_cases(
     rates = ", ".join(f"{name} {rate / 1e9:,.0f} GFLOP/s" for name, rate in flops.items())
     say(f"ceilings: {rates}; copy {ceilings['bytes_per_second'] / 1e9:,.0f} GB/s")
     held = set(read_rows(path)) if missing else set()
-    costs = Costs(flops, device, only)
+    estimated = took = 0.0  # of the cases so far: what they should have taken, and what they did
     for case in cases:
         if case.dtype not in measured.dtypes(device):
             left[case.name] = f"no {case.dtype} on {kind}"
@@ -174,7 +159,8 @@ def run_cases(
         found, reasons = contestants(case.dtype, device, only)
         if found and all(f"{case.name} {each.name}" in held for each in found):
             continue
-        needed, began = costs(case), time.monotonic()
+        cost, began = estimate(case, flops, device, only), time.monotonic()
+        needed = cost * took / estimated if estimated else cost
         if began + needed > deadline:
             left[case.name] = f"about {needed:.0f} s, {max(0.0, deadline - began):.0f} s were left"
             continue
@@ -188,7 +174,7 @@ def run_cases(
 
         for name, row in measure_case(sessions, store, seconds, deadline).items():
             say(f"{case.name} {name}: {_told(row)}")
-        costs.learn(case, time.monotonic() - began)
+        estimated, took = estimated + cost, took + time.monotonic() - began
         done.append(case.name)
     for name, reason in reasons.items():
         say(f"backend {name} is not in it: {reason}")

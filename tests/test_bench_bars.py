@@ -13,7 +13,7 @@ from arasfsr.training.config import DataConfig
 from benchmarks import bars
 from benchmarks.__main__ import app
 from benchmarks.bars import BARS, Bar, Plain
-from benchmarks.session import ProcessSession
+from benchmarks.session import ContestantFailed, ProcessSession
 
 
 def rows(**seconds: float) -> dict[str, dict[str, Any]]:
@@ -40,7 +40,8 @@ def test_a_bar_s_figure_is_of_the_medians_or_the_peak(unit: str, given: Any, key
 
 def test_what_fails_has_no_figure() -> None:
     red = rows(reference=6.0) | {"tiled": {"gate": [], "error": "red gate"}}
-    assert Bar("", "ratio", 5.0, {}).figures(red) == {"error": {"tiled": "red gate"}}
+    with pytest.raises(ContestantFailed, match=r"^tiled: red gate$"):
+        Bar("", "ratio", 5.0, {}).figures(red)
 
 
 @pytest.mark.parametrize(
@@ -83,3 +84,13 @@ def test_bars_run_in_a_process_of_their_own_and_are_written_with_the_machine(
     assert row["per_second"] > 0
     assert row["machine"]["commit"]
     assert opened == [few["alone"]]
+
+
+def test_a_bar_that_cannot_be_measured_is_told_and_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        BARS, "decode-png", Bar("", "per_second", None, {"alone": (Plain, bars.decoding, ".none", 3, 4)})
+    )
+    done = CliRunner().invoke(app, ["bars", "--only", "decode-png", "--json", str(tmp_path / "bars.json")])
+    assert done.exit_code == 1
+    assert "alone: ValueError: unknown file extension: .none" in done.output
+    assert not (tmp_path / "bars.json").exists()

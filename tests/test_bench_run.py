@@ -6,6 +6,7 @@ import json
 import os
 import time
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +106,19 @@ def test_a_row_says_what_follows_from_its_samples() -> None:
     assert full["case"] == case.name
 
 
-def test_costs_follow_the_counts_and_learn_from_what_cases_took() -> None:
-    costs = running.Costs(CEILINGS["flops"], CPU, ("tiled",))
+def test_estimates_follow_the_counts() -> None:
     small, large = (Case("query", "full", (64, 64), (side, side), 1, "float32") for side in (256, 1024))
-    assert costs(large) > 4 * costs(small)
-    before = costs(large)
-    costs.learn(small, 2 * costs.raw(small))
-    assert costs(large) == pytest.approx(2 * before)
+    few, many = (running.estimate(case, CEILINGS["flops"], CPU, ("tiled",)) for case in (small, large))
+    assert many > 4 * few
+
+
+def test_estimates_are_corrected_by_what_cases_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "write_results", lambda *given: None)
+    monkeypatch.setattr(running, "estimate", lambda *given: 0.001)
+    monkeypatch.setattr(running, "measure_case", lambda *given: time.sleep(0.2) or {})
+    cases = [CASE, replace(CASE, batch=2)]
+    found = running.run_cases(cases, CPU, tmp_path / "run.json", 0.3 / 60, ("tiled",), lambda line: None, CEILINGS)
+    assert found == {"done": [CASE.name], "left out": [cases[1].name]}
 
 
 def test_a_budget_measures_what_fits_and_names_the_rest(tmp_path: Path) -> None:
