@@ -29,6 +29,10 @@ SUITE_TITLES = {
     "end-to-end": "From PNG file to PNG file, model loaded",
 }
 
+FIELDS = ["suite", "model", "lr", "output", "batch", "dtype", "scattered", "excerpt", "case", "contestant", "error"]
+FIELDS += ["samples_s", "quartiles_s", "peak_bytes", "macs", "ceiling_dtype", "ceiling_flops", "share", "machine"]
+FIELDS += ["median", "pixels", "height", "lr_height", "title"]
+
 
 def table_row(cells: Iterable[str]) -> str:
     """A line of a Markdown table."""
@@ -45,7 +49,8 @@ def markdown(rows: DataFrame | list[dict[str, Any]], right: Collection[str] = ()
 def frame(rows: Iterable[Mapping[str, Any]] | Path) -> DataFrame:
     """The rows of a result file, and what follows from each."""
     rows = read_rows(rows).values() if isinstance(rows, Path) else rows
-    return DataFrame([{"excerpt": 0, "median": math.nan, "peak_bytes": None, **row, **_derived(row)} for row in rows])
+    found = DataFrame([{"excerpt": 0, **row, **_derived(row)} for row in rows], columns=FIELDS)
+    return found.astype({"median": float, "peak_bytes": float})
 
 
 def _derived(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -82,6 +82,16 @@ def test_without_results_the_section_says_so(tmp_path: Path, monkeypatch: pytest
     assert report.draw_plots(tmp_path / "docs") == []
 
 
+def test_without_a_row_or_a_peak_there_is_nothing_to_show(results: Path) -> None:
+    path = results / "box" / "suites.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({"ceilings": content["ceilings"]}))
+    assert report.suites_tables().startswith("On A processor")
+    assert report.draw_plots(results) == report.write_excerpts() == []
+    row = result("tiled", 256, 2.9, 3.0, 3.1) | {"peak_bytes": None}
+    assert "| not told |" in tables.tables(tables.frame([row]))
+
+
 def test_the_data_table_has_rates_and_bars(results: Path) -> None:
     row = {"per_second": 431.6, "rates": [431.6], "load": 1.0, "machine": MACHINE}
     (results / "box" / "data.json").write_text(json.dumps({"samples": row | {"bar": 300.0}, "decode-png": row}))
