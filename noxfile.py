@@ -5,6 +5,8 @@ requirements. Each writes a row into benchmarks/results/versions.json; `python -
 docs/versions.md of it.
 """
 
+from pathlib import Path
+
 import nox
 
 VERSIONS = {
@@ -29,6 +31,8 @@ compiled ahead of time for every architecture."""
 def versions(session: nox.Session, requirements: list[str]) -> None:
     session.install(*(session.posargs or requirements), "-e", ".[dev]", env={"ARASFSR_CUDA": "0"})
     folder = session.create_tmp()
+    for old in Path(folder).glob("*.xml"):
+        old.unlink()
     for group, names in GROUPS.items():
         tests = (f"tests/test_{name}.py" for name in names)
         session.run("pytest", f"--junit-xml={folder}/{group}.xml", *tests, success_codes=range(6))
