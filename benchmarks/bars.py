@@ -1,4 +1,4 @@
-"""What this version must reach: cases of the harness with a bar, and what has none but is told beside them."""
+"""Bars: what this version must reach on two CPU cores, measured by the harness, and some figures without a bar."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ SIDE, IMAGES, BATCH = 128, 200, 16  # of the data suite: the images' side, how m
 COUNT = 1000  # samples or files of a timed run
 
 Run = Callable[[int], object]
-"""What is timed, given its turn."""
+"""The timed call; takes the number of the turn."""
 
 
 class Plain:
-    """A session of what has no gate; `make` gives what is timed."""
+    """A session without a gate; `make` returns the timed call."""
 
     def __init__(self, make: Callable[..., Run], *arguments: Any) -> None:
         self._run = make(*arguments)
@@ -55,7 +55,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class Bar:
-    """A measurement, and what it must reach; each contestant has a process of its own."""
+    """A measurement and what it must reach; each contestant runs in its own process."""
 
     title: str
     unit: str  # ratio (of the literal method's time to ours), seconds, bytes or per_second
@@ -93,7 +93,7 @@ def measure(bar: Bar, seconds: float = CASE_SECONDS) -> dict[str, Any]:
 
 
 def command(*arguments: str) -> Run:
-    """`arasfsr` in a process of its own."""
+    """`arasfsr` in a new process."""
     folder = tempfile.TemporaryDirectory()
 
     def run(turn: int) -> None:
@@ -121,7 +121,7 @@ def upscale(size: str) -> Run:
 
 
 def faces(count: int) -> list[Photograph]:
-    """Smooth pictures with a little noise: what is timed does not depend on what they show."""
+    """Smooth pictures with a little noise."""
     rng = np.random.default_rng(0)
     found = []
     for i in range(count):

@@ -1,4 +1,4 @@
-"""The green gate: no speed is told of results that do not keep the numerical contract."""
+"""The gate: no speed is reported for results that break the numerical contract."""
 
 from __future__ import annotations
 

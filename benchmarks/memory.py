@@ -17,7 +17,7 @@ def _bytes(file: Path, field: str) -> int:
 
 
 class Peak:
-    """Peak memory above what is resident now; on a CPU, of this whole process, which should do nothing else.
+    """Peak memory above what is resident now; on a CPU, of this whole process.
 
     On a CPU the kernel's high-water mark is reset; where it cannot be (no Linux), `above` is None.
     """

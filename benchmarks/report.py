@@ -183,9 +183,9 @@ def _head(path: Path, rows: DataFrame) -> list[str]:
         return [machine_line(ceilings)]
     commits, names = rows["machine"].str["commit"], rows["case"] + " " + rows["contestant"]
     older = names[commits != ceilings["machine"]["commit"]].groupby(commits, sort=False)
-    told = [f"Of commit {commit}: {', '.join(each)}." for commit, each in older]
+    lines = [f"Of commit {commit}: {', '.join(each)}." for commit, each in older]
     empty = "Beside an empty cell the public way was not run, or did not end in time."
-    return [machine_line(ceilings), "\n".join([*told, empty])]
+    return [machine_line(ceilings), "\n".join([*lines, empty])]
 
 
 def _newest(gpu: bool) -> Path | None:
@@ -265,7 +265,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
 
 
 def refreshed(text: str) -> str:
-    """The README's text with every section made anew."""
+    """The README's text with every section regenerated."""
     for name, make in SECTIONS.items():
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
         head, _, rest = text.partition(begin)

@@ -173,7 +173,7 @@ def run_cases(
             write_results(path, f"{case.name} {name}", full, device)
 
         for name, row in measure_case(sessions, store, seconds, deadline).items():
-            say(f"{case.name} {name}: {_told(row)}")
+            say(f"{case.name} {name}: {_summary(row)}")
         estimated, took = estimated + cost, took + time.monotonic() - began
         done.append(case.name)
     for name, reason in reasons.items():
@@ -184,7 +184,7 @@ def run_cases(
     return {"done": done, "left out": list(left)}
 
 
-def _told(row: Mapping[str, Any]) -> str:
+def _summary(row: Mapping[str, Any]) -> str:
     if row["error"]:
         return str(row["error"])
     low, median, high = quartiles(row["samples_s"])

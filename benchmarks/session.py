@@ -1,4 +1,4 @@
-"""One contestant on one case: prepared, judged, then run on demand; in this process, or in one of its own."""
+"""One contestant on one case: prepared, judged, then run on demand, in this process or in another."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Sample(NamedTuple):
     """One timed run."""
 
     seconds: float
-    peak_bytes: int | None  # above what was resident before the first timed run; None where the system does not tell
+    peak_bytes: int | None  # above what was resident before the first timed run; None where unknown
 
 
 class ContestantFailed(RuntimeError):
@@ -65,7 +65,7 @@ class LocalSession:
         self._peak: Peak | None = None
 
     def _run(self, inputs: Inputs) -> None:
-        """What is timed."""
+        """The timed run."""
         if self._files is not None:
             self._files()
             return
@@ -97,7 +97,7 @@ class LocalSession:
     def time(self, turn: int) -> Sample:
         inputs = self._work.sets[turn % len(self._work.sets)]
         if self._device.type == "cuda" or self._peak is None:
-            self._peak = Peak(self._device)  # on a GPU sessions share the allocator: each run has a peak of its own
+            self._peak = Peak(self._device)  # on a GPU sessions share the allocator, so each run is measured by itself
         with self._mode():
             seconds = timed(lambda: self._run(inputs), self._device)
         return Sample(seconds, self._peak.above())
@@ -130,7 +130,7 @@ def _or_one_line(function: Callable[..., Any], *given: Any) -> Any:
 
 
 class ProcessSession:
-    """A session in a process of its own: its memory is its own, and nothing that happens to it harms the run.
+    """A session in its own process: its memory is its own, and a crash does not end the run.
 
     `make` and its arguments go there by pickle and give the session.
     """
@@ -164,7 +164,7 @@ class ProcessSession:
 def open_session(
     case: Case, contestant: Contestant, device: torch.device, shared: Callable[[], Workload] | None = None
 ) -> Session:
-    """In this process on a GPU, whose start-up is slow and whose allocator tells the peak; else in one of its own."""
+    """In this process on a GPU, whose start-up is slow and whose allocator reports the peak; else in another."""
     if device.type == "cuda":
         return LocalSession(case, contestant, device, shared and shared())
     return ProcessSession(LocalSession, case, contestant, device)

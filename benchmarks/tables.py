@@ -83,14 +83,14 @@ def _cells(row: Mapping[str, Any]) -> dict[str, str]:
     """A row of a suite's table."""
     cells = {"case": row["title"], "dtype": row["dtype"], "contestant": title(row["contestant"])}
     if row["error"]:
-        told = "out of memory" if row["error"].startswith("out of memory (") else row["error"].replace("|", "/")
-        return cells | {"median (quartiles)": told}
+        message = "out of memory" if row["error"].startswith("out of memory (") else row["error"].replace("|", "/")
+        return cells | {"median (quartiles)": message}
     (low, median, high), runs = row["quartiles_s"], len(row["samples_s"])
     spread = f"{seconds(low)} to {seconds(high)}" if runs >= LEAST else f"{runs} run{'s' * (runs > 1)}"
     return cells | {
         "median (quartiles)": f"**{seconds(median)}** ({spread})",
         "faster than public": "" if math.isnan(row["ratio"]) else f"{row['ratio']:.2f} x",
-        "peak memory": "not told" if math.isnan(row["peak_bytes"]) else f"{row['peak_bytes'] / 1e6:,.0f} MB",
+        "peak memory": "unknown" if math.isnan(row["peak_bytes"]) else f"{row['peak_bytes'] / 1e6:,.0f} MB",
         "of the ceiling": f"{row['share']:.0%} of {row['ceiling_dtype']}",
     }
 

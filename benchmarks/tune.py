@@ -45,7 +45,7 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     *((kernel, parts) for kernel in KERNELS for parts in (("columns", "depth"), ("rows", "warps"), ("stages",))),
     *((field, ()) for field in ("coordinate", "gather", "queries", "blocks")),
 )
-"""What is varied together, in this order: a field of the entry, and of a Config the parts. All at once are many."""
+"""What is varied together, in this order: a field of the entry, or parts of a Config; all at once would be too many."""
 
 
 def candidates(field: str, parts: tuple[str, ...], cut: Table, width: int) -> Iterator[Table]:
@@ -109,7 +109,7 @@ class Problem:
         try:
             with mock.patch("arasfsr.query.triton_launch.table", return_value=cut):
                 verdicts = LocalSession(case, Contestant("triton", case.dtype, "triton"), self._device).judge()
-        except TritonError as error:  # too many registers or too much shared memory: that cut is none for this GPU
+        except TritonError as error:  # too many registers or too much shared memory: this GPU cannot run that cut
             return one_line(error)
         for verdict in verdicts:
             if not verdict["error"] <= verdict["limit"]:  # nor is a NaN right
@@ -164,8 +164,8 @@ LISTED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("weights", {}),
     ("weights", {"weights": Config(rows=128, columns=128, depth=128, warps=8, stages=2)}),
 )
-"""Kernels and what is other than in their own entry: what compiles for compute capability 9.0 in 16 bits at width 256
-without a spill, few enough for minutes. The first of each kernel is its own entry."""
+"""Kernels and how each candidate differs from the table's entry: what compiles for compute capability 9.0 in 16 bits
+at width 256 without a spill, few enough for minutes. The first of each kernel is the entry itself."""
 
 
 def best_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def tune(
 
 
 def write_entry(path: Path, name: str, entry: dict[str, Any]) -> None:
-    """Put an entry into the table's file, beside those that are there; begins the file where it is not there."""
+    """Put an entry into the table's file, which is made where it is missing."""
     entries = {**(json.loads(path.read_text()) if path.is_file() else {}), name: entry}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")

@@ -44,7 +44,7 @@ def page(content: Mapping[str, Any]) -> str:
         found = result["installed"]
         return [[int(part) for part in found[name].split("+")[0].split(".")] for name in ("torch", "triton", "python")]
 
-    def told(group: Mapping[str, Any]) -> str:
+    def counted(group: Mapping[str, Any]) -> str:
         counts = {"passed": group["passed"], "skipped": group["skipped"], "failed": len(group["failed"])}
         return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
@@ -53,7 +53,7 @@ def page(content: Mapping[str, Any]) -> str:
         found, groups = result["installed"], result["groups"]
         heads = {"Python": "python", "torch": "torch", "Triton": "triton", "numpy": "numpy"}
         row = {head: found[name] for head, name in heads.items()} | {
-            name: told(group) for name, group in groups.items()
+            name: counted(group) for name, group in groups.items()
         }
         rows.append(row | {"date": result["machine"]["date"][:10]})
         failed = [f"- `{name}`" for group in groups.values() for name in group["failed"]]

@@ -89,7 +89,7 @@ def test_without_a_row_or_a_peak_there_is_nothing_to_show(results: Path) -> None
     assert report.suites_tables().startswith("On A processor")
     assert report.draw_plots(results) == report.write_excerpts() == []
     row = result("tiled", 256, 2.9, 3.0, 3.1) | {"peak_bytes": None}
-    assert "| not told |" in tables.tables(tables.frame([row]))
+    assert "| unknown |" in tables.tables(tables.frame([row]))
 
 
 def test_the_data_table_has_rates_and_bars(results: Path) -> None:
