@@ -45,10 +45,6 @@ def test_outcomes_are_counted_and_failures_named(tmp_path: Path) -> None:
     assert outcome(report) == found
 
 
-def test_without_a_report_pytest_itself_has_failed(tmp_path: Path) -> None:
-    assert outcome(tmp_path / "none.xml")["failed"] == ["pytest itself"]
-
-
 def test_the_page_has_a_line_each_in_order_and_names_what_failed() -> None:
     audit = {"passed": 2, "skipped": 1, "failed": ["tests.test_audit.test_it"]}
     old, new = result("2.9.1", audit=audit), result("2.10.0+cpu")
