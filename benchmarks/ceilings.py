@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 from torch.nn import functional as F
-from torch.utils.benchmark import Timer
+
+from benchmarks.timing import timed
 
 TORCH_DTYPES = {
     "float32": torch.float32,
@@ -21,8 +22,8 @@ TORCH_DTYPES = {
 
 SIDES = {"cpu": 1536, "cuda": 8192}
 COPIES = {"cpu": 1 << 28, "cuda": 1 << 31}  # bytes of the copy: far beyond any cache
-SECONDS = 1.0  # for the runs of one product
-PRODUCT_SECONDS = 0.5  # for one of them
+RUNS = 7
+RUN_SECONDS = 0.5  # for one matrix product
 
 
 @contextmanager
@@ -58,18 +59,14 @@ def measure(
     side, copy_bytes = side or SIDES[device.type], copy_bytes or COPIES[device.type]
     wanted = [dtype for dtype in dtypes(device) if only is None or dtype in only]
     sides = {dtype: _affordable(device, dtype, side) for dtype in wanted}
-    rates = {dtype: _rate(device, dtype, sides[dtype], SECONDS) for dtype in wanted}
+    rates = {dtype: _rate(device, dtype, sides[dtype], RUNS) for dtype in wanted}
     source = torch.randint(256, (copy_bytes,), device=device, dtype=torch.uint8)
-    best = _least_seconds(partial(torch.zeros_like(source).copy_, source), SECONDS)
+    copy = partial(torch.zeros_like(source).copy_, source)
+    best = min(timed(copy, device) for _ in range(RUNS))
     return {"matmul_sides": sides, "flops": rates, "copy_bytes": copy_bytes, "bytes_per_second": 2 * copy_bytes / best}
 
 
-def _least_seconds(run: Callable[[], object], seconds: float) -> float:
-    timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
-    return min(timer.blocked_autorange(min_run_time=seconds).times)
-
-
-def _rate(device: torch.device, dtype: str, side: int, seconds: float) -> float:
+def _rate(device: torch.device, dtype: str, side: int, runs: int) -> float:
     """Operations per second of the fastest way to multiply two matrices of that side: A B; A B^T, as layers have it;
     in float32 on a CPU also a 1 x 1 convolution, which is another library's, of more pixels, as it orders its weights
     first."""
@@ -78,14 +75,18 @@ def _rate(device: torch.device, dtype: str, side: int, seconds: float) -> float:
     if dtype == "float32" and device.type == "cpu" and side % 2 == 0:
         pixels = torch.randn(1, 4 * side, 1, side // 2).permute(0, 3, 1, 2)  # as many multiply-accumulates
         ways.append(partial(F.conv2d, pixels, torch.randn(side // 2, side // 2, 1, 1)))
+    seconds = []
     with precision(dtype), torch.no_grad():
-        return 2 * side**3 / min(_least_seconds(product, seconds) for product in ways)
+        for product in ways:
+            product()
+            seconds += [timed(product, device) for _ in range(runs)]
+    return 2 * side**3 / min(seconds)
 
 
 def _affordable(device: torch.device, dtype: str, side: int) -> int:
-    """The largest of side, side / 2, ... whose product takes at most PRODUCT_SECONDS: emulated dtypes are slow."""
-    rate = _rate(device, dtype, max(1, side // 8), 0.0)
-    while 2 * side**3 / rate > PRODUCT_SECONDS and side > 64:
+    """The largest of side, side / 2, ... whose product takes at most RUN_SECONDS: emulated dtypes are slow."""
+    rate = _rate(device, dtype, max(1, side // 8), 1)
+    while 2 * side**3 / rate > RUN_SECONDS and side > 64:
         side //= 2
     return side
 

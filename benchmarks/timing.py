@@ -35,7 +35,8 @@ def repetitions(seconds: float, share: float) -> int:
 def timed(run: Callable[[], object], device: torch.device) -> float:
     """Seconds of one run: between two events on a GPU's current stream, by the clock on a CPU.
 
-    torch.utils.benchmark.Timer runs everything twice before each measurement, which a run of minutes cannot afford.
+    torch.utils.benchmark.Timer runs a statement twice before it measures, too long for runs of minutes, and returns
+    means of blocks, where a ceiling is the best of single runs.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -88,17 +88,14 @@ def test_on_a_cpu_the_ceiling_is_the_faster_of_the_dtype_and_float32() -> None:
     assert ceilings.ceiling(flops, "bfloat16", "cuda") == ("bfloat16", 10.0)
 
 
-def test_ceilings_are_measured_in_every_dtype_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ceilings, "SECONDS", 0.01)
+def test_ceilings_are_measured_in_every_dtype_of_the_device() -> None:
     found = ceilings.measure(torch.device("cpu"), side=32, copy_bytes=1 << 12)
     assert set(found["flops"]) == {"float32", "bfloat16", "float16"}
     assert all(rate > 0 for rate in (*found["flops"].values(), found["bytes_per_second"]))
 
 
 def test_a_slow_dtype_s_product_is_small_enough_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        ceilings, "_rate", lambda device, dtype, side, seconds: {"float32": 1e12, "bfloat16": 1e9}[dtype]
-    )
+    monkeypatch.setattr(ceilings, "_rate", lambda device, dtype, side, runs: {"float32": 1e12, "bfloat16": 1e9}[dtype])
     assert ceilings._affordable(torch.device("cpu"), "float32", 1024) == 1024
     assert ceilings._affordable(torch.device("cpu"), "bfloat16", 1024) == 512
 
