@@ -164,7 +164,7 @@ def methods(
     json: Annotated[Path, typer.Option(help="The file to write.")] = METHODS_FILE,
 ) -> None:
     """Train the paper's methods with equal means and score them; after an interruption it goes on."""
-    from arasfsr.atomic import replacing
+    from arasfsr.files import replacing
     from benchmarks.methods import compare
 
     with replacing(json) as temporary:

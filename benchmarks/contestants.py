@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from arasfsr import backends
-from arasfsr.decoder import DecoderWeights
+from arasfsr.nn.decoder import DecoderWeights
 from arasfsr.model import Encoding
 from arasfsr.query import QueryCall, reference
 from benchmarks.ceilings import TORCH_DTYPES

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from arasfsr.coords import make_cell, make_coord
-from arasfsr.selfcheck import REFERENCE_FACTOR
+from arasfsr.testing import REFERENCE_FACTOR
 from arasfsr.upscaling import denormalise, normalise
 from benchmarks.cases import Case
 from benchmarks.ceilings import TORCH_DTYPES

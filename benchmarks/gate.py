@@ -9,10 +9,10 @@ from torch import Tensor
 
 from arasfsr.config import CORNERS
 from arasfsr.coords import CORNER_SHIFT
-from arasfsr.decoder import DecoderWeights, Layer
+from arasfsr.nn.decoder import (DecoderWeights, Layer)
 from arasfsr.model import Encoding
 from arasfsr.query.skip import bilinear_skip
-from arasfsr.selfcheck import LEAST_COSINE, REFERENCE_FACTOR, error_bar, relative_rms
+from arasfsr.testing import (LEAST_COSINE, REFERENCE_FACTOR, error_bar, relative_rms)
 from benchmarks.ceilings import TORCH_DTYPES
 from benchmarks.contestants import gradients
 from benchmarks.workload import Inputs

@@ -7,7 +7,7 @@ from typing import Any
 
 from pandas import DataFrame
 
-from arasfsr.atomic import replacing
+from arasfsr.files import replacing
 from benchmarks.tables import NAMES, whole
 
 COLOURS = {"tiled": "#1f6fb4", "triton": "#2b8a3e", "cuda": "#b3261e"}

@@ -10,7 +10,7 @@ from typing import Any
 from pandas import DataFrame
 from safetensors.torch import load_file
 
-from arasfsr.atomic import replacing
+from arasfsr.files import replacing
 from benchmarks import versions
 from benchmarks.bars import BARS
 from benchmarks.gpu import history

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from arasfsr import __version__
-from arasfsr.atomic import replacing
+from arasfsr.files import replacing
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"

@@ -12,11 +12,11 @@ from unittest import mock
 
 import torch
 
-from arasfsr.atomic import replacing
+from arasfsr.files import replacing
 from arasfsr.kernels.configs import MEASURED, Config, Table, key, table
 from arasfsr.query.call import Grid, QueryCall
 from arasfsr.query.operator import arguments_of
-from arasfsr.query.triton_launch import TritonLauncher, precision_of
+from arasfsr.query.fused.triton_launch import (TritonLauncher, precision_of)
 from benchmarks.cases import Case
 from benchmarks.ceilings import TORCH_DTYPES, precision
 from benchmarks.contestants import Contestant
@@ -107,7 +107,7 @@ class Problem:
 
         case = self._cases[kernel]
         try:
-            with mock.patch("arasfsr.query.triton_launch.table", return_value=cut):
+            with mock.patch("arasfsr.query.fused.triton_launch.table", return_value=cut):
                 verdicts = LocalSession(case, Contestant("triton", case.dtype, "triton"), self._device).judge()
         except TritonError as error:  # too many registers or too much shared memory: this GPU cannot run that cut
             return one_line(error)

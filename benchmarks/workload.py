@@ -10,8 +10,8 @@ from torch import Tensor
 from arasfsr import ImplicitSR, load_model
 from arasfsr.config import ModelConfig
 from arasfsr.coords import grid_coords, make_cell
-from arasfsr.decoder import DecoderWeights
-from arasfsr.selfcheck import keep_signal
+from arasfsr.nn.decoder import DecoderWeights
+from arasfsr.testing import keep_signal
 from benchmarks.cases import Case
 
 SEED = 3

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from arasfsr import DecoderConfig, EncoderConfig, FrequencyConfig, ImplicitSR, ModelConfig
 from arasfsr.model import Encoding
-from arasfsr.query import BACKENDS, cuda, triton
-from arasfsr.selfcheck import error_bar as error_bar
-from arasfsr.selfcheck import keep_signal, relative_rms
+from arasfsr.query import BACKENDS
+from arasfsr.query.fused import (cuda, triton)
+from arasfsr.testing import error_bar
+from arasfsr.testing import (keep_signal, relative_rms)
 
 _SHARED = Path(__file__).parents[2] / "shared" / "golden"
 GOLDEN = _SHARED if _SHARED.is_dir() else Path(__file__).parent / "golden"
@@ -88,8 +89,8 @@ def _padded(request: pytest.FixtureRequest) -> Iterator[None]:
     mark = request.node.get_closest_marker("rows")
     with pytest.MonkeyPatch.context() as patch:
         if mark is not None:
-            patch.setattr("arasfsr.query.cuda_launch.NARROWEST", mark.args[0])
-            patch.setattr("arasfsr.query.cuda_launch.CudaLauncher.narrowest", mark.args[0])
+            patch.setattr("arasfsr.query.fused.cuda_launch.NARROWEST", mark.args[0])
+            patch.setattr("arasfsr.query.fused.cuda_launch.CudaLauncher.narrowest", mark.args[0])
         yield
 
 

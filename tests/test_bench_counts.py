@@ -12,9 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from arasfsr import ModelConfig
 from arasfsr.coords import make_cell, make_coord
-from arasfsr.decoder import split_first_layer
+from arasfsr.nn.decoder import split_first_layer
 from arasfsr.model import Encoding
-from arasfsr.query import products, tiled
+from arasfsr.query.tiled import (products, operator as tiled)
 from arasfsr.query.operator import Arguments, Need
 from benchmarks.cases import Case
 from benchmarks.counts import lr_map, macs

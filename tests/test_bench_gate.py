@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from arasfsr.selfcheck import error_bar
+from arasfsr.testing import error_bar
 from benchmarks import contestants as who
 from benchmarks import gate
 from benchmarks.cases import Case

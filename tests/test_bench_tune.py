@@ -15,7 +15,7 @@ pytest.importorskip("triton", reason="Triton is made for Linux only")
 from triton.runtime.errors import OutOfResources
 
 from arasfsr.kernels import configs
-from arasfsr.query import triton_launch
+from arasfsr.query.fused import triton_launch
 from benchmarks import tune
 from benchmarks.cases import Case
 from benchmarks.contestants import Contestant

@@ -14,9 +14,10 @@ import typer
 from torch import Tensor
 from typer.testing import CliRunner, Result
 
-from arasfsr import selfcheck
+from arasfsr import testing as selfcheck
 from arasfsr.commands import doctor
-from arasfsr.query import BACKENDS, QueryCall, cuda_core
+from arasfsr.query import (BACKENDS, QueryCall)
+from arasfsr.query.fused import cuda_core
 
 CPU = torch.device("cpu")
 

@@ -2,9 +2,9 @@
 
 import torch
 
-from arasfsr.selfcheck import FLOAT32_BAR as FLOAT32_OUTPUT
-from arasfsr.selfcheck import LEAST_COSINE as COSINE
-from arasfsr.selfcheck import REFERENCE_FACTOR as SAME_DTYPE_FACTOR
+from arasfsr.testing import FLOAT32_BAR as FLOAT32_OUTPUT
+from arasfsr.testing import LEAST_COSINE as COSINE
+from arasfsr.testing import REFERENCE_FACTOR as SAME_DTYPE_FACTOR
 
 __all__ = ["COSINE", "FLOAT32_OUTPUT", "SAME_DTYPE_FACTOR"]
 
