@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from tolerances import FLOAT32_OUTPUT, SAME_DTYPE_FACTOR
 from torch import Tensor, nn
 
 from arasfsr import DecoderConfig, EncoderConfig, FrequencyConfig, ImplicitSR, ModelConfig
 from arasfsr.model import Encoding
 from arasfsr.query import BACKENDS
 from arasfsr.query.fused import cuda, triton
-from arasfsr.testing import keep_signal
+from arasfsr.testing import keep_signal, relative_rms
 
 _SHARED = Path(__file__).parents[2] / "shared" / "golden"
 GOLDEN = _SHARED if _SHARED.is_dir() else Path(__file__).parent / "golden"
@@ -163,12 +162,6 @@ def small_model(name: str = "arasfsr", seed: int = 0) -> ImplicitSR:
         return ImplicitSR((SMALL | BASELINES)[name]).eval()
 
 
-def relative_rms(found: Tensor, truth: Tensor) -> float:
-    """||found - truth|| / ||truth||, NaN where either has one."""
-    found, truth = found.detach().double(), truth.detach().double()
-    return ((found - truth).norm() / truth.norm()).item()
-
-
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     """Every test draws the same numbers, whatever ran before it."""
@@ -215,11 +208,6 @@ def gradients(model: ImplicitSR, inp: Tensor, coord: Tensor, cell: Tensor, **opt
     module = {name.removeprefix("_orig_mod."): parameter for name, parameter in model.named_parameters()}  # if compiled
     leaves += [parameter for name, parameter in module.items() if not name.startswith("frequency.")]
     return list(torch.autograd.grad((out * weight).sum(), leaves))
-
-
-def error_bar(dtype: torch.dtype, plain: float) -> float:
-    """The largest relative error of an output in that dtype, where plain torch in it has the error `plain`."""
-    return FLOAT32_OUTPUT if dtype == torch.float32 else SAME_DTYPE_FACTOR * plain
 
 
 def mean_error(found: list[Tensor], truth: list[Tensor]) -> float:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from benchmarks.gpu.files import Run, by_kernel, latest, runs, worst_error
 from benchmarks.gpu.plan import HEADLINE, TRAIN_LARGE
 from benchmarks.gpu.summary import tools
-from benchmarks.suite_tables import table_row
+from benchmarks.tables import table_row
 
 
 class Part(NamedTuple):

@@ -124,7 +124,7 @@ class Server:
             if len(row.get("samples_s", ())) == 1:
                 store(row)
 
-        [row] = measure_case(case, {self._name: lambda: self._session(case)}, store_first, SECONDS).values()
+        [row] = measure_case({self._name: lambda: self._session(case)}, store_first, SECONDS).values()
         try:
             if self._backend and case.suite == "query" and device().type == "cuda" and not row["error"]:
                 store(row)

@@ -1,0 +1,39 @@
+"""Tests under other versions of Python, torch and Triton, each in an environment of its own, without a GPU.
+
+`nox` tries all of them, `nox -p 3.12` those with that Python, `nox -p 3.12 -- torch==2.11.0 triton==3.6.0` other
+requirements. Each writes a row into benchmarks/results/versions.json; `python -m benchmarks report` makes
+docs/versions.md of it.
+"""
+
+from pathlib import Path
+
+import nox
+
+VERSIONS = {
+    "3.10": ["torch==2.10.0", "triton==3.6.0"],
+    "3.11": ["torch==2.9.1", "triton==3.5.1"],
+    "3.12": ["torch==2.11.0", "triton==3.6.0"],
+    "3.13": ["torch==2.12.0", "triton==3.7.0"],
+}
+
+GROUPS = {
+    "operator": ("query", "skip", "golden", "dispatch", "checkpoint", "upscale_command"),
+    "training": ("training", "training_data", "training_run", "training_distributed"),
+    "interpreter": ("interpreter",),
+    "audit": ("audit",),
+}
+"""Test files: the operator and what stands on it, training, the Triton kernels in Triton's interpreter, and the same
+compiled ahead of time for every architecture."""
+
+
+@nox.session(venv_backend="venv")
+@nox.parametrize(("python", "requirements"), VERSIONS.items(), ids=VERSIONS)
+def versions(session: nox.Session, requirements: list[str]) -> None:
+    session.install(*(session.posargs or requirements), "-e", ".[dev]", env={"ARASFSR_CUDA": "0"})
+    folder = session.create_tmp()
+    for old in Path(folder).glob("*.xml"):
+        old.unlink()
+    for group, names in GROUPS.items():
+        tests = (f"tests/test_{name}.py" for name in names)
+        session.run("pytest", f"--junit-xml={folder}/{group}.xml", *tests, success_codes=range(6))
+    session.run("python", "-m", "benchmarks.versions", folder, *GROUPS)
