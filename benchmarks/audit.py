@@ -102,14 +102,14 @@ def _arguments(case: Case, cut: Table) -> tuple[Any, Config, dict[str, str], dic
         return backward, cut.backward, types, {**_layers(case, cut, cut.backward), "GEOMETRY": True}
     keep = case.kernel == "keep"
     types = dict.fromkeys(("content_weight", "encoding_weight", "modulator_weight", "f", "s", "cosines"), half)
-    floats = ("out", "latent", "image", "coord", "cell", "rel_weight", "cell_weight", "content_bias", "modulator_bias")
-    types |= dict.fromkeys((*floats, "output_weight", "output_bias", "rel", "share"), single) | {"cells": whole}
+    floats = ("out", "lr_map", "image", "coord", "cell", "rel_weight", "cell_weight", "content_bias", "modulator_bias")
+    types |= dict.fromkeys((*floats, "output_weight", "output_bias", "rel", "share"), single) | {"lr_rows": whole}
     constants = {
         **_layers(case, cut, cut.forward),
         "N": case.width,
         "GRID": case.grid,
-        "OWN": not case.grid,
-        "CELLS": not case.grid,
+        "PER_IMAGE": not case.grid,
+        "HAS_CELL": not case.grid,
     }
     constants |= {"CN": cut.coordinate[0], "CK": cut.coordinate[1]}
     return forward, cut.forward, types, {**constants, "SKIP": not keep, "KEEP": keep}

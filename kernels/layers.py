@@ -1,9 +1,9 @@
-"""Device functions: the layers of the decoder over a tile, activations kept in a scratch buffer that stays in L2.
+"""Device functions: the layers of the decoder over a tile, with activations in a scratch buffer that stays in L2.
 
-A tile's content rows are its queries times four corners, the corner running fastest; its coordinate rows are its
-queries. Rows of every buffer are NP long, NP being the width rounded up to a power of two and zero beyond the width.
-Between two layers all threads of the block meet at a barrier: what one wrote, another reads. `rows` are a tile's,
-0 .. BM - 1 or BQ - 1, from `offsets`.
+A tile has a content row for each query and corner, the corner varying fastest, and a coordinate row for each query. The
+rows of all buffers are NP long, the width rounded up to a power of two, and zero beyond the width. Between two layers
+there is a barrier of the block, as threads read what others have written. `rows` are those of a tile, 0 .. BM - 1 or
+0 .. BQ - 1, from `offsets`.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from arasfsr.kernels.numerics import modulate, narrow, product, relu, wave
 
 @triton.jit
 def offsets(start, size: tl.constexpr):
-    """0 .. size - 1, for query `start` of fewer than 2^40: that it adds zero is hidden from the compiler.
+    """0 .. size - 1 for `start` below 2^40, by adding a zero that the compiler cannot see.
 
-    It would otherwise compute all phases' addresses once, before the first tile, and keep them in registers throughout.
+    It would otherwise compute the addresses of all phases before the first tile and keep them in registers throughout.
     """
     return tl.arange(0, size) + tl.cast(start >> 40, tl.int32)
 
 
 @triton.jit
 def first_layer(
-    target, latent, rows, cells, rel_weight, rel_y, rel_x, cell_weight, cell_y, cell_x,
-    N: tl.constexpr, NP: tl.constexpr, BM: tl.constexpr, BG: tl.constexpr, CELLS: tl.constexpr,
+    target, lr_map, rows, lr_rows, rel_weight, rel_y, rel_x, cell_weight, cell_y, cell_x,
+    N: tl.constexpr, NP: tl.constexpr, BM: tl.constexpr, BG: tl.constexpr, HAS_CELL: tl.constexpr,
     ARITHMETIC: tl.constexpr,
 ):  # fmt: skip
-    """f_1 = relu(G[cell] + I0_rel rel [+ I0_cell cell]) of BM rows, to `target`; weights are (2, NP)."""
+    """f_1 = relu(G[lr_row] + I0_rel rel [+ I0_cell cell]) of BM rows, to `target`; weights are (2, NP)."""
     for start in range(0, NP, BG):
         column = start + tl.arange(0, BG)
-        z = tl.load(latent + cells[:, None] * N + column[None, :], mask=(column < N)[None, :], other=0.0)
+        z = tl.load(lr_map + lr_rows[:, None] * N + column[None, :], mask=(column < N)[None, :], other=0.0)
         z += rel_y[:, None] * tl.load(rel_weight + column)[None, :]
         z += rel_x[:, None] * tl.load(rel_weight + NP + column)[None, :]
-        if CELLS:
+        if HAS_CELL:
             z += cell_y[:, None] * tl.load(cell_weight + column)[None, :]
             z += cell_x[:, None] * tl.load(cell_weight + NP + column)[None, :]
         tl.store(target + rows[:, None] * NP + column[None, :], narrow(relu(z), target, ARITHMETIC))
@@ -69,7 +69,7 @@ def output_layer(
     source, s, rows, weight, share,
     NP: tl.constexpr, BM: tl.constexpr, BG: tl.constexpr, MODULATED: tl.constexpr,
 ):  # fmt: skip
-    """sum over corners of share * O (f * s), three times (BM / 4,); weight is (3, NP) in float32."""
+    """Red, green and blue, (BM / 4,) each: sum over corners of share * O (f * s); weight is (3, NP), float32."""
     red = tl.zeros((BM,), tl.float32)
     green = tl.zeros((BM,), tl.float32)
     blue = tl.zeros((BM,), tl.float32)
@@ -102,7 +102,7 @@ def coordinate_branch(
     LAYERS: tl.constexpr, NP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
     STAGES: tl.constexpr, KEEP: tl.constexpr, PRECISION: tl.constexpr, ARITHMETIC: tl.constexpr,
 ):  # fmt: skip
-    """s_1 .. s_L of BQ queries at (y, x), each `slot` elements after the one before; weight is (L - 1, NP, NP)."""
+    """s_1 .. s_L of BQ queries at (y, x), `slot` elements apart; weight is (L - 1, NP, NP)."""
     feature = tl.arange(0, 64)
     encoding = narrow(fourier_encoding(y, x, feature), s, ARITHMETIC)
     for start in tl.range(0, NP, BN, num_stages=1):

@@ -130,11 +130,11 @@ class RoundedLauncher(Launcher):
         if problem.per_image:
             query = torch.arange(kept.first, kept.first + kept.size, device=self.device).unsqueeze(1)
             image = self._fill(query, kept) // problem.per_image
-        kept.cells[:] = (corners.cell.t() + image * pixels).reshape(-1)
+        kept.lr_rows[:] = (corners.cell.t() + image * pixels).reshape(-1)
         shape = (problem.images, -1, -1, -1)
         kept.rel[:] = corners.rel.transpose(0, 1).expand(*shape).reshape(-1, 2)
         kept.share[:] = corners.weight.t().expand(*shape[:3]).reshape(-1)
-        z = problem.latent[kept.cells].double() + kept.rel.double() @ problem.rel_weight.double().t()
+        z = problem.latent[kept.lr_rows].double() + kept.rel.double() @ problem.rel_weight.double().t()
         if problem.cell is not None and problem.cell_weight is not None:
             cell = self._fill(problem.cell[kept.first : kept.first + kept.size], kept)
             term = cell.double() @ problem.cell_weight.double().t()

@@ -120,7 +120,7 @@ class CudaLauncher(Launcher):
         """The tensors of arasfsr_problem but for the packed ones, by its names."""
         given, problem = self.given, self.problem
         found = {
-            "latent": problem.latent,
+            "lr_map": problem.latent,
             "image": given.image,
             "coord": problem.coord,
             "cell": problem.cell,
@@ -170,8 +170,8 @@ class CudaLauncher(Launcher):
         return self.empty(size_of(self._call), dtype=torch.uint8)
 
     def _chunk(self, kept: Kept) -> Any:
-        tensors = (kept.f, kept.s, kept.cosines, kept.cells, kept.rel, kept.share)
-        pointers = dict(zip(("f", "s", "cosines", "cells", "rel", "share"), _pointers(*tensors), strict=True))
+        tensors = (kept.f, kept.s, kept.cosines, kept.lr_rows, kept.rel, kept.share)
+        pointers = dict(zip(("f", "s", "cosines", "lr_rows", "rel", "share"), _pointers(*tensors), strict=True))
         return self.core.Kept(first=kept.first, count=kept.size, tiles=kept.tiles, **pointers)
 
     def _keep(self, kept: Kept) -> None:

@@ -41,8 +41,8 @@ class Kept(NamedTuple):
     """s_1 .. s_L: (L, Q, NP)."""
     cosines: Tensor
     """Their derivatives: (L, Q, NP)."""
-    cells: Tensor
-    """Row of the latent: (rows,) int64."""
+    lr_rows: Tensor
+    """Row of the LR map, counted over all images: (rows,) int64."""
     rel: Tensor
     """(rows, 2) float32."""
     share: Tensor
@@ -114,7 +114,7 @@ class Launcher(abc.ABC):
     def add_first_layer(self, latent: Tensor, rel_weight: Tensor, kept: Kept, found: ContentGradients) -> None:
         """Add a chunk's part of the gradients of the LR map, (its rows, n), and of rel's weight, (n, 2)."""
         z = found.z[0, :, : self.n].to(torch.float32)
-        latent.index_add_(0, kept.cells, z)
+        latent.index_add_(0, kept.lr_rows, z)
         rel_weight += product_over_rows(z, kept.rel)
 
     def angle_gradients(self, kept: Kept, found: ContentGradients) -> Tensor:
@@ -177,7 +177,7 @@ class Launcher(abc.ABC):
             f=self.empty(layers, rows, width),
             s=self.empty(layers, padded, width),
             cosines=self.empty(layers, padded, width),
-            cells=self.empty(rows, dtype=torch.int64),
+            lr_rows=self.empty(rows, dtype=torch.int64),
             rel=self.empty(rows, 2, dtype=torch.float32),
             share=self.empty(rows, dtype=torch.float32),
         )

@@ -292,7 +292,7 @@ arasfsr_status arasfsr_backward(const arasfsr_problem* problem, const arasfsr_ke
 }
 
 arasfsr_status arasfsr_scatter(
-    const arasfsr_problem* problem, const arasfsr_kept* kept, const void* z, float* latent, float* rel) {
+    const arasfsr_problem* problem, const arasfsr_kept* kept, const void* z, float* lr_map, float* rel) {
     Device device;
     arasfsr_status status = supported(problem, &device);
     if (failed(status)) return status;
@@ -300,9 +300,9 @@ arasfsr_status arasfsr_scatter(
     if (failed(status) || empty(*problem) || kept->count == 0) return status;
     status = check_kept(*problem, *kept);
     if (failed(status)) return status;
-    status = check_scatter(z, latent, rel);
+    status = check_scatter(z, lr_map, rel);
     if (failed(status)) return status;
-    return scatter(*problem, *kept, z, latent, rel);
+    return scatter(*problem, *kept, z, lr_map, rel);
 }
 
 arasfsr_status arasfsr_weight_splits(const arasfsr_problem* problem, int64_t* splits) {

@@ -1,7 +1,7 @@
-// Kernel for compute capability 9.0a: the backward of the coordinate branch at a width of 256, from the gradients of s to
-// those of the angles, whose sine it is.
+// Kernel for compute capability 9.0a: the backward of the coordinate branch at a padded width of 256, from the
+// gradients of s = sin(angle) to those of the angles.
 //
-// A consumer takes tiles of 64 queries in turn. Products are with the transposed weights, the last layer first.
+// A consumer processes one tile of 64 queries after another, from the last layer to the first, with transposed weights.
 #ifndef ARASFSR_COORDINATE90_H
 #define ARASFSR_COORDINATE90_H
 
@@ -20,7 +20,7 @@ template <class T>
 class Coordinate90 {
     static constexpr int NP = Stream::OUTPUTS;
 
-    struct Layout {  // of shared memory; what wgmma reads comes first, as swizzles want it aligned
+    struct Layout {  // of shared memory; the operands of wgmma come first, which need an alignment of 1024 bytes
         static constexpr int angles = 0;
         static constexpr int ring = angles + CONSUMERS * Rows::BYTES;
         static constexpr int barriers = ring + StreamRing::BYTES;
@@ -33,7 +33,7 @@ class Coordinate90 {
 
     explicit ARASFSR_DEVICE Coordinate90(const CoordinateArguments& arguments)
         : call(arguments),
-          angles{hw::shared() + Layout::angles + consumer_number() * Rows::BYTES},
+          angles{hw::shared() + Layout::angles + consumer_index() * Rows::BYTES},
           ring(hw::shared() + Layout::ring, hw::shared() + Layout::barriers) {}
 
     ARASFSR_DEVICE void run() {
@@ -65,7 +65,7 @@ class Coordinate90 {
     }
 
     ARASFSR_DEVICE void finish_layer(Accumulators& total, int64_t tile, int layer) const {
-        Warpgroup::barrier();  // all have stored the angles' gradients, and their products are over
+        Warpgroup::barrier();  // all have stored the angles' gradients and finished their products
         through_sine(total, at(tile, layer));
         Warpgroup::publish();
         store_tile<ARASFSR_TILE, Warpgroup>(static_cast<uint16_t*>(call.kept.cosines) + at(tile, layer), angles);
@@ -78,8 +78,8 @@ class Coordinate90 {
         uint32_t cosines[2];
     };
 
-    // From the gradient of s, of which `total` is what comes through the layer above, to that of the angle. While a batch
-    // is computed, the next one's loads are under way.
+    // From the gradient of s, to which `total` is the contribution of the layer above, to that of the angle. The loads
+    // of the next batch run while a batch is computed.
     ARASFSR_DEVICE void through_sine(Accumulators& total, int64_t first) const {
         constexpr int BATCH = 4, BATCHES = hw::ACCUMULATORS / 4 / BATCH;
         const int thread = Warpgroup::thread(), lane = thread % hw::WARP;
@@ -116,12 +116,12 @@ class Coordinate90 {
         }
     }
 
-    // Where a tile's numbers of a layer start.
+    // The offset of a tile in a layer of s.
     ARASFSR_DEVICE int64_t at(int64_t tile, int layer) const {
         return (layer * call.kept.tiles + tile) * (ARASFSR_TILE * NP);
     }
 
-    // One thread begins to bring a layer's numbers nearer.
+    // One thread starts to prefetch a layer's inputs into the L2 cache.
     ARASFSR_DEVICE void prefetch(int64_t first) const {
         if (Warpgroup::thread() > 0) return;
         hw::prefetch(call.s + first, ARASFSR_TILE * NP * 4);

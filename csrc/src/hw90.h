@@ -25,7 +25,7 @@ struct alignas(8) Mbarrier {
 
 inline int cluster_rank() { return emulation::rank(); }
 inline void cluster_barrier() { emulation::cluster_barrier(); }
-inline void barrier(int number, int threads) { emulation::barrier(number, threads); }
+inline void barrier(int id, int threads) { emulation::barrier(id, threads); }
 
 template <int>
 void give_registers() {}
@@ -109,8 +109,8 @@ ARASFSR_DEVICE void cluster_barrier() {
     asm volatile("barrier.cluster.arrive.release;" ::: "memory");
     asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
 }
-ARASFSR_DEVICE void barrier(int number, int threads) {
-    asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
+ARASFSR_DEVICE void barrier(int id, int threads) {
+    asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
 // setmaxnreg, of a whole warpgroup: down or up to so many registers a thread.

@@ -9,7 +9,7 @@
 
 namespace arasfsr {
 
-// The kernel for rows `padded` long, of two the one that fits in the shared memory of a block.
+// The kernel for rows `padded` long; of two kernels, the one that fits into the shared memory of a block.
 Kernel<ForwardArguments> forward_kernel(Bfloat16, int padded, int shared_limit);
 Kernel<ForwardArguments> forward_kernel(Float16, int padded, int shared_limit);
 Kernel<ForwardArguments> forward_kernel(Tf32, int padded, int shared_limit);
@@ -27,13 +27,14 @@ Kernel<BackwardArguments> backward90_kernel(Float16);
 Kernel<CoordinateArguments> coordinate90_kernel(Bfloat16);
 Kernel<CoordinateArguments> coordinate90_kernel(Float16);
 
-// Likewise of the weights' gradients with modulation: how many sums run side by side, and their launch.
+// The gradients of the weights, also for compute capability 9.0, with modulation: the number of partial sums, and the
+// launch.
 int64_t weight_splits90(const arasfsr_problem& problem, int processors);
 arasfsr_status weight_gradients90(const arasfsr_problem& problem, const arasfsr_kept& kept, const void* z,
                                   float* weights, double* biases, int64_t splits);
 
-// Launches the first layer's backward; `padded` is one that the kernels above take.
-arasfsr_status scatter(const arasfsr_problem& problem, const arasfsr_kept& kept, const void* z, float* latent,
+// Launches the backward of the first layer. `padded` must be supported by the kernels above.
+arasfsr_status scatter(const arasfsr_problem& problem, const arasfsr_kept& kept, const void* z, float* lr_map,
                        float* rel);
 
 template <template <class> class KERNEL, class T, class Arguments, class Of>

@@ -2,9 +2,9 @@
 // tells the host what it is for, which prints it, and ends the kernel. Without it, nothing of this is compiled.
 //
 // The kernels must not call printf: where a kernel calls anything, ptxas lets its warpgroup products run one at a time.
-// So they write a note to memory of the host, where a thread looks for it.
-// Not watched are bar.sync and barrier.cluster, which have no wait that gives up: where threads are stuck there and none
-// at a memory barrier, the kernel hangs as it does without the watchdog.
+// So they write a note to memory of the host, where a thread looks for it. Not watched are bar.sync and
+// barrier.cluster, which have no wait that gives up: where threads are stuck there and none at a memory barrier, the
+// kernel hangs as it does without the watchdog.
 #ifndef ARASFSR_WATCHDOG_H
 #define ARASFSR_WATCHDOG_H
 

@@ -26,11 +26,11 @@ Kept::Kept(const Model& model, int64_t first, int64_t count) {
     f = Numbers(problem.dtype, layers * rows * width);
     s = Numbers(problem.dtype, problem.modulated ? layers * padded * width : 0);
     cosines = Numbers(problem.dtype, s.size());
-    cells = Buffer<int64_t>(rows);
+    lr_rows = Buffer<int64_t>(rows);
     rel = Buffer<float>(2 * rows);
     share = Buffer<float>(rows);
     kept = {first,          count,        tiles,       f.data(),     s.or_null(),
-            cosines.or_null(), cells.data(), rel.data(), share.data()};
+            cosines.or_null(), lr_rows.data(), rel.data(), share.data()};
 }
 
 arasfsr_status Kept::fill(const Model& model) const {
@@ -63,7 +63,7 @@ arasfsr_status Gradients::fill(const Model& model, const Kept& kept) const {
     return arasfsr_backward(&model.problem, &kept.kept, &gradients, scratch.or_null(), bytes);
 }
 
-PlainGradients::PlainGradients(const Model& model, const Kept& kept, const Gradients& given) {
+PlainGradients::PlainGradients(const Model& model, const Kept& kept, const Gradients& gradients) {
     const arasfsr_problem& problem = model.problem;
     const int np = problem.padded, layers = problem.layers, halves = problem.modulated ? 2 : 1;
     const int64_t padded = kept.kept.tiles * ARASFSR_TILE;
@@ -79,20 +79,20 @@ PlainGradients::PlainGradients(const Model& model, const Kept& kept, const Gradi
         const int64_t query = row / 4 % padded, image = row / 4 / padded;
         const auto at = [&](int layer) { return (static_cast<int64_t>(layer) * kept.rows + row) * np; };
         const auto at_s = [&](int layer) { return (layer * padded + query) * np; };
-        const double weight = kept.share[row];
+        const double corner_share = kept.share[row];
         for (int i = 0; i < np; ++i) {
             double gradient = 0;
             for (int channel = 0; channel < 3 && query < kept.kept.count; ++channel) {
-                gradient += given.grad[(image * problem.queries + kept.kept.first + query) * 3 + channel] *
+                gradient += gradients.grad[(image * problem.queries + kept.kept.first + query) * 3 + channel] *
                             static_cast<double>(problem.output_weight[channel * np + i]);
             }
             const double activation = f[at(layers - 1) + i];
             const double modulation = problem.modulated ? s_kept[at_s(layers - 1) + i] : 1.0;
-            combined[(image * padded + query) * np + i] += weight * activation * modulation;
-            if (problem.modulated) s[at_s(layers - 1) + i] += weight * activation * gradient;
+            combined[(image * padded + query) * np + i] += corner_share * activation * modulation;
+            if (problem.modulated) s[at_s(layers - 1) + i] += corner_share * activation * gradient;
             gradient *= modulation;
             share[row] += gradient * activation;
-            z[at(layers - 1) + i] = activation > 0 ? rounded(gradient * weight) : 0;
+            z[at(layers - 1) + i] = activation > 0 ? rounded(gradient * corner_share) : 0;
         }
         for (int layer = layers - 2; layer >= 0; --layer) {
             const double* matrix = weights.data() + size_t(layer) * halves * np * np;
