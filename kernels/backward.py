@@ -5,6 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from arasfsr.kernels.activation import activation_backward
 from arasfsr.kernels.numerics import narrow, product
 
 _SIZES = ["images", "queries", "first", "count", "tiles", "rows"]
@@ -41,20 +42,20 @@ def _through_output(
         column = start + tl.arange(0, BG)
         at = rows[:, None] * NP + column[None, :]
         query_at = queries[:, None] * NP + column[None, :]
-        activation = tl.load(f + at).to(tl.float32)
+        f_above = tl.load(f + at).to(tl.float32)
         gradient = red[:, None] * tl.load(weight + column)[None, :]
         gradient += green[:, None] * tl.load(weight + NP + column)[None, :]
         gradient += blue[:, None] * tl.load(weight + 2 * NP + column)[None, :]
-        ensemble = _over_corners(activation * share[:, None], BM, BG)
+        ensemble = _over_corners(f_above * share[:, None], BM, BG)
         if MODULATED:
-            of_s = _over_corners(activation * share[:, None] * gradient, BM, BG)
+            of_s = _over_corners(f_above * share[:, None] * gradient, BM, BG)
             _accumulate(s_gradient, query_at, of_s, image_index)
             ensemble *= tl.load(s + query_at).to(tl.float32)
             gradient *= tl.load(s + (rows // 4)[:, None] * NP + column[None, :]).to(tl.float32)
         tl.store(combined + query_at, ensemble)
         if GEOMETRY:
-            of_shares += tl.sum(gradient * activation, axis=1)
-        gradient = tl.where(activation > 0, gradient * share[:, None], 0.0)
+            of_shares += tl.sum(gradient * f_above, axis=1)
+        gradient = activation_backward(f_above, gradient * share[:, None])
         tl.store(z_gradient + at, narrow(gradient, z_gradient, ARITHMETIC))
     if GEOMETRY:
         tl.store(share_gradient + rows, of_shares)
@@ -81,12 +82,12 @@ def _through_layer(
             if MODULATED:
                 of_product = product(gradient, tl.load(weight + NP * NP + part), of_product, PRECISION, ARITHMETIC)
         at = rows[:, None] * NP + column[None, :]
-        activation = tl.load(f + at).to(tl.float32)
+        f_below = tl.load(f + at).to(tl.float32)
         if MODULATED:
-            of_s = _over_corners(of_product * activation, BM, BN)
+            of_s = _over_corners(of_product * f_below, BM, BN)
             _accumulate(s_gradient, queries[:, None] * NP + column[None, :], of_s, image_index)
             of_f += of_product * tl.load(s + (rows // 4)[:, None] * NP + column[None, :]).to(tl.float32)
-        tl.store(below + at, narrow(tl.where(activation > 0, of_f, 0.0), below, ARITHMETIC))
+        tl.store(below + at, narrow(activation_backward(f_below, of_f), below, ARITHMETIC))
 
 
 @triton.jit(do_not_specialize=_SIZES)

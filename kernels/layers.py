@@ -11,8 +11,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from arasfsr.kernels.activation import activation, modulation, modulation_derivative
 from arasfsr.kernels.geometry import fourier_encoding
-from arasfsr.kernels.numerics import modulate, narrow, product, relu, wave
+from arasfsr.kernels.numerics import modulate, narrow, product
 
 
 @triton.jit
@@ -30,7 +31,7 @@ def first_layer(
     N: tl.constexpr, NP: tl.constexpr, BM: tl.constexpr, BG: tl.constexpr, HAS_CELL: tl.constexpr,
     ARITHMETIC: tl.constexpr,
 ):  # fmt: skip
-    """f_1 = relu(G[lr_row] + I0_rel rel [+ I0_cell cell]) of BM rows, to `target`; weights are (2, NP)."""
+    """f_1 = activation(G[lr_row] + I0_rel rel [+ I0_cell cell]) of BM rows, to `target`; weights are (2, NP)."""
     for start in range(0, NP, BG):
         column = start + tl.arange(0, BG)
         z = tl.load(lr_map + lr_rows[:, None] * N + column[None, :], mask=(column < N)[None, :], other=0.0)
@@ -39,7 +40,7 @@ def first_layer(
         if HAS_CELL:
             z += cell_y[:, None] * tl.load(cell_weight + column)[None, :]
             z += cell_x[:, None] * tl.load(cell_weight + NP + column)[None, :]
-        tl.store(target + rows[:, None] * NP + column[None, :], narrow(relu(z), target, ARITHMETIC))
+        tl.store(target + rows[:, None] * NP + column[None, :], narrow(activation(z), target, ARITHMETIC))
 
 
 @triton.jit
@@ -48,7 +49,7 @@ def content_layer(
     NP: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr,
     MODULATED: tl.constexpr, PRECISION: tl.constexpr, ARITHMETIC: tl.constexpr,
 ):  # fmt: skip
-    """relu(W_f f + W_p (f * s) + bias) of BM rows, from `source` to `target`; weight is (2 or 1, NP, NP)."""
+    """activation(W_f f + W_p (f * s) + bias) of BM rows, from `source` to `target`; weight is (2 or 1, NP, NP)."""
     for start in tl.range(0, NP, BN, num_stages=1):
         column = start + tl.arange(0, BN)
         z = tl.zeros((BM, BN), tl.float32)
@@ -60,8 +61,8 @@ def content_layer(
                 modulated = modulate(f, tl.load(s + (rows // 4)[:, None] * NP + k[None, :]), ARITHMETIC)
                 weight_p = tl.load(weight + NP * NP + column[None, :] * NP + k[:, None])
                 z = product(modulated, weight_p, z, PRECISION, ARITHMETIC)
-        z = relu(z + tl.load(bias + column)[None, :])
-        tl.store(target + rows[:, None] * NP + column[None, :], narrow(z, target, ARITHMETIC))
+        next_f = activation(z + tl.load(bias + column)[None, :])
+        tl.store(target + rows[:, None] * NP + column[None, :], narrow(next_f, target, ARITHMETIC))
 
 
 @triton.jit
@@ -88,12 +89,12 @@ def output_layer(
 
 
 @triton.jit
-def _modulation(angle, bias, column, s, cosines, at, KEEP: tl.constexpr, ARITHMETIC: tl.constexpr):
-    """s = sin(angle + bias), and where kept its cosine, to a coordinate layer's rows."""
+def _store_modulation(angle, bias, column, s, cosines, at, KEEP: tl.constexpr, ARITHMETIC: tl.constexpr):
+    """s = modulation(angle + bias) and, with KEEP, its derivative."""
     angle += tl.load(bias + column)[None, :]
-    tl.store(s + at, narrow(wave(angle, False, ARITHMETIC), s, ARITHMETIC))
+    tl.store(s + at, narrow(modulation(angle, ARITHMETIC), s, ARITHMETIC))
     if KEEP:
-        tl.store(cosines + at, narrow(wave(angle, True, ARITHMETIC), s, ARITHMETIC))
+        tl.store(cosines + at, narrow(modulation_derivative(angle, ARITHMETIC), s, ARITHMETIC))
 
 
 @triton.jit
@@ -109,7 +110,7 @@ def coordinate_branch(
         column = start + tl.arange(0, BN)
         part = tl.load(encoding_weight + column[None, :] * 64 + feature[:, None])
         angle = product(encoding, part, tl.zeros((BQ, BN), tl.float32), PRECISION, ARITHMETIC)
-        _modulation(angle, bias, column, s, cosines, rows[:, None] * NP + column[None, :], KEEP, ARITHMETIC)
+        _store_modulation(angle, bias, column, s, cosines, rows[:, None] * NP + column[None, :], KEEP, ARITHMETIC)
     for layer in tl.range(1, LAYERS, num_stages=1):
         tl.debug_barrier()
         source = s + (layer - 1) * slot
@@ -123,7 +124,7 @@ def coordinate_branch(
                 part = tl.load(matrix + column[None, :] * NP + k[:, None])
                 angle = product(below, part, angle, PRECISION, ARITHMETIC)
             at = rows[:, None] * NP + column[None, :]
-            _modulation(
+            _store_modulation(
                 angle, bias + layer * NP, column, s + layer * slot, cosines + layer * slot, at, KEEP, ARITHMETIC
             )
     tl.debug_barrier()

@@ -26,12 +26,6 @@ _SINE_9 = tl.constexpr(2.60005467e-6)
 
 
 @triton.jit
-def relu(x):
-    """ReLU that propagates NaN."""
-    return tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
-
-
-@triton.jit
 def round_half_even(x):
     """The nearest integer, ties to even, for |x| < 2^22."""
     return (x + _ROUND) - _ROUND

@@ -8,9 +8,9 @@ import triton.language as tl
 from arasfsr.kernels.numerics import modulate, product
 
 
-@triton.jit(do_not_specialize=["rows", "rows_per_split", "queries"])
+@triton.jit(do_not_specialize=["rows", "split_rows", "queries"])
 def weight_gradient(
-    weight_sums, bias_sums, z_gradients, f, s, rows, queries, rows_per_split,
+    weight_sums, bias_sums, z_gradients, f, s, rows, queries, split_rows,
     LAYERS: tl.constexpr, NP: tl.constexpr, BO: tl.constexpr, BI: tl.constexpr, BR: tl.constexpr,
     STAGES: tl.constexpr, HALVES: tl.constexpr, HALF: tl.constexpr, PRECISION: tl.constexpr, ARITHMETIC: tl.constexpr,
 ):  # fmt: skip
@@ -32,17 +32,16 @@ def weight_gradient(
     modulation = s + layer * (tl.cast(queries, tl.int64) * NP)
     total = tl.zeros((BO, BI), tl.float32)
     bias = tl.zeros((BO,), tl.float64)
-    end = tl.minimum((split + 1) * rows_per_split, rows)
-    for start in tl.range(split * rows_per_split, end, BR, num_stages=STAGES):
+    for start in tl.range(split * split_rows, tl.minimum((split + 1) * split_rows, rows), BR, num_stages=STAGES):
         row = start + tl.arange(0, BR)
         gradient = tl.load(above + row[None, :] * NP + output[:, None])
-        activation = tl.load(below + row[:, None] * NP + source[None, :])
+        inputs = tl.load(below + row[:, None] * NP + source[None, :])
         if HALF == 1:
             s_row = row // 4 % queries
-            activation = modulate(activation, tl.load(modulation + s_row[:, None] * NP + source[None, :]), ARITHMETIC)
+            inputs = modulate(inputs, tl.load(modulation + s_row[:, None] * NP + source[None, :]), ARITHMETIC)
         else:
             bias += tl.sum(gradient.to(tl.float32), axis=1).to(tl.float64)
-        total = product(gradient, activation, total, PRECISION, ARITHMETIC)
+        total = product(gradient, inputs, total, PRECISION, ARITHMETIC)
     at = weight_sums + (((split * (LAYERS - 1) + layer) * HALVES + HALF) * NP + output[:, None]) * NP + source[None, :]
     tl.store(at, tl.load(at) + total)
     if HALF == 0 and block % WIDE == 0:

@@ -203,7 +203,7 @@ class TritonLauncher(Launcher):
                 f=kept.f,
                 s=kept.s,
                 rows=rows,
-                rows_per_split=-(-steps // WEIGHT_SPLITS) * config.depth,
+                split_rows=-(-steps // WEIGHT_SPLITS) * config.depth,
                 queries=kept.s.shape[1],
                 BO=config.rows,
                 BI=config.columns,

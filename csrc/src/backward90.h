@@ -10,20 +10,20 @@
 
 namespace arasfsr {
 
-// What a thread knows of f at its accumulators, kept through a product: which are above 0.
-struct Signs {
+// The activation's derivatives at a thread's accumulators, a bit each, to be kept in registers through a product.
+struct Derivatives {
     uint32_t words[hw::ACCUMULATORS / 32]{};
 
-    ARASFSR_DEVICE void set(int i, bool positive) { words[i / 32] |= static_cast<uint32_t>(positive) << i % 32; }
-    ARASFSR_DEVICE bool positive(int i) const { return words[i / 32] >> i % 32 & 1; }
+    ARASFSR_DEVICE void set(int i, bool passes) { words[i / 32] |= static_cast<uint32_t>(passes) << i % 32; }
+    ARASFSR_DEVICE bool passes(int i) const { return words[i / 32] >> i % 32 & 1; }
 
-    // Of two pairs, the i-th four of a thread's accumulators.
+    // Sets those of the i-th four accumulators, from two pairs of f.
     template <class T>
-    ARASFSR_DEVICE void note(int i, const uint32_t (&f)[2]) {
+    ARASFSR_DEVICE void set_four(int i, const uint32_t (&f)[2]) {
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
-            set(4 * i + 2 * j, hw::lower<T>(f[j]) > 0.0f);
-            set(4 * i + 2 * j + 1, hw::upper<T>(f[j]) > 0.0f);
+            set(4 * i + 2 * j, activation_passes(hw::lower<T>(f[j])));
+            set(4 * i + 2 * j + 1, activation_passes(hw::upper<T>(f[j])));
         }
     }
 };
@@ -155,7 +155,7 @@ class Backward90 {
     // As in backward.h. The first batches of the layer below are copied while the first product runs.
     ARASFSR_DEVICE void content_layer(int64_t start, int image_index, int layer) {
         Accumulators total;
-        Signs signs;
+        Derivatives derivatives;
         StreamedProduct<T> product(ring);
         if (problem.modulated) {
             Below<true>(*this, start, image_index, layer).begin();
@@ -164,18 +164,18 @@ class Backward90 {
         }
         product.template multiply<Stream::PANELS, false>(total, layers.z);
         if (problem.modulated) {
-            through_product(total, signs, start, image_index, layer);
+            through_product(total, derivatives, start, image_index, layer);
             product.template multiply<Stream::PANELS, true>(total, layers.z);
         } else {
             const Below<false> below(*this, start, image_index, layer);
-            below.each([&](int i, const Four& four) { signs.template note<T>(i, four.f); });
+            below.each([&](int i, const Four& four) { derivatives.template set_four<T>(i, four.f); });
         }
         if (Warpgroup::thread() == 0) hw::store_wait();
         Warpgroup::barrier();  // z is stored, and all have finished their products with it
         int i = 0;
         total.each_pair([&](int row, int column, float& x, float& y) {
             layers.z.pair(row, column) =
-                hw::pack<T>(signs.positive(i) ? x : 0.0f, signs.positive(i + 1) ? y : 0.0f);
+                hw::pack<T>(gradient_if(derivatives.passes(i), x), gradient_if(derivatives.passes(i + 1), y));
             i += 2;
         });
     }
@@ -261,7 +261,7 @@ class Backward90 {
 
     // From the gradient of f * s to that of s, summed over corners, and in place to its contribution to that of f.
     ARASFSR_DEVICE void through_product(
-        Accumulators& total, Signs& signs, int64_t start, int image_index, int layer) const {
+        Accumulators& total, Derivatives& derivatives, int64_t start, int image_index, int layer) const {
         constexpr int APART = 8;  // rows of a thread
         const int thread = Warpgroup::thread(), lane = thread % hw::WARP, corner = lane / 4 % CORNERS;
         const int query = (thread / hw::WARP * 16 + lane / 4) / CORNERS, column = lane % 4 * 2;
@@ -270,7 +270,7 @@ class Backward90 {
                             (query + odd * (APART / CORNERS)) * NP + column + upper;
         const Below<true> below(*this, start, image_index, layer);
         below.each([&](int i, const Four& four) {
-            signs.template note<T>(i, four.f);
+            derivatives.template set_four<T>(i, four.f);
             float* const numbers = total.numbers + 4 * i;
             float x[2], y[2];
 #pragma unroll

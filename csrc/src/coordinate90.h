@@ -1,10 +1,11 @@
 // Kernel for compute capability 9.0a: the backward of the coordinate branch at a padded width of 256, from the
-// gradients of s = sin(angle) to those of the angles.
+// gradients of s = modulation(angle) to those of the angles.
 //
 // A consumer processes one tile of 64 queries after another, from the last layer to the first, with transposed weights.
 #ifndef ARASFSR_COORDINATE90_H
 #define ARASFSR_COORDINATE90_H
 
+#include "activation.h"
 #include "streaming.h"
 
 namespace arasfsr {
@@ -66,7 +67,7 @@ class Coordinate90 {
 
     ARASFSR_DEVICE void finish_layer(Accumulators& total, int64_t tile, int layer) const {
         Warpgroup::barrier();  // all have stored the angles' gradients and finished their products
-        through_sine(total, at(tile, layer));
+        through_modulation(total, at(tile, layer));
         Warpgroup::publish();
         store_tile<ARASFSR_TILE, Warpgroup>(static_cast<uint16_t*>(call.kept.cosines) + at(tile, layer), angles);
         if (layer > 0) prefetch(at(tile, layer - 1));
@@ -80,7 +81,7 @@ class Coordinate90 {
 
     // From the gradient of s, to which `total` is the contribution of the layer above, to that of the angle. The loads
     // of the next batch run while a batch is computed.
-    ARASFSR_DEVICE void through_sine(Accumulators& total, int64_t first) const {
+    ARASFSR_DEVICE void through_modulation(Accumulators& total, int64_t first) const {
         constexpr int BATCH = 4, BATCHES = hw::ACCUMULATORS / 4 / BATCH;
         const int thread = Warpgroup::thread(), lane = thread % hw::WARP;
         const int row = thread / hw::WARP * 16 + lane / 4, column = lane % 4 * 2;
@@ -108,8 +109,9 @@ class Coordinate90 {
                 for (int j = 0; j < 2; ++j) {
                     const Four& at = four[batch % 2][i];
                     const float* numbers = total.numbers + (batch * BATCH + i) * 4 + j * 2;
-                    const float x = (numbers[0] + at.of_s[j].x) * hw::lower<T>(at.cosines[j]);
-                    const float y = (numbers[1] + at.of_s[j].y) * hw::upper<T>(at.cosines[j]);
+                    const hw::Two grad{numbers[0] + at.of_s[j].x, numbers[1] + at.of_s[j].y};
+                    const float x = modulation_backward(hw::lower<T>(at.cosines[j]), grad.x);
+                    const float y = modulation_backward(hw::upper<T>(at.cosines[j]), grad.y);
                     angles.pair(row + j * 8, column + (batch * BATCH + i) * 8) = hw::pack<T>(x, y);
                 }
             }

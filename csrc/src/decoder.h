@@ -3,6 +3,7 @@
 #ifndef ARASFSR_DECODER_H
 #define ARASFSR_DECODER_H
 
+#include "activation.h"
 #include "geometry.h"
 #include "tile.h"
 
@@ -86,16 +87,16 @@ class Decoder {
         }
     }
 
-    // s = sin(angle + bias), to f; its derivative, if kept, to `cosines`, (ARASFSR_TILE, NP).
+    // s = modulation(angle + bias), to f; its derivative, if kept, to `cosines`, (ARASFSR_TILE, NP).
     template <class Sum, class Bias>
     ARASFSR_DEVICE void modulation(Sum& angles, const Bias& bias, Number* cosines) const {
         angles.store(f, bias, [&](int row, int column, float x, float y, hw::Two add) {
-            const Angle<T> angle_x(x + add.x), angle_y(y + add.y);
+            const Modulation<T> of_x(x + add.x), of_y(y + add.y);
             if (keeps()) {
                 *reinterpret_cast<hw::Pair<T>*>(cosines + row * NP + column) =
-                    hw::pack<T>(angle_x.cosine(), angle_y.cosine());
+                    hw::pack<T>(of_x.derivative(), of_y.derivative());
             }
-            return hw::pack<T>(angle_x.sine(), angle_y.sine());
+            return hw::pack<T>(of_x.value(), of_y.value());
         });
     }
 
@@ -145,7 +146,7 @@ class Decoder {
         return static_cast<Number*>(kept.f) + ((layer - 1) * all_rows + kept_row(start, image_index)) * NP;
     }
 
-    // f_1 = relu(G[lr_row] + I0_rel rel [+ I0_cell cell]).
+    // f_1 = activation(G[lr_row] + I0_rel rel [+ I0_cell cell]).
     ARASFSR_DEVICE void first_layer() const {
         if (problem.width % 4 == 0) {
             first_layer_of([this](const float* from, int column) { return aligned_four(from, column); });
@@ -154,11 +155,11 @@ class Decoder {
         }
     }
 
-    // The next layer's f = relu(product + bias).
+    // The next layer's f = activation(product + bias).
     template <class Sum, class Bias>
     ARASFSR_DEVICE void hidden_layer(Sum& product, const Bias& bias) const {
         product.store(f, bias, [](int, int, float x, float y, hw::Two add) {
-            return hw::pack<T>(hw::relu(x + add.x), hw::relu(y + add.y));
+            return hw::pack<T>(activation(x + add.x), activation(y + add.y));
         });
     }
 
@@ -282,7 +283,7 @@ class Decoder {
 #pragma unroll
             for (int i = 0; i < AT_ONCE; ++i) {
 #pragma unroll
-                for (int j = 0; j < 4; ++j) z[i].of[j] = hw::relu(z[i].of[j]);
+                for (int j = 0; j < 4; ++j) z[i].of[j] = activation(z[i].of[j]);
                 f.pairs(first + i * DOWN, column) = {hw::pack<T>(z[i].of[0], z[i].of[1]),
                                                      hw::pack<T>(z[i].of[2], z[i].of[3])};
             }

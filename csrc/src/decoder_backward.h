@@ -7,6 +7,7 @@
 #ifndef ARASFSR_DECODER_BACKWARD_H
 #define ARASFSR_DECODER_BACKWARD_H
 
+#include "activation.h"
 #include "geometry.h"
 #include "tile.h"
 
@@ -86,8 +87,8 @@ class DecoderBackward {
 #pragma unroll
                 for (int v = 0; v < CORNERS; ++v) {
                     of_share[v] += x * f_x[v] + y * f_y[v];
-                    z.pair(query * CORNERS + v, column) =
-                        hw::pack<T>(f_x[v] > 0.0f ? x * share[v] : 0.0f, f_y[v] > 0.0f ? y * share[v] : 0.0f);
+                    z.pair(query * CORNERS + v, column) = hw::pack<T>(
+                        activation_backward(f_x[v], x * share[v]), activation_backward(f_y[v], y * share[v]));
                 }
             }
             if (gradients.share == nullptr) continue;
@@ -165,8 +166,8 @@ class DecoderBackward {
         const int64_t first = at(layer, start, image_index);
         total.each_pair([&](int row, int column, float& x, float& y) {
             const Pair f = pair(kept.f, first + row * NP + column);
-            z.pair(row, column) =
-                hw::pack<T>(hw::lower<T>(f) > 0.0f ? x : 0.0f, hw::upper<T>(f) > 0.0f ? y : 0.0f);
+            z.pair(row, column) = hw::pack<T>(
+                activation_backward(hw::lower<T>(f), x), activation_backward(hw::upper<T>(f), y));
         });
     }
 

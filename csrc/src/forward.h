@@ -115,7 +115,7 @@ class Forward {
                 halves * WeightRing::STEPS};
     }
 
-    // f_{layer + 1} = relu(W_f f + W_p (f * s) + bias), which replaces f = f_layer.
+    // f_{layer + 1} = activation(W_f f + W_p (f * s) + bias), which replaces f = f_layer.
     ARASFSR_DEVICE void content_layer(int64_t tile, int part, int layer) {
         Total<S::ROWS, NP> total;
         total.clear();

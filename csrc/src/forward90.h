@@ -105,12 +105,12 @@ class Forward90 {
             } else {
                 multiply<Stream::PANELS>(angles);
             }
-            sines(angles, tile, layer);
+            modulation(angles, tile, layer);
         }
         Warpgroup::barrier();  // s is visible to all
     }
 
-    ARASFSR_DEVICE void sines(Accumulators& angles, int64_t tile, int layer) {
+    ARASFSR_DEVICE void modulation(Accumulators& angles, int64_t tile, int layer) {
         Warpgroup::barrier();  // all have read f
         if (layer + 1 < problem.layers) fetch_bias(problem.modulator_bias + (layer + 1) * NP, layer + 1);
         layers.modulation(angles, InShared{bias(layer)}, layers.cosines_of(tile, layer));
