@@ -15,13 +15,13 @@ auto by_format(int32_t dtype, const Of& of) {
 
 Kernel<ForwardArguments> portable_forward_for(const arasfsr_problem& problem, const Device& device) {
     return by_format(problem.dtype, [&](auto format) {
-        return forward_kernel(format, problem.padded, device.shared_limit);
+        return ForwardKernels<decltype(format)>::find(problem.padded, device.shared_limit);
     });
 }
 
 Kernel<BackwardArguments> portable_backward_for(const arasfsr_problem& problem, const Device& device) {
     return by_format(problem.dtype, [&](auto format) {
-        return backward_kernel(format, problem.padded, device.shared_limit);
+        return BackwardKernels<decltype(format)>::find(problem.padded, device.shared_limit);
     });
 }
 
@@ -34,12 +34,13 @@ bool streams(const arasfsr_problem& problem, const Device& device) {
 Kernel<ForwardArguments> forward_for(const arasfsr_problem& problem, const Device& device, bool keeps) {
     if (!streams(problem, device)) return portable_forward_for(problem, device);
     const bool bfloat16 = problem.dtype == ARASFSR_BFLOAT16;
-    return bfloat16 ? forward90_kernel(Bfloat16{}, keeps) : forward90_kernel(Float16{}, keeps);
+    return bfloat16 ? Forward90Kernels<Bfloat16>::find(keeps) : Forward90Kernels<Float16>::find(keeps);
 }
 
 Kernel<BackwardArguments> backward_for(const arasfsr_problem& problem, const Device& device) {
     if (!streams(problem, device)) return portable_backward_for(problem, device);
-    return problem.dtype == ARASFSR_BFLOAT16 ? backward90_kernel(Bfloat16{}) : backward90_kernel(Float16{});
+    const bool bfloat16 = problem.dtype == ARASFSR_BFLOAT16;
+    return bfloat16 ? Backward90Kernels<Bfloat16>::find() : Backward90Kernels<Float16>::find();
 }
 
 // Both are there for problems with modulation and a hidden layer.

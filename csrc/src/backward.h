@@ -3,6 +3,7 @@
 #define ARASFSR_BACKWARD_H
 
 #include "decoder_backward.h"
+#include "kernels.h"
 #include "shape.h"
 
 namespace arasfsr {
@@ -81,6 +82,13 @@ class Backward {
 template <class S>
 ARASFSR_KERNEL(THREADS, S::BLOCKS) backward(const ARASFSR_PARAMETER BackwardArguments arguments) {
     Backward<S>(arguments).run();
+}
+
+template <class T>
+Kernel<BackwardArguments> BackwardKernels<T>::find(int padded, int shared_limit) {
+    return choose<Backward, T, BackwardArguments>(padded, shared_limit, [](auto shape) {
+        return kernel_of<Backward, decltype(shape)>(&backward<decltype(shape)>);
+    });
 }
 
 }  // namespace arasfsr

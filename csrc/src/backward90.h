@@ -6,6 +6,7 @@
 #define ARASFSR_BACKWARD90_H
 
 #include "decoder_backward.h"
+#include "kernels.h"
 #include "streaming.h"
 
 namespace arasfsr {
@@ -331,6 +332,11 @@ class Backward90 {
 template <class T>
 ARASFSR_KERNEL(STREAMING_THREADS, 1) backward90(const ARASFSR_PARAMETER BackwardArguments arguments) {
     Backward90<T>(arguments).run();
+}
+
+template <class T>
+Kernel<BackwardArguments> Backward90Kernels<T>::find() {
+    return streaming_kernel<Backward90<T>>(&backward90<T>);
 }
 
 }  // namespace arasfsr

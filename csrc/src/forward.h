@@ -8,6 +8,7 @@
 #define ARASFSR_FORWARD_H
 
 #include "decoder.h"
+#include "kernels.h"
 #include "shape.h"
 
 namespace arasfsr {
@@ -136,6 +137,13 @@ class Forward {
 template <class S>
 ARASFSR_KERNEL(THREADS, S::BLOCKS) forward(const ARASFSR_PARAMETER ForwardArguments arguments) {
     Forward<S>(arguments).run();
+}
+
+template <class T>
+Kernel<ForwardArguments> ForwardKernels<T>::find(int padded, int shared_limit) {
+    return choose<Forward, T, ForwardArguments>(padded, shared_limit, [](auto shape) {
+        return kernel_of<Forward, decltype(shape)>(&forward<decltype(shape)>);
+    });
 }
 
 }  // namespace arasfsr

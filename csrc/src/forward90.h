@@ -8,6 +8,7 @@
 #define ARASFSR_FORWARD90_H
 
 #include "decoder.h"
+#include "kernels.h"
 #include "streaming.h"
 
 namespace arasfsr {
@@ -306,7 +307,7 @@ ARASFSR_KERNEL(STREAMING_THREADS, 1) forward90(const ARASFSR_PARAMETER ForwardAr
 }
 
 template <class T>
-Kernel<ForwardArguments> choose_forward90(bool keeps) {
+Kernel<ForwardArguments> Forward90Kernels<T>::find(bool keeps) {
     if (keeps) return streaming_kernel<Forward90<T, Keeps::ALWAYS>>(&forward90<T, Keeps::ALWAYS>);
     return streaming_kernel<Forward90<T, Keeps::NEVER>>(&forward90<T, Keeps::NEVER>);
 }
