@@ -29,9 +29,9 @@ std::string message(const arasfsr_status& status) {
     const std::string value = std::to_string(status.value);
     switch (status.code) {
         case ARASFSR_BAD_ARGUMENT:
-            return "the native core was given " + what + "=" + value;
+            return "invalid argument to the native core: " + what + "=" + value;
         case ARASFSR_UNSUPPORTED:
-            return "no native kernel takes " + what + "=" + value;
+            return "no native kernel supports " + what + "=" + value;
         case ARASFSR_CUDA_ERROR: {
             std::string error = "CUDA error " + value;
 #ifdef ARASFSR_WITH_CUDART

@@ -54,17 +54,17 @@ def test_what_no_kernel_takes_is_told_with_its_value(changes: dict[str, int], fo
 
 def test_a_wrong_argument_is_a_runtime_error_that_names_it() -> None:
     core = cuda_core.load()
-    with pytest.raises(RuntimeError, match=r"^the native core was given lr_width=-3$"):
+    with pytest.raises(RuntimeError, match=r"^invalid argument to the native core: lr_width=-3$"):
         core.supports(problem(lr_width=-3))
-    with pytest.raises(RuntimeError, match=r"^the native core was given abi=99$"):
+    with pytest.raises(RuntimeError, match=r"^invalid argument to the native core: abi=99$"):
         core.render_scratch(problem(abi=99))
-    with pytest.raises(RuntimeError, match=r"^no native kernel takes layers=99$"):
+    with pytest.raises(RuntimeError, match=r"^no native kernel supports layers=99$"):
         core.render(problem(layers=99), 16, 16, 0)
-    with pytest.raises(RuntimeError, match=r"^the native core was given lr_map="):
+    with pytest.raises(RuntimeError, match=r"^invalid argument to the native core: lr_map="):
         core.render(problem(), 16, 16, 1 << 30)
-    with pytest.raises(RuntimeError, match=r"^the native core was given count=9$"):
+    with pytest.raises(RuntimeError, match=r"^invalid argument to the native core: count=9$"):
         core.keep(problem(), core.Kept(count=9, tiles=1), 0, 0)
-    with pytest.raises(RuntimeError, match=r"^the native core was given tiles=0$"):
+    with pytest.raises(RuntimeError, match=r"^invalid argument to the native core: tiles=0$"):
         core.backward(problem(), core.Kept(count=3), core.Gradients(), 0, 0)
 
 

@@ -265,7 +265,7 @@ ARASFSR_DEVICE void load_matrices_transposed(uint32_t (&result)[4], const void* 
                  : "memory");
 }
 
-// Conversions of the two formats, rounded to nearest even.
+// Conversions to and from the 16-bit formats, rounded to nearest even.
 ARASFSR_DEVICE uint32_t pack_as(Bfloat16, float lower, float upper) {
     uint32_t pair;
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(upper), "f"(lower));
@@ -289,7 +289,7 @@ ARASFSR_DEVICE float upper_as(Float16, uint32_t pair) { return from_float16(stat
 ARASFSR_DEVICE uint32_t bits(float x) { return __float_as_uint(x); }
 ARASFSR_DEVICE float from_bits(uint32_t bits) { return __uint_as_float(bits); }
 
-// Rounded to nearest, ties away from zero.
+// Rounds to nearest, ties away from zero.
 ARASFSR_DEVICE uint32_t to_tf32(float x) {
     uint32_t result;
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(result) : "f"(x));
@@ -297,7 +297,7 @@ ARASFSR_DEVICE uint32_t to_tf32(float x) {
 }
 
 ARASFSR_DEVICE uint32_t multiply_as(Bfloat16, uint32_t x, uint32_t y) {
-    uint32_t product;  // sm_80 has no product of its own; adding -0 leaves it as it is
+    uint32_t product;  // sm_80 has no such multiplication, only a fused multiply-add; adding -0 changes nothing
     asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(product) : "r"(x), "r"(y), "r"(0x80008000u));
     return product;
 }
@@ -340,7 +340,7 @@ ARASFSR_DEVICE float lower_as(Tf32, Two pair) { return pair.x; }
 ARASFSR_DEVICE float upper_as(Tf32, Two pair) { return pair.y; }
 ARASFSR_DEVICE uint32_t multiply_as(Tf32, uint32_t x, uint32_t y) { return to_tf32(from_bits(x) * from_bits(y)); }
 
-// Two numbers as a pair, and back.
+// Packs two numbers into a pair, and unpacks them.
 template <class T>
 ARASFSR_DEVICE Pair<T> pack(float lower, float upper) {
     return pack_as(T{}, lower, upper);
@@ -354,7 +354,7 @@ ARASFSR_DEVICE float upper(Pair<T> pair) {
     return upper_as(T{}, pair);
 }
 
-// The product of what two registers hold: two numbers, or one of TF32.
+// The elementwise product of two registers, of two numbers each, or of one in TF32.
 template <class T>
 ARASFSR_DEVICE uint32_t multiply_registers(uint32_t x, uint32_t y) {
     return multiply_as(T{}, x, y);
@@ -366,7 +366,7 @@ ARASFSR_DEVICE float warp_sum(float value) {
     return value;
 }
 
-// Likewise of several numbers, none of which waits for another's sum.
+// The same for several numbers, whose sums are computed in parallel.
 template <int COUNT>
 ARASFSR_DEVICE void warp_sums(float (&values)[COUNT]) {
 #pragma unroll
@@ -376,14 +376,14 @@ ARASFSR_DEVICE void warp_sums(float (&values)[COUNT]) {
     }
 }
 
-// Likewise of as many numbers as there are in half a warp, each to two lanes: lane l has the sum of number l / 2.
+// The sums over all lanes of as many numbers as half a warp has lanes; lane l gets that of number l / 2.
 template <int COUNT>
 ARASFSR_DEVICE float warp_sums_apart(const float (&values)[COUNT]) {
     if constexpr (COUNT == 1) {
         return values[0] + shuffle_xor(values[0], 1);
     } else {
         const bool upper = thread() % WARP & COUNT;
-        float kept[COUNT / 2];  // by a lane and by that which it gives the others to
+        float kept[COUNT / 2];  // sums of this lane's and its partner's
 #pragma unroll
         for (int i = 0; i < COUNT / 2; ++i) {
             const float low = values[i], high = values[i + COUNT / 2];
