@@ -107,18 +107,18 @@ def backward(
     PART: tl.constexpr = BM // 4
     HALVES: tl.constexpr = 2 if MODULATED else 1
     start = tl.cast(tl.program_id(0), tl.int64) * PART
-    padded = tl.cast(tiles, tl.int64) * BQ
-    slot, slot_s = tl.cast(rows, tl.int64) * NP, padded * NP
+    padded_queries = tl.cast(tiles, tl.int64) * BQ
+    slot, slot_s = tl.cast(rows, tl.int64) * NP, padded_queries * NP
     query = start + tl.arange(0, BM) // 4
     valid = query < count
     for image in tl.range(0, images, num_stages=1):
         image_index = tl.cast(image, tl.int64)
-        row = (image_index * padded + start) * 4
+        row = (image_index * padded_queries + start) * 4
         at, last = row * NP, (LAYERS - 1) * slot
         top_s = (LAYERS - 1) * slot_s + start * NP
         _through_output(
             z_gradients + last + at, s_gradients + top_s, share_gradients + row,
-            combined + (image_index * padded + start) * NP, f + last + at, s + top_s,
+            combined + (image_index * padded_queries + start) * NP, f + last + at, s + top_s,
             grad, (image_index * queries + first + query) * 3, valid, tl.load(share + row + tl.arange(0, BM)),
             output_weight, image_index, NP, BM, BG, MODULATED, GEOMETRY, ARITHMETIC,
         )  # fmt: skip

@@ -198,7 +198,7 @@ class Backward90 {
             const int first = warp * Batch::ROWS_OF_WARP + row;
             const uint16_t* const f = kernel.f_of(start, image_index, layer);
             const int permuted = MODULATED ? chunk ^ first % 8 : chunk;  // as kept_as_rows has it
-            even = f + first * WIDTH + permuted * CHUNK;
+            even = f + first * ROW_STRIDE + permuted * CHUNK;
             odd = even + (permuted < Numbers::CHUNKS ? Batch::COLUMNS : -Batch::COLUMNS);
             s = kernel.s_of(start, layer) + (warp * Batch::QUERIES_OF_WARP + row) * NP + chunk * CHUNK;
         }
@@ -214,7 +214,7 @@ class Backward90 {
                 const uint16_t* const from = (batch % 2 ? odd : even) + batch / 2 * (MODULATED ? ROWS * 64 : 64);
 #pragma unroll
                 for (int i = 0; i < Batch::ROWS_OF_WARP; i += hw::WARP / Numbers::CHUNKS) {
-                    hw::copy16(f_in(batch).chunk(row + i, chunk), from + i * WIDTH);
+                    hw::copy16(f_in(batch).chunk(row + i, chunk), from + i * ROW_STRIDE);
                 }
                 if (MODULATED && row < Batch::QUERIES_OF_WARP) {
                     hw::copy16(s_in(batch).chunk(row, chunk), s + batch * Batch::COLUMNS);
@@ -250,7 +250,7 @@ class Backward90 {
 
       private:
         using Numbers = typename Batch::Numbers;
-        static constexpr int WIDTH = MODULATED ? 64 : NP;  // numbers from row to row of f
+        static constexpr int ROW_STRIDE = MODULATED ? 64 : NP;  // numbers from row to row of f
 
         ARASFSR_DEVICE Numbers f_in(int batch) const { return {place + batch % AHEAD * Batch::BYTES}; }
         ARASFSR_DEVICE Numbers s_in(int batch) const { return {place + batch % AHEAD * Batch::BYTES + Batch::s}; }

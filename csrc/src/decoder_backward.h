@@ -82,7 +82,7 @@ class DecoderBackward {
                     x *= hw::lower<T>(s[i]);
                     y *= hw::upper<T>(s[i]);
                 }
-                const int64_t of_query = (image_index * padded() + start + query) * NP + column;
+                const int64_t of_query = (image_index * padded_queries() + start + query) * NP + column;
                 accumulate(gradients.combined + of_query, ensemble_x, ensemble_y, 0);
 #pragma unroll
                 for (int v = 0; v < CORNERS; ++v) {
@@ -178,17 +178,17 @@ class DecoderBackward {
 
     // The offset of the part's first row in a layer of f or z, and in one of s.
     ARASFSR_DEVICE int64_t at(int layer, int64_t start, int image_index) const {
-        return (padded() * CORNERS * problem.images * layer + first_row(start, image_index)) * NP;
+        return (padded_queries() * CORNERS * problem.images * layer + first_row(start, image_index)) * NP;
     }
-    ARASFSR_DEVICE int64_t at_s(int layer, int64_t start) const { return (layer * padded() + start) * NP; }
+    ARASFSR_DEVICE int64_t at_s(int layer, int64_t start) const { return (layer * padded_queries() + start) * NP; }
     ARASFSR_DEVICE int64_t first_row(int64_t start, int image_index) const {
-        return (image_index * padded() + start) * CORNERS;
+        return (image_index * padded_queries() + start) * CORNERS;
     }
 
     const Z z;
 
   private:
-    ARASFSR_DEVICE int64_t padded() const { return kept.tiles * ARASFSR_TILE; }
+    ARASFSR_DEVICE int64_t padded_queries() const { return kept.tiles * ARASFSR_TILE; }
 
     static ARASFSR_DEVICE Pair pair(const void* numbers, int64_t at) {
         return *reinterpret_cast<const Pair*>(static_cast<const Number*>(numbers) + at);

@@ -117,9 +117,9 @@ ARASFSR_DEVICE float fourier_encoding(Point at, int index) {
 // A plane (h, w) sampled at a point: bilinear, with border padding.
 ARASFSR_HOST_DEVICE float bilinear(const float* plane, const Geometry& geometry, Point at) {
     const int32_t h = geometry.y.lr_pixels, w = geometry.x.lr_pixels;
-    const float height = static_cast<float>(h), width = static_cast<float>(w);
-    const float row = clamp(((at.y + 1.0f) * height - 1.0f) * 0.5f, 0.0f, height - 1.0f);
-    const float column = clamp(((at.x + 1.0f) * width - 1.0f) * 0.5f, 0.0f, width - 1.0f);
+    const float lr_height = static_cast<float>(h), lr_width = static_cast<float>(w);
+    const float row = clamp(((at.y + 1.0f) * lr_height - 1.0f) * 0.5f, 0.0f, lr_height - 1.0f);
+    const float column = clamp(((at.x + 1.0f) * lr_width - 1.0f) * 0.5f, 0.0f, lr_width - 1.0f);
     const float below = row - floorf(row), beside = column - floorf(column);
     const int64_t top = static_cast<int64_t>(floorf(row)), left = static_cast<int64_t>(floorf(column));
     const float* above = plane + top * w;

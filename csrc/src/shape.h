@@ -9,10 +9,10 @@ namespace arasfsr {
 
 // Activations of type T, NP wide; a part is ROWS content rows: ROWS / 4 queries with their four corners. Registers are
 // limited so that BLOCKS blocks fit on a multiprocessor.
-template <class T, int WIDTH, int PART_ROWS, int RING_STAGES, int RESIDENT_BLOCKS>
+template <class T, int PADDED, int PART_ROWS, int RING_STAGES, int RESIDENT_BLOCKS>
 struct Shape {
     using Type = T;
-    static constexpr int NP = WIDTH, ROWS = PART_ROWS, STAGES = RING_STAGES, BLOCKS = RESIDENT_BLOCKS;
+    static constexpr int NP = PADDED, ROWS = PART_ROWS, STAGES = RING_STAGES, BLOCKS = RESIDENT_BLOCKS;
     static constexpr int QUERIES = ROWS / CORNERS;
     static constexpr int PARTS = ARASFSR_TILE / QUERIES;
     static_assert(ROWS >= ARASFSR_TILE, "the coordinate branch of a tile uses the memory of the content rows");

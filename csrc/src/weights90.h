@@ -141,16 +141,17 @@ class Weights90 {
                       (1 << CLUSTER) - 1);
     }
 
-    ARASFSR_DEVICE int64_t padded() const { return call.kept.tiles * ARASFSR_TILE; }
-    ARASFSR_DEVICE int64_t all_rows() const { return call.problem.images * padded() * CORNERS; }
+    ARASFSR_DEVICE int64_t padded_queries() const { return call.kept.tiles * ARASFSR_TILE; }
+    ARASFSR_DEVICE int64_t all_rows() const { return call.problem.images * padded_queries() * CORNERS; }
     static ARASFSR_DEVICE unsigned char* place(int index) { return hw::shared() + index * Stage::end; }
 
     // Starts to copy the s of 64 rows to a stage of the ring.
     ARASFSR_DEVICE void load(int64_t stage, int index) const {
         const int thread = hw::thread(), row = thread / Inputs::CHUNKS, chunk = thread % Inputs::CHUNKS;
         if (row >= QUERIES) return;
-        const int64_t query = stage * QUERIES % padded();
-        const auto* s = static_cast<const uint16_t*>(call.kept.s) + (layer * padded() + query) * NP + panel * INPUTS;
+        const int64_t query = stage * QUERIES % padded_queries();
+        const int64_t row_of_s = layer * padded_queries() + query;
+        const auto* s = static_cast<const uint16_t*>(call.kept.s) + row_of_s * NP + panel * INPUTS;
         hw::copy16(Inputs{place(index) + Stage::s}.chunk(row, chunk), s + row * NP + chunk * CHUNK);
     }
 

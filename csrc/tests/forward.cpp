@@ -69,7 +69,8 @@ void number_of_blocks_changes_nothing(const Model& model) {
 // Of a chunk that starts and ends inside the queries.
 void kept_activations_are_those_of_the_plain_decoder(const Model& model) {
     const arasfsr_problem& problem = model.problem;
-    const int64_t first = 3, count = problem.queries - 5, padded = (count + ARASFSR_TILE - 1) / ARASFSR_TILE * 64;
+    const int64_t first = 3, count = problem.queries - 5;
+    const int64_t padded_queries = (count + ARASFSR_TILE - 1) / ARASFSR_TILE * ARASFSR_TILE;
     const int np = problem.padded, n = problem.width;
     const Kept kept(model, first, count);
     const arasfsr_status status = kept.fill(model);
@@ -86,7 +87,7 @@ void kept_activations_are_those_of_the_plain_decoder(const Model& model) {
                 model.trace(per_image ? static_cast<int>(query_index / problem.per_image) : image_index,
                             per_image ? query_index % problem.per_image : query_index, true);
             for (int v = 0; v < 4; ++v) {
-                const int64_t row = (image_index * padded + query) * 4 + v;
+                const int64_t row = (image_index * padded_queries + query) * 4 + v;
                 CHECK_CASE(kept.lr_rows[row] == expected.lr_row[v], model.config.name);
                 geometry.insert(geometry.end(), {kept.rel[2 * row], kept.rel[2 * row + 1], kept.share[row]});
                 geometry_expected.insert(geometry_expected.end(),
@@ -99,7 +100,7 @@ void kept_activations_are_those_of_the_plain_decoder(const Model& model) {
                 }
             }
             for (int layer = 0; layer < problem.layers && problem.modulated; ++layer) {
-                const int64_t at = (layer * padded + query) * np;
+                const int64_t at = (layer * padded_queries + query) * np;
                 s.insert(s.end(), all_s.begin() + at, all_s.begin() + at + n);
                 s.insert(s.end(), all_cosines.begin() + at, all_cosines.begin() + at + n);
                 s_expected.insert(s_expected.end(), expected.s[layer].begin(), expected.s[layer].end());
