@@ -18,8 +18,8 @@ from arasfsr.kernels.backward import backward
 from arasfsr.kernels.configs import ROCM, Config, Table, launch_options, table
 from arasfsr.kernels.forward import forward
 from arasfsr.kernels.weight_gradient import weight_gradient
-from arasfsr.query.packed import padded_width
-from arasfsr.query.triton_launch import arithmetic
+from arasfsr.query.fused.packed import padded_width
+from arasfsr.query.fused.triton_launch import arithmetic
 
 GFX942 = 942
 """Stands for AMD's architecture of that name."""

@@ -20,7 +20,7 @@ import torch
 from conftest import COMMITTED, DTYPES, GOLDEN_NAMES
 from torch.overrides import TorchFunctionMode
 
-from arasfsr.query.triton_launch import TritonLauncher
+from arasfsr.query.fused.triton_launch import TritonLauncher
 from benchmarks.gpu import plan
 from benchmarks.gpu.variants import CAPABILITY, Listing, Variant, noted
 
@@ -79,8 +79,8 @@ def as_on_a_gpu() -> Iterator[list[Variant]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TritonLauncher, "_start", start)
         patch.setattr(TritonLauncher, "_capability", lambda launcher: CAPABILITY)
-        patch.setattr("arasfsr.query.triton.interpreted", lambda: True)
-        patch.setattr("arasfsr.query.triton.interpreter_reason", lambda: None)
+        patch.setattr("arasfsr.query.fused.triton.interpreted", lambda: True)
+        patch.setattr("arasfsr.query.fused.triton.interpreter_reason", lambda: None)
         yield found
 
 

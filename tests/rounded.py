@@ -15,9 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from arasfsr.config import FOURIER_OCTAVES
 from arasfsr.coords import fourier_encoding, local_ensemble
-from arasfsr.query import cuda, fused_operator
-from arasfsr.query.fused import ContentGradients, Kept, Launcher
-from arasfsr.query.packed import ENCODING_ROWS, rounded_to_tf32
+from arasfsr.query.fused import (cuda, operator as fused_operator)
+from arasfsr.query.fused.launcher import (ContentGradients, Kept, Launcher)
+from arasfsr.query.fused.packed import (ENCODING_ROWS, rounded_to_tf32)
 from arasfsr.query.skip import add_skip
 
 aten = torch.ops.aten

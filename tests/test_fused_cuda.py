@@ -10,11 +10,11 @@ from conftest import device_of, fused_arguments, fused_model
 
 from arasfsr import BackendUnavailable
 from arasfsr.coords import make_cell
-from arasfsr.query import cuda, cuda_core
+from arasfsr.query.fused import (cuda, cuda_core)
 from arasfsr.query.call import Grid, QueryCall
-from arasfsr.query.cuda_launch import CudaLauncher
+from arasfsr.query.fused.cuda_launch import CudaLauncher
 from arasfsr.query.operator import arguments_of
-from arasfsr.query.packed import ENCODING_ROWS
+from arasfsr.query.fused.packed import ENCODING_ROWS
 
 pytestmark = pytest.mark.gpu
 

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arasfsr.decoder import is_modulated
+from arasfsr.nn.decoder import is_modulated
 from arasfsr.errors import BackendUnavailable
-from arasfsr.query import cuda_core, fused_operator
+from arasfsr.query.fused import (cuda_core, operator as fused_operator)
 from arasfsr.query.call import QueryCall
-from arasfsr.query.fused import ContentGradients, Kept, Launcher
+from arasfsr.query.fused.launcher import (ContentGradients, Kept, Launcher)
 from arasfsr.query.operator import Arguments
-from arasfsr.query.packed import Packed, padded_width
-from arasfsr.query.row_sums import product_over_rows, sum_over_rows
+from arasfsr.query.fused.packed import (Packed, padded_width)
+from arasfsr.query.fused.row_sums import (product_over_rows, sum_over_rows)
 
 NARROWEST = 64
 """Rows are padded at least to the narrowest kernel's width."""

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from arasfsr.decoder import DecoderWeights
-from arasfsr.query.limits import tf32_allowed
-from arasfsr.query.memo import remembered
+from arasfsr.nn.decoder import DecoderWeights
+from arasfsr.query.fused.limits import tf32_allowed
+from arasfsr.nn.memo import remembered
 from arasfsr.query.operator import Arguments
-from arasfsr.query.packed import NARROWEST, Packed, padded_width
-from arasfsr.query.problem import Problem
-from arasfsr.query.row_sums import add_product, product_over_rows
+from arasfsr.query.fused.packed import (NARROWEST, Packed, padded_width)
+from arasfsr.query.operator import Problem
+from arasfsr.query.fused.row_sums import (add_product, product_over_rows)
 
 CHUNK_BYTES = 900 << 20
 """Of activations and gradients that the backward holds at a time; twice that where less is not a whole turn."""

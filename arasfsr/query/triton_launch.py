@@ -12,9 +12,9 @@ from arasfsr.kernels.backward import backward as backward_kernel
 from arasfsr.kernels.configs import INTERPRETER, ROCM, Config, launch_options, table
 from arasfsr.kernels.forward import forward as forward_kernel
 from arasfsr.kernels.weight_gradient import weight_gradient as weight_gradient_kernel
-from arasfsr.query import fused_operator
-from arasfsr.query.fused import WEIGHT_SPLITS, ContentGradients, Kept, Launcher
-from arasfsr.query.limits import tf32_allowed
+from arasfsr.query.fused import operator as fused_operator
+from arasfsr.query.fused.launcher import (WEIGHT_SPLITS, ContentGradients, Kept, Launcher)
+from arasfsr.query.fused.limits import tf32_allowed
 from arasfsr.query.operator import Arguments
 
 

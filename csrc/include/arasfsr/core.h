@@ -2,7 +2,7 @@
  *
  * It depends on neither torch nor Python. Pointers refer to memory of the device that is current at the call (to host
  * memory in the emulated build), dense and aligned to 16 bytes. Calls are asynchronous on `stream`.
- * docs/method.md, sections 1 and 2, has the formulas; arasfsr/query/fused.py allocates the buffers.
+ * docs/method.md, sections 1 and 2, has the formulas; arasfsr/query/fused/launcher.py allocates the buffers.
  */
 #ifndef ARASFSR_CORE_H
 #define ARASFSR_CORE_H
