@@ -73,7 +73,7 @@ def as_on_a_gpu() -> Iterator[list[Variant]]:
 
     def start(launcher: TritonLauncher, kernel: Any, grid: tuple[int, ...], arguments: dict[str, Any]) -> None:
         found.append(Variant.of(kernel, arguments, CAPABILITY))
-        for name in ("out", "cells"):  # what is compared, and what is an index afterwards
+        for name in ("out", "lr_rows"):  # what is compared, and what is an index afterwards
             if arguments.get(name) is not None:
                 arguments[name].zero_()
 
