@@ -20,11 +20,20 @@ if TYPE_CHECKING:
         RDNConfig,
         SwinIRConfig,
     )
-    from arasfsr.errors import BackendUnavailable, CheckpointError, ImageError
+    from arasfsr.errors import (
+        ArasfsrError,
+        ArgumentError,
+        BackendUnavailable,
+        CheckpointError,
+        ImageError,
+        TrainingError,
+    )
     from arasfsr.model import Encoding, ImplicitSR
     from arasfsr.query import backends
 
 __all__ = [
+    "ArasfsrError",
+    "ArgumentError",
     "BackendUnavailable",
     "CheckpointError",
     "DIINNConfig",
@@ -39,6 +48,7 @@ __all__ = [
     "RCANConfig",
     "RDNConfig",
     "SwinIRConfig",
+    "TrainingError",
     "__version__",
     "backends",
     "bundled_models",
@@ -59,7 +69,14 @@ _HOMES = {
         "RDNConfig",
         "SwinIRConfig",
     ),
-    "arasfsr.errors": ("BackendUnavailable", "CheckpointError", "ImageError"),
+    "arasfsr.errors": (
+        "ArasfsrError",
+        "ArgumentError",
+        "BackendUnavailable",
+        "CheckpointError",
+        "ImageError",
+        "TrainingError",
+    ),
     "arasfsr.model": ("Encoding", "ImplicitSR"),
     "arasfsr.query": ("backends",),
 }

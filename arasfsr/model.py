@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from arasfsr.config import ModelConfig
+from arasfsr.errors import ArgumentError, ArgumentTypeError
 from arasfsr.nn.decoders import build_decoder
 from arasfsr.nn.encoders import build_encoder
 from arasfsr.nn.frequency import FrequencyEstimator
 from arasfsr.nn.noise import Generators
 from arasfsr.query.call import check_image
 from arasfsr.query.encoding import Encoding
-from arasfsr.upscaling import Picture, upscale_picture
+from arasfsr.upscaling import Picture, target_size, upscale_array, upscale_pil, upscale_tensor
 
 __all__ = ["Encoding", "ImplicitSR"]
 
@@ -77,4 +80,13 @@ class ImplicitSR(nn.Module):
             device. A PIL image keeps its mode, black and white too, but a palette becomes RGB, and a transparent
             colour alpha.
         """
-        return upscale_picture(self, image, scale, size, backend, dtype)
+        if isinstance(image, Tensor):
+            if image.dim() != 4 or image.shape[1] != 3 or not image.is_floating_point():
+                given = f"{tuple(image.shape)} of {image.dtype}"
+                raise ArgumentError(f"image must be a floating-point tensor (B, 3, h, w) in [0, 1], got {given}")
+            return upscale_tensor(self, image, target_size(image.shape[2:], scale, size), backend, dtype)
+        if isinstance(image, np.ndarray):
+            return upscale_array(self, image, target_size(image.shape[:2], scale, size), backend, dtype)
+        if isinstance(image, Image.Image):
+            return upscale_pil(self, image, target_size((image.height, image.width), scale, size), backend, dtype)
+        raise ArgumentTypeError(f"image must be a PIL image, a NumPy array or a tensor, got {type(image).__name__}")

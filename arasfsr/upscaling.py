@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol, TypeVar
@@ -39,14 +39,14 @@ BAND_PIXELS = 1 << 18
 """Output pixels of all images that are decoded at a time, and with them the memory beyond the picture itself."""
 
 
-def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
     """round(scale * side) for both sides, at least one pixel."""
     if not (isinstance(scale, int | float) and math.isfinite(scale) and scale > 0):
         raise ArgumentError(f"scale must be a finite number above 0, got {scale!r}")
     return max(1, round(scale * size[0])), max(1, round(scale * size[1]))
 
 
-def target_size(lr_size: tuple[int, int], scale: float | None, size: tuple[int, int] | None) -> tuple[int, int]:
+def target_size(lr_size: Sequence[int], scale: float | None, size: tuple[int, int] | None) -> tuple[int, int]:
     """The output's (height, width), from a scale or given; just one of them must be."""
     if (scale is None) == (size is None):
         raise ArgumentError(f"either scale or size must be given, got scale={scale!r} and size={size!r}")
@@ -75,7 +75,7 @@ def inference(model: Model) -> Iterator[None]:
         model.train(training)
 
 
-def renderbands(
+def render_bands(
     encoding: Encoding, size: tuple[int, int], backend: str = "auto", dtype: torch.dtype | str | None = None
 ) -> Iterator[tuple[int, Tensor]]:
     """Bands of rows of the output in [0, 1], (B, 3, rows, W), each with its first row."""
@@ -108,7 +108,7 @@ def upscale_array(
     with inference(model):
         image = torch.from_numpy(pixels.astype(np.float32) / top_value).permute(2, 0, 1).unsqueeze(0)
         encoding = model.encode(normalise(image).to(parameter.device, parameter.dtype))
-        for top, band in renderbands(encoding, size, backend, dtype):
+        for top, band in render_bands(encoding, size, backend, dtype):
             rows = (band[0].permute(1, 2, 0) * top_value).round().cpu().numpy()
             out[top : top + len(rows)] = rows.astype(pixels.dtype)
             if progress is not None:
@@ -128,7 +128,7 @@ def upscale_tensor(
     with inference(model):
         encoding = model.encode(normalise(image).to(parameter.device, parameter.dtype))
         out = image.new_empty((image.shape[0], 3, *size))
-        for top, band in renderbands(encoding, size, backend, dtype):
+        for top, band in render_bands(encoding, size, backend, dtype):
             out[:, :, top : top + band.shape[2]] = band.to(image.device, image.dtype)
     return out
 
@@ -179,27 +179,6 @@ def upscale_pil(
             upscaled = upscaled.convert(image.mode, dither=Image.Dither.NONE)
     upscaled.info.update({key: image.info[key] for key in ("icc_profile", "dpi") if key in image.info})
     return upscaled
-
-
-def upscale_picture(
-    model: Model,
-    image: Picture,
-    scale: float | None,
-    size: tuple[int, int] | None,
-    backend: str = "auto",
-    dtype: torch.dtype | str | None = None,
-) -> Picture:
-    """`ImplicitSR.upscale`."""
-    if isinstance(image, Tensor):
-        if image.dim() != 4 or image.shape[1] != 3 or not image.is_floating_point():
-            given = f"{tuple(image.shape)} of {image.dtype}"
-            raise ArgumentError(f"image must be a floating-point tensor (B, 3, h, w) in [0, 1], got {given}")
-        return upscale_tensor(model, image, target_size((image.shape[2], image.shape[3]), scale, size), backend, dtype)
-    if isinstance(image, np.ndarray):
-        return upscale_array(model, image, target_size(image.shape[:2], scale, size), backend, dtype)
-    if isinstance(image, Image.Image):
-        return upscale_pil(model, image, target_size((image.height, image.width), scale, size), backend, dtype)
-    raise ArgumentTypeError(f"image must be a PIL image, a NumPy array or a tensor, got {type(image).__name__}")
 
 
 def _luma(colour: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What this version must reach, measured: the tiled query path beside the literal one, training, the command line."""
+"""Bars: what this version must reach on two CPU cores, measured by the harness, and some figures without a bar."""
 
 from __future__ import annotations
 
@@ -7,167 +7,185 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
-from arasfsr import ImplicitSR
-from arasfsr.model import Encoding
-from arasfsr.testing import relative_error
-from benchmarks.ceilings import TORCH_DTYPES
-from benchmarks.gate import Verdict, limit
-from benchmarks.memory import fresh_process
-from benchmarks.timing import interleave
+from arasfsr.images.transform import read_rgb
+from arasfsr.training.config import DataConfig
+from arasfsr.training.data import Photograph, Samples
+from benchmarks.cases import Case
+from benchmarks.contestants import Contestant
+from benchmarks.memory import Peak
+from benchmarks.run import CASE_SECONDS, measure_case
+from benchmarks.session import ContestantFailed, LocalSession, ProcessSession, Sample
+from benchmarks.timing import timed
 
-SAMPLE = Path(__file__).parents[1] / "arasfsr" / "assets" / "sample.png"
+CPU = torch.device("cpu")
+FACE = str(Path(__file__).parents[1] / "arasfsr" / "assets" / "sample.png")
+SIDE, IMAGES, BATCH = 128, 200, 16  # of the data suite: the images' side, how many, and samples a batch
+COUNT = 1000  # samples or files of a timed run
 
-
-def full_model() -> ImplicitSR:
-    """ARASFSR in the paper's size with seeded weights."""
-    torch.manual_seed(0)
-    return ImplicitSR().eval()
-
-
-def check(encoding: Encoding, dtype: str) -> float:
-    """The error of `tiled` on a sample of queries, skip left out; no speed is told of wrong results."""
-    bare = Encoding(encoding.features, None, encoding.weights)
-    coord, cell = torch.rand(1, 256, 2) * 2 - 1, torch.tensor([1 / 128, 1 / 128])
-    with torch.no_grad():
-        truth = bare.query(coord, cell, "reference", torch.float64)
-        errors = {
-            name: relative_error(bare.query(coord, cell, name, TORCH_DTYPES[dtype]), truth)
-            for name in ("tiled", "reference")
-        }
-    Verdict("output", errors["tiled"], limit(dtype, errors["reference"])).require(f"tiled in {dtype}")
-    return errors["tiled"]
+Run = Callable[[int], object]
+"""The timed call; takes the number of the turn."""
 
 
-def compare(seconds: dict[str, list[float]], bar: float, error: float) -> dict[str, Any]:
-    """Medians, their ratio and all samples."""
-    medians = {name: statistics.median(samples) for name, samples in seconds.items()}
-    ratio = medians["reference"] / medians["tiled"]
-    return {"ratio": ratio, "bar": bar, "median_s": medians, "samples_s": seconds, "error_tiled": error}
+class Plain:
+    """A session without a gate; `make` returns the timed call."""
+
+    def __init__(self, make: Callable[..., Run], *arguments: Any) -> None:
+        self._run = make(*arguments)
+        self._peak: Peak | None = None
+
+    def judge(self) -> list[dict[str, Any]]:
+        return []
+
+    def time(self, turn: int) -> Sample:
+        self._peak = self._peak or Peak(CPU)
+        return Sample(timed(partial(self._run, turn), CPU), self._peak.above())
+
+    def close(self) -> None:
+        pass
 
 
-def _render(dtype: str, bar: float) -> Callable[[int], dict[str, Any]]:
-    def case(repetitions: int) -> dict[str, Any]:
-        with torch.no_grad():
-            encoding = full_model().encode(torch.rand(1, 3, 64, 64) * 2 - 1)
-            error = check(encoding, dtype)
-            runs: dict[str, Callable[[], object]] = {
-                name: lambda name=name: encoding.render((256, 256), None, name, TORCH_DTYPES[dtype])  # type: ignore[misc]
-                for name in ("reference", "tiled")
-            }
-            return compare(interleave(runs, repetitions), bar, error)
+@dataclass(frozen=True)
+class Bar:
+    """A measurement and what it must reach; each contestant runs in its own process."""
 
-    return case
+    title: str
+    unit: str  # ratio (of the literal method's time to ours), seconds, bytes or per_second
+    limit: float | None
+    make: Mapping[str, tuple[Any, ...]]  # by contestant what ProcessSession takes
 
+    @property
+    def suite(self) -> str:
+        return "data" if self.unit == "per_second" else "bars"
 
-def _train(dtype: str, bar: float) -> Callable[[int], dict[str, Any]]:
-    def case(repetitions: int) -> dict[str, Any]:
-        model = full_model()
-        with torch.no_grad():
-            encoding = model.encode(torch.rand(16, 3, 32, 32) * 2 - 1)
-        error = check(encoding, dtype)
-        features = encoding.features.requires_grad_()
-        coord, cell = torch.rand(16, 1024, 2) * 2 - 1, torch.rand(16, 1024, 2) * 0.02 + 0.01
-        upstream = torch.randn(16, 1024, 3)
-        leaf = Encoding(features, encoding.image, model.decoder.weights())
-
-        def step(name: str) -> None:
-            leaf.query(coord, cell, name, TORCH_DTYPES[dtype]).backward(upstream)
-
-        runs: dict[str, Callable[[], object]] = {
-            name: lambda name=name: step(name)  # type: ignore[misc]
-            for name in ("reference", "tiled")
-        }
-        return compare(interleave(runs, repetitions), bar, error)
-
-    return case
+    def figures(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """The row of the results; raises ContestantFailed."""
+        failed = [f"{name}: {row['error']}" for name, row in rows.items() if row["error"]]
+        if failed:
+            raise ContestantFailed("; ".join(failed))
+        samples = {name: row["samples_s"] for name, row in rows.items()}
+        medians = {name: statistics.median(each) for name, each in samples.items()}
+        found: dict[str, Any] = {"gates": {name: row["gate"] for name, row in rows.items()}, "samples_s": samples}
+        if self.unit == "ratio":
+            found |= {"ratio": medians["reference"] / medians["tiled"], "median_s": medians}
+        elif self.unit == "seconds":
+            (found["seconds"],) = medians.values()
+        elif self.unit == "bytes":
+            found["bytes"] = max(peak for row in rows.values() for peak in row["peaks_bytes"] if peak is not None)
+        else:
+            rates = [COUNT / seconds for (each,) in [samples.values()] for seconds in each]
+            found |= {"per_second": statistics.median(rates), "rates": rates, "load": os.getloadavg()[0]}
+        return found | ({} if self.limit is None else {"bar": self.limit})
 
 
-_TRAIN_MEMORY = """
-import torch
-from arasfsr import ImplicitSR
-from arasfsr.coords import make_cell, make_coord
-side = int(sys.argv[1])
-model = ImplicitSR()
-inp, upstream = torch.rand(1, 3, 64, 64) * 2 - 1, torch.ones(1, side * side, 3)
-coord, cell = make_coord((side, side)).unsqueeze(0), make_cell((side, side))
-def step(queries):
-    model(inp, coord[:, :queries], cell, backend="tiled").backward(upstream[:, :queries])
-step(2048)  # the model, its gradients and the library's own start-up
-before = peak()
-step(side * side)
-print(before, peak())
-"""
-
-_UPSCALE_MEMORY = """
-import torch
-from arasfsr.cli import app
-torch.rand(8, 8) @ torch.rand(8, 8)
-before = peak()
-try:
-    app(["upscale", sys.argv[1], "--size", sys.argv[2], "-o", sys.argv[3]])
-except SystemExit as end:
-    assert not end.code
-print(before, peak())
-"""
+def measure(bar: Bar, seconds: float = CASE_SECONDS) -> dict[str, Any]:
+    """Judge and time a bar's contestants in turn; the row of the results."""
+    sessions = {name: partial(ProcessSession, *given) for name, given in bar.make.items()}
+    return bar.figures(measure_case(sessions, lambda name, row: None, seconds))
 
 
-def train_memory(repetitions: int) -> dict[str, Any]:
-    """Peak memory above the model's of a training step over whole pictures, by their side."""
-    above = {}
-    for side in (256, 512):
-        before, after = fresh_process(_TRAIN_MEMORY, str(side))
-        above[str(side)] = after - before
-    return {"bytes": above["512"], "bar": 10**9, "by_side": above}
+def command(*arguments: str) -> Run:
+    """`arasfsr` in a new process."""
+    folder = tempfile.TemporaryDirectory()
+
+    def run(turn: int) -> None:
+        whole = [sys.executable, "-m", "arasfsr", *arguments, "-o", f"{folder.name}/out.png"]
+        subprocess.run(whole, check=True, capture_output=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+
+    return run
 
 
-def upscale_memory(repetitions: int) -> dict[str, Any]:
-    """Peak memory above the interpreter's own of `arasfsr upscale` from the sample to 8192 x 8192."""
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        before, after = fresh_process(_UPSCALE_MEMORY, str(SAMPLE), "8192x8192", str(Path(folder) / "out.png"))
-        seconds = time.perf_counter() - start
-    return {"bytes": after - before, "bar": 1_500_000_000, "seconds": seconds, "interpreter_bytes": before}
+def upscale(size: str) -> Run:
+    """`arasfsr upscale` in this process."""
+    from arasfsr.cli import app
+
+    folder = tempfile.TemporaryDirectory()
+    torch.rand(8, 8) @ torch.rand(8, 8)  # the library's own start-up
+
+    def run(turn: int) -> None:
+        try:
+            app(["upscale", FACE, "--size", size, "-o", f"{folder.name}/out-{turn}.png"])
+        except SystemExit as end:
+            if end.code:
+                raise RuntimeError(f"arasfsr upscale ended with status {end.code}") from end
+
+    return run
 
 
-def upscale_cold(repetitions: int) -> dict[str, Any]:
-    """Seconds of `arasfsr upscale` of the sample, 64 x 64 to 256 x 256, from start to end of the process."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "arasfsr", "upscale", str(SAMPLE), "--scale", "4"]
-        command += ["-o", str(Path(folder) / "out.png")]
-
-        def run() -> None:
-            subprocess.run(command, check=True, capture_output=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
-
-        seconds = interleave({"upscale": run}, repetitions)["upscale"]
-    return {"seconds": statistics.median(seconds), "bar": 6.0, "samples_s": seconds}
-
-
-def tiny_render(repetitions: int) -> dict[str, Any]:
-    """Seconds of the bundled model from 64 x 64 to 256 x 256, the model being loaded."""
-    from arasfsr import load_model
-
-    model = load_model("tiny")
-    image = torch.rand(1, 3, 64, 64)
-    runs: dict[str, Callable[[], object]] = {"tiny": lambda: model.upscale(image, size=(256, 256))}
-    seconds = interleave(runs, repetitions)["tiny"]
-    return {"seconds": statistics.median(seconds), "bar": 1.0, "samples_s": seconds}
+def faces(count: int) -> list[Photograph]:
+    """Smooth pictures with a little noise."""
+    rng = np.random.default_rng(0)
+    found = []
+    for i in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)).astype(np.int16)
+        noisy = (smooth + rng.integers(-4, 5, smooth.shape)).clip(0, 255).astype(np.uint8)
+        found.append(Photograph.of(Path(f"{i}.png"), Image.fromarray(noisy)))
+    return found
 
 
-CASES: dict[str, Callable[[int], dict[str, Any]]] = {
-    "render-float32": _render("float32", 3.0),
-    "render-bfloat16": _render("bfloat16", 6.0),
-    "train-float32": _train("float32", 1.6),
-    "train-bfloat16": _train("bfloat16", 3.0),
-    "train-memory": train_memory,
-    "tiny-render": tiny_render,
-    "upscale-cold": upscale_cold,
-    "upscale-memory": upscale_memory,
+def each(make: Callable[[int], object], count: int) -> Run:
+    """Makes `count` in a run, others in each turn, after a batch to warm up."""
+    for k in range(BATCH):
+        make(k)
+    return lambda turn: [make(k) for k in range(turn * count, (turn + 1) * count)]
+
+
+def samples(config: DataConfig, count: int = COUNT, images: int = IMAGES) -> Run:
+    """Training samples, as one worker makes them."""
+    return each(Samples(faces(images), config, BATCH, 0, 1 << 30).__getitem__, count)
+
+
+def decoding(suffix: str, count: int = COUNT, images: int = IMAGES) -> Run:
+    """Image files, decoded."""
+    folder = tempfile.TemporaryDirectory()
+    for i, photograph in enumerate(faces(images)):
+        photograph.image.save(f"{folder.name}/{i}{suffix}")
+    return each(lambda k: read_rgb(Path(folder.name, f"{k % images}{suffix}")), count)
+
+
+def _bar(title: str, unit: str, limit: float | None, *given: Any) -> Bar:
+    if isinstance(given[0], Case):
+        names = ("reference", "tiled") if unit == "ratio" else ("tiled",)
+        return Bar(
+            title, unit, limit, {n: (LocalSession, *given, Contestant(n, given[0].dtype, n), CPU) for n in names}
+        )
+    return Bar(title, unit, limit, {"alone": (Plain, *given)})
+
+
+QUERY, TRAIN = "query path, 64 x 64 to 256 x 256", "forward + backward, 16 images x 1,024 queries"
+SQUARE = Case("query", "full", (64, 64), (256, 256), 1, "float32")
+STEP = Case("train", "full", (32, 32), (32, 32), 16, "float32", scattered=True)
+LARGE = Case("train", "full", (64, 64), (512, 512), 1, "float32")
+TINY = Case("end-to-end", "tiny", (64, 64), (256, 256), 1, "float32")
+COLD = "`arasfsr upscale`, 64 x 64 to 256 x 256, cold start"
+WHOLE = "samples that are whole pictures (`queries: null`)"
+
+BARS = {
+    **{
+        f"render-{dtype}": _bar(f"{QUERY}, {dtype}", "ratio", limit, replace(SQUARE, dtype=dtype))
+        for dtype, limit in (("float32", 3.0), ("bfloat16", 6.0))
+    },
+    **{
+        f"train-{dtype}": _bar(f"{TRAIN}, {dtype}", "ratio", limit, replace(STEP, dtype=dtype))
+        for dtype, limit in (("float32", 1.6), ("bfloat16", 3.0))
+    },
+    "train-memory": _bar("forward + backward of 512 x 512 queries", "bytes", 1e9, LARGE),
+    "tiny-render": _bar("`tiny`, 64 x 64 to 256 x 256", "seconds", 1.0, TINY),
+    "upscale-cold": _bar(COLD, "seconds", 6.0, command, "upscale", FACE, "--scale", "4"),
+    "upscale-memory": _bar("`arasfsr upscale`, 64 x 64 to 8192 x 8192", "bytes", 1.5e9, upscale, "8192x8192"),
+    "samples": _bar("samples of 1,024 queries, whole faces", "per_second", 300.0, samples, DataConfig()),
+    "samples-patches": _bar("the same, 30% of them patches", "per_second", 300.0, samples, DataConfig(whole=0.7)),
+    "samples-whole-pictures": _bar(WHOLE, "per_second", 300.0, samples, DataConfig(queries=None)),
+    "decode-png": _bar("PNG files decoded", "per_second", None, decoding, ".png"),
+    "decode-jpg": _bar("JPEG files decoded", "per_second", None, decoding, ".jpg"),
 }
-"""Every case by name; each takes the number of repetitions and gives its figures and its bar."""

@@ -1,30 +1,18 @@
-"""Every case, declared once: what is measured, how important it is, what it costs."""
+"""Every case, declared once: what is measured, and how important it is."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-
-from arasfsr.config import ModelConfig
-from benchmarks import counts
 
 SUITES = ("query", "train", "end-to-end")
 MODELS = ("full", "tiny")
-RECIPE = 48 * 48
-"""Queries an image of the usual training recipe, 16 images a batch."""
-
-OUTPUTS = {
-    (256, 256): 0,
-    (1024, 1024): 1,
-    (512, 512): 1,
-    (1000, 1504): 2,
-    (2048, 2048): 3,
-}
-"""Output sizes (height, width) and how much less important than the first."""
-
+RECIPE = (48, 48)  # LR size and queries an image of the usual training recipe, 16 images a batch
+OUTPUTS = {(256, 256): 0, (1024, 1024): 1, (512, 512): 1, (1000, 1504): 2, (2048, 2048): 3}
 DTYPES = {"float32": 0, "bfloat16": 0, "tf32": 1, "float16": 2}
+"""Output sizes (height, width) and dtypes, with how much less important each is than the first."""
 
 
 @dataclass(frozen=True)
@@ -34,35 +22,29 @@ class Case:
     suite: str
     model: str
     lr: tuple[int, int]
-    output: tuple[int, int]
-    """Height and width of the output grid; with `scattered`, as many random queries."""
+    output: tuple[int, int]  # height and width of the output grid; with `scattered`, as many random queries
     batch: int
     dtype: str
-    scattered: bool = False
-    """Random queries, each with its own cell, instead of a grid."""
-    rank: int = 0
-    """0 is the most important."""
-    excerpt: int = 0
-    """Queries an image that are timed, where those of the whole output would take too long: whole rows in the middle
-    of a grid; 0 is all of them."""
+    scattered: bool = False  # random queries, each with its own cell, instead of a grid
+    rank: int = 0  # 0 is the most important
+    excerpt: int = 0  # queries an image that are timed, of a grid whole rows in its middle; 0 is all of them
 
     def __post_init__(self) -> None:
-        for name, taken in (("suite", SUITES), ("model", MODELS), ("dtype", tuple(DTYPES))):
-            if getattr(self, name) not in taken:
-                raise ValueError(f"{name}={getattr(self, name)!r}; taken are {', '.join(taken)}")
+        for name, known in (("suite", SUITES), ("model", MODELS), ("dtype", tuple(DTYPES))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
 
     @property
     def name(self) -> str:
         """For people and as a key, such as query/full/64x64/256x256/b1/float32."""
         target = f"{math.prod(self.output)}-random" if self.scattered else "x".join(map(str, self.output))
-        lr = "x".join(map(str, self.lr))
-        parts = (self.suite, self.model, lr, target, f"b{self.batch}", self.dtype)
+        parts = (self.suite, self.model, "x".join(map(str, self.lr)), target, f"b{self.batch}", self.dtype)
         return "/".join((*parts, f"excerpt-{self.excerpt}") if self.excerpt else parts)
 
     @property
     def queries(self) -> int:
         """Queries an image that are timed."""
-        return self.excerpt or self.output[0] * self.output[1]
+        return self.excerpt or math.prod(self.output)
 
     @property
     def region(self) -> tuple[int, int, int, int]:
@@ -74,72 +56,32 @@ class Case:
 
     def shortened(self, most: int) -> Case:
         """The case itself, or an excerpt of it with at most `most` queries of all images together, or one row each."""
-        height, width = self.output
-        queries = max(1, most // self.batch)
-        if height * width <= queries:
+        queries, width = max(1, most // self.batch), self.output[1]
+        if math.prod(self.output) <= queries:
             return self
         return replace(self, excerpt=queries if self.scattered else max(1, queries // width) * width)
-
-    @property
-    def work(self) -> counts.Workload:
-        """As the operation counts take it."""
-        return counts.Workload(self.lr, self.queries, self.batch, not self.scattered, self.scattered)
-
-    def macs(self, config: ModelConfig, literal: bool = False) -> float:
-        """Multiply-accumulates of one run of the decoder, after the algebra or literally.
-
-        Training after the algebra counts the recompute, as DESIGN's floors do. The encoder of end-to-end cases is
-        not counted.
-        """
-        if self.suite == "train":
-            return (counts.training_literal if literal else counts.training_algebra)(config, self.work)
-        return (counts.forward_literal if literal else counts.forward_algebra)(config, self.work)
-
-
-def _query_cases() -> Iterable[Case]:
-    for model, side, output, batch, dtype, scattered in itertools.product(
-        MODELS, (64, 128), OUTPUTS, (1, 8), DTYPES, (False, True)
-    ):
-        rank = OUTPUTS[output] + DTYPES[dtype] + 2 * (side > 64) + 2 * (batch > 1) + 2 * scattered
-        yield Case("query", model, (side, side), output, batch, dtype, scattered, rank + (model == "tiny"))
-
-
-def _train_cases() -> Iterable[Case]:
-    for model, dtype in itertools.product(MODELS, DTYPES):
-        rank = DTYPES[dtype] + (model == "tiny")
-        yield Case("train", model, (48, 48), (48, 48), 16, dtype, True, rank)
-        for side, more in ((512, 1), (1024, 3)):
-            yield Case("train", model, (64, 64), (side, side), 1, dtype, False, rank + more)
-
-
-def _end_to_end_cases() -> Iterable[Case]:
-    for model, output, dtype in itertools.product(MODELS, ((256, 256), (1024, 1024)), DTYPES):
-        rank = OUTPUTS[output] + DTYPES[dtype] + (model == "full")
-        yield Case("end-to-end", model, (64, 64), output, 1, dtype, False, rank)
 
 
 def registry() -> list[Case]:
     """Every case, the most important first; among equals suites in their order, then the small ones."""
-    cases = [*_query_cases(), *_train_cases(), *_end_to_end_cases()]
+    cases = []
+    for model, dtype in itertools.product(MODELS, DTYPES):
+        least = DTYPES[dtype] + (model == "tiny")
+        for side, output, batch, scattered in itertools.product((64, 128), OUTPUTS, (1, 8), (False, True)):
+            rank = least + OUTPUTS[output] + 2 * ((side > 64) + (batch > 1) + scattered)
+            cases.append(Case("query", model, (side, side), output, batch, dtype, scattered, rank))
+        cases.append(Case("train", model, RECIPE, RECIPE, 16, dtype, True, least))
+        for side, more in ((512, 1), (1024, 3)):
+            cases.append(Case("train", model, (64, 64), (side, side), 1, dtype, False, least + more))
+        for output in ((256, 256), (1024, 1024)):
+            rank = OUTPUTS[output] + DTYPES[dtype] + (model == "full")
+            cases.append(Case("end-to-end", model, (64, 64), output, 1, dtype, False, rank))
     return sorted(cases, key=lambda case: (case.rank, SUITES.index(case.suite), case.batch * case.queries))
 
 
-def chosen(
-    cases: Iterable[Case],
-    suites: Sequence[str] = (),
-    sizes: Sequence[tuple[int, int]] = (),
-    dtypes: Sequence[str] = (),
-    models: Sequence[str] = (),
-) -> list[Case]:
-    """The cases of the named suites, output sizes, dtypes and models; nothing named means all."""
-    return [
-        case
-        for case in cases
-        if (not suites or case.suite in suites)
-        and (not sizes or case.output in sizes)
-        and (not dtypes or case.dtype in dtypes)
-        and (not models or case.model in models)
-    ]
+def chosen(cases: Iterable[Case], **wanted: Collection[object]) -> list[Case]:
+    """The cases whose fields have one of the wanted values, such as `suite=["query"]`; nothing wanted means all."""
+    return [case for case in cases if all(not of or getattr(case, name) in of for name, of in wanted.items())]
 
 
 def excerpts(cases: Iterable[Case], most: int) -> list[Case]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,12 +21,9 @@ TORCH_DTYPES = {
 """The dtypes of cases and the tensors that they multiply."""
 
 SIDES = {"cpu": 1536, "cuda": 8192}
-COPIES = {"cpu": 1 << 28, "cuda": 1 << 31}
-"""Bytes of the copy: far beyond any cache."""
-
+COPIES = {"cpu": 1 << 28, "cuda": 1 << 31}  # bytes of the copy: far beyond any cache
 RUNS = 7
-RUN_SECONDS = 0.5
-"""For one matrix product."""
+RUN_SECONDS = 0.5  # for one matrix product
 
 
 @contextmanager
@@ -60,15 +57,12 @@ def measure(
     draw less power. A copy's bytes are read and written.
     """
     side, copy_bytes = side or SIDES[device.type], copy_bytes or COPIES[device.type]
-    rates = {}
-    sides = {}
-    for dtype in dtypes(device):
-        if only is None or dtype in only:
-            sides[dtype] = _affordable(device, dtype, side)
-            rates[dtype] = _rate(device, dtype, sides[dtype], RUNS)
+    wanted = [dtype for dtype in dtypes(device) if only is None or dtype in only]
+    sides = {dtype: _affordable(device, dtype, side) for dtype in wanted}
+    rates = {dtype: _rate(device, dtype, sides[dtype], RUNS) for dtype in wanted}
     source = torch.randint(256, (copy_bytes,), device=device, dtype=torch.uint8)
-    target = torch.zeros_like(source)
-    best = min(timed(lambda: target.copy_(source), device) for _ in range(RUNS))
+    copy = partial(torch.zeros_like(source).copy_, source)
+    best = min(timed(copy, device) for _ in range(RUNS))
     return {"matmul_sides": sides, "flops": rates, "copy_bytes": copy_bytes, "bytes_per_second": 2 * copy_bytes / best}
 
 
@@ -77,10 +71,10 @@ def _rate(device: torch.device, dtype: str, side: int, runs: int) -> float:
     in float32 on a CPU also a 1 x 1 convolution, which is another library's, of more pixels, as it orders its weights
     first."""
     a, b = (torch.randn(side, side, device=device).to(TORCH_DTYPES[dtype]) for _ in range(2))
-    ways = [functools.partial(torch.mm, a, b), functools.partial(torch.mm, a, b.t())]
+    ways = [partial(torch.mm, a, b), partial(torch.mm, a, b.t())]
     if dtype == "float32" and device.type == "cpu" and side % 2 == 0:
         pixels = torch.randn(1, 4 * side, 1, side // 2).permute(0, 3, 1, 2)  # as many multiply-accumulates
-        ways.append(functools.partial(F.conv2d, pixels, torch.randn(side // 2, side // 2, 1, 1)))
+        ways.append(partial(F.conv2d, pixels, torch.randn(side // 2, side // 2, 1, 1)))
     seconds = []
     with precision(dtype), torch.no_grad():
         for product in ways:
@@ -98,13 +92,12 @@ def _affordable(device: torch.device, dtype: str, side: int) -> int:
 
 
 def ceiling(flops: Mapping[str, float], dtype: str, device: str) -> tuple[str, float]:
-    """The rate that bounds a case, and the dtype it was measured in.
+    """The dtype whose rate bounds a case, and the rate.
 
     On a CPU the larger of `dtype`'s and float32's: without units for half precision, multiplying in float32 is a way
     to compute in it, and `tiled` goes that way (`tiling.arithmetic_dtype`).
     """
-    candidates = [dtype, "float32"] if device == "cpu" else [dtype]
-    best = max(candidates, key=lambda name: flops[name])
+    best = max([dtype, "float32"] if device == "cpu" else [dtype], key=lambda name: flops[name])
     return best, flops[best]
 
 

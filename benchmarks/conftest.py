@@ -5,16 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.cases import Case, registry
+from benchmarks.cases import registry
 from benchmarks.ceilings import dtypes
 from benchmarks.contestants import contestants
 
-DEFAULT = (
-    "query/tiny/64x64/256x256/b1/float32",
-    "query/tiny/64x64/256x256/b1/bfloat16",
-    "train/tiny/48x48/2304-random/b16/float32",
-)
-"""Cases that take a minute or two together on two CPU cores."""
+QUERY, TRAIN = "query/tiny/64x64/256x256/b1/", "train/tiny/48x48/2304-random/b16/"
+DEFAULT = (f"{QUERY}float32", f"{QUERY}bfloat16", f"{TRAIN}float32")  # a minute or two together on two CPU cores
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,21 +27,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every wanted case with each of its contestants."""
-    if "contestant" not in metafunc.fixturenames:
-        return
-    device = torch.device(metafunc.config.getoption("--device"))
-    wanted = metafunc.config.getoption("--case")
-    exist = dtypes(device)
-
-    def taken(case: Case) -> bool:
-        named = any(part in case.name for part in wanted) if wanted else case.name in DEFAULT
-        return named and case.dtype in exist
-
-    pairs = [
-        pytest.param(case, each, id=f"{case.name} {each.name}")
-        for case in registry()
-        if taken(case)
-        for each in contestants(case.dtype, device)[0]
-        if metafunc.config.getoption("--with-compile") or not each.compiled
-    ]
-    metafunc.parametrize(("case", "contestant"), pairs)
+    if "contestant" in metafunc.fixturenames:
+        option = metafunc.config.getoption
+        device, wanted = torch.device(option("--device")), option("--case")
+        cases = [case for case in registry() if case.dtype in dtypes(device)]
+        pairs = [
+            pytest.param(case, each, id=f"{case.name} {each.name}")
+            for case in cases
+            if (any(part in case.name for part in wanted) if wanted else case.name in DEFAULT)
+            for each in contestants(case.dtype, device)[0]
+            if option("--with-compile") or not each.compiled
+        ]
+        metafunc.parametrize(("case", "contestant"), pairs)

@@ -1,4 +1,4 @@
-"""Who is measured: the public implementation's way, the same under torch.compile and autocast, and our backends."""
+"""Who is measured: the authors' implementation, the same under torch.compile and autocast, and our backends."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from arasfsr.query import Queries, QueryCall, reference
 from benchmarks.ceilings import TORCH_DTYPES
 from benchmarks.workload import Inputs
 
-PUBLIC_CHUNK = 30_000
-"""Queries an image that the public implementation decodes at a time, as its authors run it."""
-
+PUBLIC_CHUNK = 30_000  # queries an image that the authors' implementation decodes at a time
 HALVES = ("bfloat16", "float16")
 
 Decode = Callable[[Inputs, MLPWeights], Tensor]
@@ -31,10 +29,8 @@ class Contestant:
     """A way to compute a case."""
 
     name: str
-    dtype: str
-    """As `Case.dtype`."""
-    backend: str | None = None
-    """Ours; None is the public way."""
+    dtype: str  # as `Case.dtype`
+    backend: str | None = None  # ours; None is the authors' implementation
     compiled: bool = False
 
     @property
@@ -47,22 +43,22 @@ def contestants(
 ) -> tuple[list[Contestant], dict[str, str]]:
     """Who computes in `dtype` on that device, and our backends that cannot, with their reasons.
 
-    `only` names contestants or backends; by default all. In half precision the public way runs under autocast, as its
-    users would run it.
+    `only` names contestants or backends; by default all but `reference`. In half precision the authors' implementation
+    runs under autocast, as its users would run it.
     """
     public = "public-autocast" if dtype in HALVES else "public"
     found = [Contestant(public, dtype), Contestant(f"{public}-compile", dtype, compiled=True)]
     reasons = {name: reason for name, reason in backends().items() if reason is not None}
     if device.type == "cpu" and torch.cuda.is_available():
         reasons |= dict.fromkeys(("triton", "cuda"), "the device is a CPU")
-    found += [Contestant(name, dtype, name) for name in backends() if name != "reference" and name not in reasons]
-    return [each for each in found if not only or each.name in only or each.backend in only], reasons
+    found += [Contestant(name, dtype, name) for name in backends() if name not in reasons]
+    return [each for each in found if (each.name in only if only else each.name != "reference")], reasons
 
 
 def known() -> list[str]:
     """Every name that `contestants(only=...)` takes."""
     public = [f"public{autocast}{compiled}" for autocast in ("", "-autocast") for compiled in ("", "-compile")]
-    return public + [name for name in backends() if name != "reference"]
+    return public + list(backends())
 
 
 def _literal(features: Tensor, image: Tensor | None, coord: Tensor, cell: Tensor, weights: MLPWeights) -> Tensor:
@@ -78,20 +74,20 @@ def _public(contestant: Contestant, device: torch.device, chunk: int | None) -> 
     if contestant.compiled:
         torch._dynamo.reset()  # the shapes of earlier cases count against its limit of recompilations
         literal = torch.compile(_literal, dynamic=False, fullgraph=True)
-    autocast = contestant.dtype in HALVES
 
     def decode(inputs: Inputs, weights: MLPWeights) -> Tensor:
-        step = chunk or max(1, inputs.coord.shape[1])
-        context: Any = torch.autocast(device.type, TORCH_DTYPES[contestant.dtype]) if autocast else nullcontext()
-        parts = []
-        with context:
-            for first in range(0, inputs.coord.shape[1], step):
-                cell = inputs.cell if inputs.cell.shape[1] == 1 else inputs.cell[:, first : first + step]
-                coord = inputs.coord[:, first : first + step]
-                parts.append(literal(inputs.features, inputs.image, coord, cell, weights))
+        with autocast(contestant.dtype, device):
+            step = chunk or inputs.coord.shape[1]
+            chunks = [inputs.at(slice(first, first + step)) for first in range(0, inputs.coord.shape[1], step)]
+            parts = [literal(part.features, part.image, part.coord, part.cell, weights) for part in chunks]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     return decode
+
+
+def autocast(dtype: str, device: torch.device) -> Any:
+    """Autocast in half precision; nothing in others."""
+    return torch.autocast(device.type, TORCH_DTYPES[dtype]) if dtype in HALVES else nullcontext()
 
 
 def _ours(contestant: Contestant) -> Decode:
@@ -108,18 +104,13 @@ def _ours(contestant: Contestant) -> Decode:
 
 
 def decoder(contestant: Contestant, device: torch.device, training: bool) -> Decode:
-    """How the contestant decodes. In training the public way takes all queries at once."""
-    if contestant.ours:
-        return _ours(contestant)
-    return _public(contestant, device, None if training else PUBLIC_CHUNK)
+    """How the contestant decodes. In training the authors' implementation takes all queries at once."""
+    return _ours(contestant) if contestant.ours else _public(contestant, device, None if training else PUBLIC_CHUNK)
 
 
 def gradients(out: Tensor, inputs: Inputs, weights: MLPWeights, upstream: Tensor) -> list[Tensor]:
-    """Gradients to the feature map and then to every parameter, in the order of `leaves`."""
-    return list(torch.autograd.grad(out, leaves(inputs.features, weights), upstream))
-
-
-def leaves(features: Tensor, weights: MLPWeights) -> list[Tensor]:
-    """What training takes gradients to: the feature map, then content, modulator and output, weight before bias."""
+    """Gradients to the feature map, then content, modulator and output, weight before bias."""
     layers = [*weights.content, *weights.modulator, weights.output]
-    return [features, *(tensor for layer in layers for tensor in layer)]
+    return list(
+        torch.autograd.grad(out, [inputs.features, *(tensor for layer in layers for tensor in layer)], upstream)
+    )

@@ -1,4 +1,4 @@
-"""The green gate: no speed is told of results that do not keep the numerical contract (DESIGN, section 4)."""
+"""The gate: no speed is reported for results that break the numerical contract."""
 
 from __future__ import annotations
 
@@ -13,57 +13,31 @@ from arasfsr.model import Encoding
 from arasfsr.nn.decoders.base import Layer
 from arasfsr.nn.decoders.mlp import MLPWeights
 from arasfsr.query.skip import bilinear_skip
-from arasfsr.testing import FLOAT32_BAR, REFERENCE_FACTOR, relative_error
+from arasfsr.testing import LEAST_COSINE, REFERENCE_FACTOR, error_bar, relative_rms
 from benchmarks.ceilings import TORCH_DTYPES
 from benchmarks.contestants import gradients
 from benchmarks.workload import Inputs
 
-SAMPLE = 512
-"""Queries of a batch, all images together, that are compared with float64."""
-
-BAND = 1e-6
-"""Queries whose corner lies so near to a boundary between LR cells may pick either."""
-
-COSINE = 0.9999
-"""Least cosine of a float32 gradient with its float64 truth."""
-
-
-class RedGate(RuntimeError):
-    """A contestant's results are wrong."""
+SAMPLE = 512  # queries of a batch, all images together, that are compared with float64
+BAND = 1e-6  # queries whose corner lies so near to a boundary between LR pixels may pick either
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What the gate found of one quantity."""
 
-    quantity: str
-    """output or gradient."""
-    error: float
-    """Relative RMS error against float64; of gradients the mean over feature map and parameters."""
-    limit: float
-    """The largest error that passes."""
-    cosine: float | None = None
-    """The least cosine of a gradient with its truth, where the contract asks for one."""
+    quantity: str  # output, gradient or file
+    error: float  # relative RMS error against float64; of gradients the mean over feature map and parameters
+    limit: float  # the largest error that passes
+    cosine: float | None = None  # the least cosine of a gradient with its truth, where the contract asks for one
 
     @property
     def ok(self) -> bool:
-        return self.error <= self.limit and (self.cosine is None or self.cosine >= COSINE)
-
-    def require(self, who: str) -> None:
-        """Raise RedGate, with the numbers, unless ok."""
-        if self.ok:
-            return
-        cosine = "" if self.cosine is None else f", cosine {self.cosine:.6f} (at least {COSINE})"
-        raise RedGate(f"{who}: {self.quantity} errs by {self.error:.2e}, at most {self.limit:.2e} passes{cosine}")
-
-
-def limit(dtype: str, plain: float) -> float:
-    """Largest error of an output in `dtype`, that of `reference` in the same dtype being `plain`."""
-    return min(FLOAT32_BAR, REFERENCE_FACTOR * plain) if dtype == "float32" else REFERENCE_FACTOR * plain
+        return self.error <= self.limit and (self.cosine is None or self.cosine >= LEAST_COSINE)
 
 
 def clear_of_boundaries(coord: Tensor, lr_size: tuple[int, int]) -> Tensor:
-    """Which of the queries (..., 2) have all four corners farther than BAND from a boundary between LR cells.
+    """Which of the queries (..., 2) have all four corners farther than BAND from a boundary between LR pixels.
 
     That is before the method's shift of the corner and after it. The picture's own edge is no such boundary.
     """
@@ -86,31 +60,25 @@ def sample(inputs: Inputs, count: int = SAMPLE) -> Tensor:
     return drawn[clear][:wanted]
 
 
-def _at(inputs: Inputs, index: Tensor) -> Inputs:
-    """The inputs with only those queries."""
-    cell = inputs.cell if inputs.cell.shape[1] == 1 else inputs.cell[:, index]
-    return replace(inputs, coord=inputs.coord[:, index], cell=cell, grid=None)
-
-
 def _own(out: Tensor, inputs: Inputs) -> Tensor:
     """The decoder's own output in float64: the skip, which hides errors, taken off."""
     out = out.detach().double()
     return out if inputs.image is None else out - bilinear_skip(inputs.image.double(), inputs.coord.double())
 
 
-def _reference(inputs: Inputs, weights: MLPWeights, dtype: torch.dtype) -> Tensor:
+def reference(inputs: Inputs, weights: MLPWeights, dtype: torch.dtype) -> Tensor:
     return Encoding(inputs.features, inputs.image, weights).query(inputs.coord, inputs.cell, "reference", dtype)
 
 
 @torch.no_grad()
 def judge_output(out: Tensor, inputs: Inputs, weights: MLPWeights, dtype: str) -> Verdict:
     """Compare a contestant's whole output (B, Q, 3) with float64 `reference` on a sample of its queries."""
-    index = sample(inputs)
-    few = _at(inputs, index)
-    truth = _own(_reference(few, weights, torch.float64), few)
-    plain = _own(_reference(few, weights, TORCH_DTYPES[dtype]), few)
-    found = _own(out[:, index], few)
-    return Verdict("output", relative_error(found, truth), limit(dtype, relative_error(plain, truth)))
+    index, compute = sample(inputs), TORCH_DTYPES[dtype]
+    few = inputs.at(index)
+    truth = _own(reference(few, weights, torch.float64), few)
+    plain = relative_rms(_own(reference(few, weights, compute), few), truth)
+    error = relative_rms(_own(out[:, index], few), truth)
+    return Verdict("output", error, error_bar(compute, plain, tf32=dtype == "tf32"))
 
 
 def sampled_upstream(inputs: Inputs, count: int = SAMPLE) -> Tensor:
@@ -128,22 +96,22 @@ def judge_gradients(
     """Compare the gradients of a step with `sampled_upstream` with those of float64 `reference` on the sample."""
     assert inputs.upstream is not None
     index = sample(inputs, count)
-    few, upstream = _at(inputs, index), inputs.upstream[:, index]
+    few, upstream = inputs.at(index), inputs.upstream[:, index]
 
     def plain(compute: torch.dtype, storage: torch.dtype) -> list[Tensor]:
         cast = _copies(weights, storage)
         own = replace(few, features=few.features.detach().to(storage).requires_grad_())
-        out = _reference(own, cast, compute)
+        out = reference(own, cast, compute)
         return gradients(out, own, cast, upstream.to(out.dtype))
 
     truth = plain(torch.float64, torch.float64)
     same = plain(TORCH_DTYPES[dtype], torch.float32)
-    errors = [sum(map(relative_error, which, truth)) / len(truth) for which in (found, same)]
+    error, least = (sum(map(relative_rms, which, truth)) / len(truth) for which in (found, same))
     cosine = None
     if dtype == "float32":
         pairs = zip(found, truth, strict=True)
         cosine = min(torch.cosine_similarity(a.double().flatten(), b.flatten(), 0).item() for a, b in pairs)
-    return Verdict("gradient", errors[0], REFERENCE_FACTOR * errors[1], cosine)
+    return Verdict("gradient", error, REFERENCE_FACTOR * least, cosine)
 
 
 def _copies(weights: MLPWeights, dtype: torch.dtype) -> MLPWeights:

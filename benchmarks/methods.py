@@ -1,4 +1,4 @@
-"""The paper's methods beside one another: the same encoder, data, loss, optimizer, steps and seed, another decoder."""
+"""The paper's methods compared: the same encoder, data, loss, optimizer, steps and seed, another decoder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from arasfsr import ImplicitSR, load_model
+from arasfsr import load_model
 from arasfsr.evaluation import evaluate, own_pairs, parse_pairs, to_json
 from arasfsr.training.config import TrainConfig, load_config
 from arasfsr.training.loop import train
@@ -17,13 +17,12 @@ CONFIG = ROOT / "configs" / "comparison.yaml"
 METHODS_FILE = RESULTS / "quality" / "methods.json"
 PAIRS = "64:256,32:256,16:128,64:211"
 
-PLAIN = {"modulated": False}
 CHANGES: dict[str, dict[str, Any]] = {
     "ARASFSR": {},
     "without frequency": {"frequency": None},
-    "without modulation": {"decoder": PLAIN},
+    "without modulation": {"decoder": {"modulated": False}},
     "without skip": {"skip": False},
-    "LIIF": {"frequency": None, "decoder": PLAIN, "skip": False},
+    "LIIF": {"frequency": None, "decoder": {"modulated": False}, "skip": False},
     "LTE": {"frequency": None, "decoder": {"name": "lte", "layers": 3, "waves": 96}},
     "DIINN": {"frequency": None, "decoder": {"name": "diinn", "layers": 4}, "skip": False},
 }
@@ -31,28 +30,25 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 def config_of(method: str, steps: int | None = None) -> TrainConfig:
-    """The training of a method, of as many steps as configured or as told."""
+    """The training of a method, of as many steps as configured or given."""
     content = load_config(CONFIG).model_dump(mode="json")
-    change = dict(CHANGES[method])
-    ours, theirs = content["model"]["decoder"], change.pop("decoder", {})
+    ours, change = content["model"]["decoder"], CHANGES[method]
+    theirs = change.get("decoder", {})
     decoder = {"width": ours["width"], **theirs} if "name" in theirs else {**ours, **theirs}
-    content["model"] |= {**change, "decoder": decoder}
-    return TrainConfig.model_validate({**content, "steps": steps or content["steps"]})
-
-
-def learn(method: str, data: Path, runs: Path, device: str, steps: int | None) -> tuple[ImplicitSR, dict[str, int]]:
-    """Train a method, or finish its training; its model, and what it learnt from."""
-    config, folder = config_of(method, steps), runs / method.replace(" ", "-").lower()
-    summary = train(config, data, folder, resume=(folder / STATE).is_file(), device=device)
-    used = {"steps": config.steps, "batch": config.batch, "images": summary["images"]}
-    return load_model(folder / MODEL, device), used | {"held_out": config.validation.images}
+    model = {**content["model"], **change, "decoder": decoder}
+    return TrainConfig.model_validate({**content, "model": model, "steps": steps or content["steps"]})
 
 
 def compare(data: Path, images: Path, runs: Path, device: str = "cpu", steps: int | None = None) -> dict[str, Any]:
-    """Train every method on `data` and score it, and bicubic, on `images`: what `arasfsr eval --json` writes, and
-    `training`, by what means."""
-    learnt = {name: learn(name, data, runs, device, steps) for name in CHANGES}
-    pairs = own_pairs(parse_pairs(PAIRS), "bic")
-    scores = evaluate({name: model for name, (model, _) in learnt.items()}, images, pairs, "y-float")
-    found: dict[str, Any] = json.loads(to_json(scores))
-    return found | {"training": learnt["ARASFSR"][1]}
+    """Train every method on `data`, or finish its training, and score it, and bicubic, on `images`.
+
+    Returns what `arasfsr eval --json` writes, and `training`: steps, batch and numbers of images.
+    """
+    models, used = {}, {}
+    for method in CHANGES:
+        config, folder = config_of(method, steps), runs / method.replace(" ", "-").lower()
+        count = train(config, data, folder, resume=(folder / STATE).is_file(), device=device)["images"]
+        models[method] = load_model(folder / MODEL, device)
+        used = {"steps": config.steps, "batch": config.batch, "images": count, "held_out": config.validation.images}
+    scores = evaluate(models, images, own_pairs(parse_pairs(PAIRS), "bic"), "y-float")
+    return {**json.loads(to_json(scores)), "training": used}

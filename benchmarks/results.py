@@ -22,35 +22,30 @@ from arasfsr.files import replacing
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
-SUITES_FILE = "suites.json"
-"""The file of `python -m benchmarks run` in a machine's folder."""
-
+SUITES_FILE = "suites.json"  # of `python -m benchmarks run`, in a machine's folder
 CPU = torch.device("cpu")
 
 
 def processor() -> str:
     """The CPU as the system names it, with family and model where it says them: names alone can be vague."""
-    facts: dict[str, str] = {}
-    if Path("/proc/cpuinfo").is_file():
-        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
-        facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    cpuinfo = Path("/proc/cpuinfo")
+    first = cpuinfo.read_text().split("\n\n")[0].splitlines() if cpuinfo.is_file() else []
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first)}
     name = facts.get("model name") or platform.processor() or platform.machine()
-    kind = f" (family {facts['cpu family']}, model {facts['model']})" if "cpu family" in facts else ""
-    return f"{name}{kind}"
+    return f"{name} (family {facts['cpu family']}, model {facts['model']})" if "cpu family" in facts else name
 
 
 def device_name(device: torch.device = CPU) -> str:
     """A folder name for the results of a GPU, or of this machine's CPU with its threads."""
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    else:
-        name = f"{processor()} {torch.get_num_threads()} threads"
+    cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if cuda else f"{processor()} {torch.get_num_threads()} threads"
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 @functools.cache
 def machine(device: torch.device = CPU) -> dict[str, Any]:
     """What decides a measurement, apart from the code, and the code's commit and the run's date."""
+    commit = os.environ.get("ARASFSR_COMMIT") or _output("git", "describe", "--always", "--dirty", "--abbrev=12")
     facts = {
         "processor": processor(),
         "threads": torch.get_num_threads(),
@@ -59,33 +54,28 @@ def machine(device: torch.device = CPU) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "arasfsr": __version__,
-        "commit": os.environ.get("ARASFSR_COMMIT")
-        or _output("git", "describe", "--always", "--dirty", "--abbrev=12")
-        or "unknown",
+        "commit": commit or "unknown",
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    return facts | (_gpu(device) if device.type == "cuda" else {})
-
-
-def _gpu(device: torch.device) -> dict[str, Any]:
-    properties = torch.cuda.get_device_properties(device)
-    return {
-        "gpu": properties.name,
-        "compute_capability": f"{properties.major}.{properties.minor}",
-        "multiprocessors": properties.multi_processor_count,
-        "gpu_bytes": properties.total_memory,
-        "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") or "unknown",
-        "cuda": torch.version.cuda,
-        "triton": metadata.version("triton") if importlib.util.find_spec("triton") else None,
-    }
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        facts |= {
+            "gpu": properties.name,
+            "compute_capability": f"{properties.major}.{properties.minor}",
+            "multiprocessors": properties.multi_processor_count,
+            "gpu_bytes": properties.total_memory,
+            "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") or "unknown",
+            "cuda": torch.version.cuda,
+            "triton": metadata.version("triton") if importlib.util.find_spec("triton") else None,
+        }
+    return facts
 
 
 def _output(*command: str) -> str:
     """First line of what a program prints, empty where it is missing or fails."""
     if shutil.which(command[0]) is None:
         return ""
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip().split("\n")[0]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip().split("\n")[0]
 
 
 def write_results(path: Path, name: str, result: dict[str, Any], device: torch.device = CPU) -> None:
@@ -98,10 +88,7 @@ def write_results(path: Path, name: str, result: dict[str, Any], device: torch.d
 
 
 def read_rows(path: Path) -> dict[str, dict[str, Any]]:
-    """The rows of a file of `python -m benchmarks run`, by "CASE CONTESTANT".
-
-    Raises ValueError where it is no such file.
-    """
+    """The rows of a file of `python -m benchmarks run`, by "CASE CONTESTANT"; ValueError where it is no such file."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -1,10 +1,10 @@
-"""A run: ceilings, then the cases that fit the time, every contestant in turn, each result written at once."""
+"""The harness: ceilings, then the cases that fit the time, every contestant in turn, each result written at once."""
 
 from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,69 +15,37 @@ from arasfsr.config import ModelConfig
 from benchmarks import ceilings as measured
 from benchmarks.cases import Case
 from benchmarks.contestants import Contestant, contestants
+from benchmarks.counts import macs
 from benchmarks.results import read_rows, write_results
 from benchmarks.session import ContestantFailed, Session, one_line, open_session
 from benchmarks.timing import quartiles, repetitions
 from benchmarks.workload import Workload, model_of
 
-CASE_SECONDS = 60.0
-"""What a case's repetitions may take, all contestants together, beyond the least number of them."""
-
-EFFICIENCY = {True: 0.6, False: 0.35}
-"""The part of the ceiling that ours and the public way are expected to reach; only for estimates of cost."""
-
-START_SECONDS = {"cpu": 8.0, "cuda": 1.0}
-"""To begin with a contestant: its process on a CPU, its inputs and the gate."""
-
-COMPILE_SECONDS = {"cpu": 30.0, "cuda": 12.0}
-"""To compile one shape of the literal method."""
-
-Announce = Callable[[str], None]
+CASE_SECONDS = 60.0  # what a case's repetitions may take, all contestants together, beyond the least number of them
+EFFICIENCY = {True: 0.6, False: 0.35}  # the part of the ceiling that ours and the literal method should reach
+START_SECONDS = {"cpu": 8.0, "cuda": 1.0}  # to begin with a contestant: its process on a CPU, its inputs and the gate
+COMPILE_SECONDS = {"cpu": 30.0, "cuda": 12.0}  # one shape of the literal method
 
 
-class Costs:
-    """Estimates of what cases take, in seconds, corrected by what they took."""
+@functools.cache
+def config_of(model: str) -> ModelConfig:
+    """The configuration of a case's model."""
+    return model_of(model).config
 
-    def __init__(self, flops: Mapping[str, float], device: torch.device, only: tuple[str, ...] = ()) -> None:
-        self._flops, self._device, self._only = flops, device, only
-        self._configs: dict[str, ModelConfig] = {}
-        self._estimated = self._took = 0.0
 
-    def config(self, name: str) -> ModelConfig:
-        if name not in self._configs:
-            self._configs[name] = model_of(name).config
-        return self._configs[name]
-
-    def raw(self, case: Case) -> float:
-        """From multiply-accumulates and ceilings alone."""
-        return sum(self._contestant(case, each) for each in contestants(case.dtype, self._device, self._only)[0])
-
-    def _contestant(self, case: Case, each: Contestant) -> float:
-        dtype, rate = case.dtype, self._flops[case.dtype]
-        if each.ours:
-            _, rate = measured.ceiling(self._flops, dtype, self._device.type)
-        macs = case.macs(self.config(case.model), literal=not each.ours)
-        seconds = 2 * macs / (rate * EFFICIENCY[each.ours])
-        runs = 1 + repetitions(seconds, 0.0)
-        shapes = 2 if case.suite != "train" else 1
-        return (
-            START_SECONDS[self._device.type]
-            + runs * seconds
-            + each.compiled * shapes * COMPILE_SECONDS[self._device.type]
-        )
-
-    def __call__(self, case: Case) -> float:
-        factor = self._took / self._estimated if self._estimated else 1.0
-        return self.raw(case) * factor
-
-    def learn(self, case: Case, seconds: float) -> None:
-        """A case took that long."""
-        self._estimated += self.raw(case)
-        self._took += seconds
+def estimate(case: Case, flops: Mapping[str, float], device: torch.device, only: tuple[str, ...] = ()) -> float:
+    """Seconds that a case takes with all its contestants, from its counts and the ceilings."""
+    kind, total = device.type, 0.0
+    for each in contestants(case.dtype, device, only)[0]:
+        literal = each.backend in (None, "reference")
+        rate = flops[case.dtype] if literal else measured.ceiling(flops, case.dtype, kind)[1]
+        seconds = 2 * macs(case, config_of(case.model), literal) / (rate * EFFICIENCY[not literal])
+        shapes = each.compiled * (1 if case.suite == "train" else 2)
+        total += START_SECONDS[kind] + (1 + repetitions(seconds, 0.0)) * seconds + shapes * COMPILE_SECONDS[kind]
+    return total
 
 
 def measure_case(
-    case: Case,
     sessions: Mapping[str, Callable[[], Session]],
     store: Callable[[str, dict[str, Any]], None],
     seconds: float = CASE_SECONDS,
@@ -90,11 +58,13 @@ def measure_case(
     """
     rows: dict[str, dict[str, Any]] = {}
     ready: dict[str, Session] = {}
+    quota: dict[str, int] = {}
 
-    def fail(name: str, error: BaseException) -> None:
+    def fail(name: str, error: Exception) -> None:
         text = str(error) if isinstance(error, ContestantFailed) else one_line(error)
         rows[name] = {"gate": rows.get(name, {}).get("gate"), "error": text}
         store(name, rows[name])
+        quota.pop(name, None)
         if name in ready:
             ready.pop(name).close()
 
@@ -103,21 +73,19 @@ def measure_case(
             try:
                 ready[name] = open_one()
                 rows[name] = {"gate": ready[name].judge(), "error": None}
+                red = [_red(verdict) for verdict in rows[name]["gate"] if not verdict["ok"]]
+                if red:
+                    raise ContestantFailed("; ".join(red))
+                quota[name] = 1
             except Exception as error:
                 fail(name, error)
-                continue
-            red = [verdict for verdict in rows[name]["gate"] if not verdict["ok"]]
-            if red:
-                fail(name, ContestantFailed("; ".join(map(_red, red))))
-        quota = dict.fromkeys(ready, 1)
         turn = 0
-        while quota and (turn == 0 or time.monotonic() < deadline):
+        while turn < max(quota.values(), default=0) and (turn == 0 or time.monotonic() < deadline):
             for name in [name for name in quota if turn < quota[name]]:
                 try:
                     sample = ready[name].time(turn)
                 except Exception as error:
                     fail(name, error)
-                    del quota[name]
                     continue
                 rows[name].setdefault("samples_s", []).append(sample.seconds)
                 rows[name].setdefault("peaks_bytes", []).append(sample.peak_bytes)
@@ -125,8 +93,6 @@ def measure_case(
                     quota[name] = repetitions(sample.seconds, seconds / len(ready))
                 store(name, rows[name])
             turn += 1
-            if turn >= max(quota.values(), default=0):
-                break
     finally:
         for session in ready.values():
             session.close()
@@ -144,38 +110,28 @@ def complete(
     contestant: Contestant,
     config: ModelConfig,
     flops: Mapping[str, float],
-    device: str,
+    kind: str,
 ) -> dict[str, Any]:
-    """A row for the results: what was measured, and what follows from it."""
-    full = {
-        **asdict(case),
-        "case": case.name,
-        "contestant": contestant.name,
-        "macs": case.macs(config),
-        "macs_literal": case.macs(config, literal=True),
-        **row,
-    }
+    """A row for the results: what was measured on a device of that kind, and what follows from it."""
+    count = macs(case, config)
+    counted = {"macs": count, "macs_literal": macs(case, config, literal=True)}
+    full = {**asdict(case), "case": case.name, "contestant": contestant.name, **counted, **row}
     if row.get("samples_s"):
-        low, median, high = quartiles(row["samples_s"])
-        against, rate = measured.ceiling(flops, case.dtype, device)
-        peaks = [peak for peak in row["peaks_bytes"] if peak is not None]
-        full |= {
-            "quartiles_s": [low, median, high],
-            "peak_bytes": max(peaks) if peaks else None,
-            "ceiling_dtype": against,
-            "ceiling_flops": rate,
-            "share": measured.share(case.macs(config), median, rate),
-        }
+        times = quartiles(row["samples_s"])
+        full["quartiles_s"] = list(times)
+        full["peak_bytes"] = max((peak for peak in row["peaks_bytes"] if peak is not None), default=None)
+        full["ceiling_dtype"], full["ceiling_flops"] = measured.ceiling(flops, case.dtype, kind)
+        full["share"] = measured.share(count, times.median, full["ceiling_flops"])
     return full
 
 
 def run_cases(
-    cases: Sequence[Case],
+    cases: Iterable[Case],
     device: torch.device,
     path: Path,
     minutes: float | None = None,
     only: tuple[str, ...] = (),
-    say: Announce = print,
+    say: Callable[[str], None] = print,
     ceilings: dict[str, Any] | None = None,
     missing: bool = False,
     seconds: float = CASE_SECONDS,
@@ -185,73 +141,51 @@ def run_cases(
 
     Returns the names of the cases that were measured and of those left out, both of which it also says.
     """
-    start = time.monotonic()
-    deadline = float("inf") if minutes is None else start + 60 * minutes
+    deadline = float("inf") if minutes is None else time.monotonic() + 60 * minutes
     ceilings = ceilings or measured.measure(device)
+    flops, kind = ceilings["flops"], device.type
+    done: list[str] = []
+    left: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     write_results(path, "ceilings", ceilings, device)
-    rates = ", ".join(f"{name} {rate / 1e9:,.0f} GFLOP/s" for name, rate in ceilings["flops"].items())
+    rates = ", ".join(f"{name} {rate / 1e9:,.0f} GFLOP/s" for name, rate in flops.items())
     say(f"ceilings: {rates}; copy {ceilings['bytes_per_second'] / 1e9:,.0f} GB/s")
     held = set(read_rows(path)) if missing else set()
-    costs = Costs(ceilings["flops"], device, only)
-    exist = measured.dtypes(device)
-    done: list[str] = []
-    left: list[tuple[str, str]] = [
-        (case.name, f"no {case.dtype} on {device.type}") for case in cases if case.dtype not in exist
-    ]
-    reasons: dict[str, str] = {}
+    estimated = took = 0.0  # of the cases so far: what they should have taken, and what they did
     for case in cases:
-        if case.dtype not in exist:
+        if case.dtype not in measured.dtypes(device):
+            left[case.name] = f"no {case.dtype} on {kind}"
             continue
         found, reasons = contestants(case.dtype, device, only)
         if found and all(f"{case.name} {each.name}" in held for each in found):
             continue
-        needed = costs(case)
-        if time.monotonic() + needed > deadline:
-            left.append((case.name, f"about {needed:.0f} s, {max(0.0, deadline - time.monotonic()):.0f} s were left"))
+        cost, began = estimate(case, flops, device, only), time.monotonic()
+        needed = cost * took / estimated if estimated else cost
+        if began + needed > deadline:
+            left[case.name] = f"about {needed:.0f} s, {max(0.0, deadline - began):.0f} s were left"
             continue
-        began = time.monotonic()
-        _one_case(case, found, device, path, ceilings["flops"], costs, deadline, seconds, say)
-        costs.learn(case, time.monotonic() - began)
+        shared = functools.cache(functools.partial(Workload.of, case, device))
+        sessions = {each.name: functools.partial(open_session, case, each, device, shared) for each in found}
+        by_name = {each.name: each for each in found}
+
+        def store(name: str, row: dict[str, Any], case: Case = case, by_name: Any = by_name) -> None:
+            full = complete(row, case, by_name[name], config_of(case.model), flops, kind)
+            write_results(path, f"{case.name} {name}", full, device)
+
+        for name, row in measure_case(sessions, store, seconds, deadline).items():
+            say(f"{case.name} {name}: {_summary(row)}")
+        estimated, took = estimated + cost, took + time.monotonic() - began
         done.append(case.name)
     for name, reason in reasons.items():
         say(f"backend {name} is not in it: {reason}")
-    for name, reason in left:
+    for name, reason in left.items():
         say(f"left out: {name} ({reason})")
-    write_results(path, "left out", {"cases": dict(left), "minutes": minutes}, device)
-    return {"done": done, "left out": [name for name, _ in left]}
+    write_results(path, "left out", {"cases": left, "minutes": minutes}, device)
+    return {"done": done, "left out": list(left)}
 
 
-def _one_case(
-    case: Case,
-    found: Sequence[Contestant],
-    device: torch.device,
-    path: Path,
-    flops: Mapping[str, float],
-    costs: Costs,
-    deadline: float,
-    seconds: float,
-    say: Announce,
-) -> None:
-    by_name = {each.name: each for each in found}
-    shared: list[Workload] = []
-
-    def opened(each: Contestant) -> Session:
-        if device.type == "cuda" and not shared:
-            shared.append(Workload.of(case, device))
-        return open_session(case, each, device, shared[0] if shared else None)
-
-    def store(name: str, row: dict[str, Any]) -> None:
-        full = complete(row, case, by_name[name], costs.config(case.model), flops, device.type)
-        write_results(path, f"{case.name} {name}", full, device)
-
-    openers = {each.name: functools.partial(opened, each) for each in found}
-    rows = measure_case(case, openers, store, seconds, deadline)
-    for name, row in rows.items():
-        say(f"{case.name} {name}: {_told(row)}")
-
-
-def _told(row: Mapping[str, Any]) -> str:
-    if row.get("error"):
+def _summary(row: Mapping[str, Any]) -> str:
+    if row["error"]:
         return str(row["error"])
     low, median, high = quartiles(row["samples_s"])
     return f"{median:.4g} s ({low:.4g} to {high:.4g}, {len(row['samples_s'])} runs)"

@@ -1,20 +1,16 @@
-"""Timing: interleaved samples, quartiles, repetitions that adapt to how long a run takes."""
+"""Seconds of a run, quartiles of several, and how many runs a time allows."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 
-LEAST = 3
-"""Repetitions of whatever takes under LEAST_SECONDS for all of them; slower runs get at least one."""
-
-LEAST_SECONDS = 60.0
-MOST = 15
-"""More repetitions tell nothing new of one process."""
+LEAST, LEAST_SECONDS = 3, 60.0  # runs of whatever takes under a minute for all of them; slower ones get at least one
+MOST = 15  # more runs tell nothing new of one process
 
 
 class Quartiles(NamedTuple):
@@ -26,15 +22,8 @@ class Quartiles(NamedTuple):
 
 
 def quartiles(samples: list[float]) -> Quartiles:
-    """Quartiles by linear interpolation between order statistics, the extremes included; of one sample, that one.
-
-    Raises ValueError of no samples.
-    """
-    if not samples:
-        raise ValueError("samples is empty; quartiles take at least one")
-    if len(samples) == 1:
-        return Quartiles(samples[0], samples[0], samples[0])
-    return Quartiles(*statistics.quantiles(samples, n=4, method="inclusive"))
+    """Quartiles by linear interpolation between order statistics, the extremes included; ValueError of no samples."""
+    return Quartiles(*statistics.quantiles(samples * 2 if len(samples) == 1 else samples, n=4, method="inclusive"))
 
 
 def repetitions(seconds: float, share: float) -> int:
@@ -44,7 +33,11 @@ def repetitions(seconds: float, share: float) -> int:
 
 
 def timed(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one run: between two events on a GPU's current stream, by the clock on a CPU."""
+    """Seconds of one run: between two events on a GPU's current stream, by the clock on a CPU.
+
+    torch.utils.benchmark.Timer runs a statement twice before it measures, too long for runs of minutes, and returns
+    means of blocks, where a ceiling is the best of single runs.
+    """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -56,17 +49,3 @@ def timed(run: Callable[[], object], device: torch.device) -> float:
     begin = time.perf_counter()
     run()
     return time.perf_counter() - begin
-
-
-def interleave(
-    contestants: Mapping[str, Callable[[], object]], rounds: int, device: torch.device | None = None
-) -> dict[str, list[float]]:
-    """Seconds of each contestant's runs, taken in turn (A B A B) after one warm-up each."""
-    device = device or torch.device("cpu")
-    for run in contestants.values():
-        run()
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds):
-        for name, run in contestants.items():
-            seconds[name].append(timed(run, device))
-    return seconds

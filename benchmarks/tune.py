@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,7 +15,6 @@ import torch
 from arasfsr.files import replacing
 from arasfsr.kernels.configs import MEASURED, Config, Table, key, table
 from arasfsr.query.call import Grid, Queries, QueryCall
-from arasfsr.query.fused.launcher import ContentGradients, Kept
 from arasfsr.query.fused.triton_launch import TritonLauncher, precision_of
 from arasfsr.query.operator import problem_of
 from benchmarks.cases import Case
@@ -26,14 +24,12 @@ from benchmarks.session import LocalSession, one_line
 from benchmarks.timing import quartiles, timed
 from benchmarks.workload import Workload
 
-GAIN = 0.98
-"""A cut takes another's place where it needs at most this part of its time: less is noise."""
-
+GAIN = 0.98  # a cut takes another's place where it needs at most this part of its time: less is noise
 RUNS = 9
+SIDE = 128  # of the LR picture; 8 times as large is decoded
+CHUNK = (256, 256)  # queries of the backward's chunk
 
-Measure = Callable[[str, Table], float | None]
-"""Seconds of a kernel (forward, backward, weights) with a table's entry; None where it does not compile or is wrong."""
-
+KERNELS = ("forward", "backward", "weights")  # whose own cut is a Config; of the rest the forward tells
 CHOICES: dict[str, tuple[Any, ...]] = {
     "rows": (64, 128),
     "columns": (32, 64, 128, 256),
@@ -45,40 +41,31 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "queries": (32, 64, 128),
     "blocks": (1, 2),
 }
-"""What the parts of an entry may be."""
-
-KERNELS = ("forward", "backward", "weights")
-"""Whose own cut is a Config; of the rest the forward tells."""
-
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     *((kernel, parts) for kernel in KERNELS for parts in (("columns", "depth"), ("rows", "warps"), ("stages",))),
     *((field, ()) for field in ("coordinate", "gather", "queries", "blocks")),
 )
-"""What is varied together, in this order: a field of the entry, and of a Config the parts. All at once are many."""
-
-CHUNK = 1 << 16
-"""Queries of the backward's chunk: 256 x 256."""
+"""What is varied together, in this order: a field of the entry, or parts of a Config; all at once would be too many."""
 
 
 def candidates(field: str, parts: tuple[str, ...], cut: Table, width: int) -> Iterator[Table]:
     """Entries that differ from `cut` in a field, or in parts of it, and fit the width and the tile."""
+    own = getattr(cut, field)
     for values in itertools.product(*(CHOICES[part] for part in parts or (field,))):
-        own = getattr(cut, field)
         value = replace(own, **dict(zip(parts, values, strict=True))) if parts else values[0]
         other = replace(cut, **{field: value})
-        if other != cut and _fits(other, width):
+        forward, backward, weights = other.forward, other.backward, other.weights
+        sides = [forward.columns, forward.depth, backward.columns, backward.depth, weights.rows, weights.columns]
+        whole = max(*sides, other.gather, *other.coordinate) <= width
+        if other != cut and whole and 4 * other.queries % max(forward.rows, backward.rows) == 0:
             yield other
 
 
-def _fits(cut: Table, width: int) -> bool:
-    whole = [cut.gather, *cut.coordinate, cut.forward.columns, cut.forward.depth, cut.backward.columns]
-    whole += [cut.backward.depth, cut.weights.rows, cut.weights.columns]
-    tiles = (cut.forward.rows, cut.backward.rows)
-    return max(whole) <= width and not any(4 * cut.queries % rows for rows in tiles)
+def search(cut: Table, width: int, measure: Callable[[str, Table], float | None], say: Callable[[str], None]) -> Table:
+    """The best entry by one pass over the fields, each with the best of those before it.
 
-
-def search(cut: Table, width: int, measure: Measure, say: Callable[[str], None]) -> Table:
-    """The best entry by one pass over the fields, each with the best of those before it."""
+    `measure` gives the seconds of a kernel with an entry, None where it does not compile or is wrong.
+    """
     for field, parts in STEPS:
         kernel = field if field in KERNELS else "forward"
         best = measure(kernel, cut)
@@ -92,17 +79,12 @@ def search(cut: Table, width: int, measure: Measure, say: Callable[[str], None])
     return cut
 
 
-SIDE = 128
-"""Of the LR picture; 8 times as large is decoded."""
-
-
 class Problem:
     """For the forward a picture of the paper's size to decode, for the rest a training step over a chunk of queries."""
 
     def __init__(self, dtype: str, device: torch.device, side: int = SIDE) -> None:
         picture = Case("query", "full", (side, side), (8 * side, 8 * side), 1, dtype)
-        chunk = math.isqrt(CHUNK)
-        training = replace(picture, suite="train", output=(chunk, chunk))
+        training = replace(picture, suite="train", output=CHUNK)
         self._cases = {"forward": picture, "backward": training, "weights": training}
         self._device = device
         own = self._launcher("forward")
@@ -127,7 +109,7 @@ class Problem:
         try:
             with mock.patch("arasfsr.query.fused.triton_launch.table", return_value=cut):
                 verdicts = LocalSession(case, Contestant("triton", case.dtype, "triton"), self._device).judge()
-        except TritonError as error:  # too many registers or too much shared memory: that cut is none for this GPU
+        except TritonError as error:  # too many registers or too much shared memory: this GPU cannot run that cut
             return one_line(error)
         for verdict in verdicts:
             if not verdict["error"] <= verdict["limit"]:  # nor is a NaN right
@@ -139,11 +121,11 @@ class Problem:
         launcher.table = cut
         if kernel == "forward":
             return launcher.render
-        kept: Kept = launcher.keep(0, launcher.problem.count)
+        kept = launcher.keep(0, launcher.problem.count)
         grad = torch.randn(1, launcher.problem.count, 3, device=self._device)
         if kernel == "backward":
             return lambda: launcher.content_gradients(kept, grad, need_share=False)
-        found: ContentGradients = launcher.content_gradients(kept, grad, need_share=False)
+        found = launcher.content_gradients(kept, grad, need_share=False)
         weights, biases = launcher.weight_sums()
         return lambda: launcher.add_weight_gradients(weights, biases, kept, found)
 
@@ -159,34 +141,35 @@ class Problem:
         return None if self.judge(kernel, cut) else self.time(kernel, cut)
 
 
-_DEEP = Config(rows=128, columns=256, depth=64, warps=8, stages=2)
-_PAIRS = Config(rows=64, columns=256, depth=32, warps=4, stages=2)
+_DEEP = {"forward": Config(rows=128, columns=256, depth=64, warps=8, stages=2)}
+_PAIRS = {"forward": Config(rows=64, columns=256, depth=32, warps=4, stages=2), "blocks": 2}
+_OUTER: dict[str, Any] = {"queries": 128, "coordinate": (128, 64)}
 
 LISTED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("forward", {}),
     ("forward", {"queries": 128}),
-    ("forward", {"queries": 128, "coordinate": (128, 64)}),
-    ("forward", {"forward": _DEEP}),
-    ("forward", {"forward": _DEEP, "gather": 32}),
-    ("forward", {"forward": _DEEP, "coordinate": (128, 64)}),
-    ("forward", {"forward": _DEEP, "queries": 128}),
-    ("forward", {"forward": _DEEP, "queries": 128, "gather": 32}),
-    ("forward", {"forward": _DEEP, "queries": 128, "coordinate": (128, 64)}),
-    ("forward", {"forward": _PAIRS, "blocks": 2}),
-    ("forward", {"forward": _PAIRS, "blocks": 2, "gather": 32}),
-    ("forward", {"forward": _PAIRS, "blocks": 2, "coordinate": (64, 64)}),
-    ("forward", {"forward": replace(_PAIRS, depth=64)}),
+    ("forward", _OUTER),
+    ("forward", _DEEP),
+    ("forward", {**_DEEP, "gather": 32}),
+    ("forward", {**_DEEP, "coordinate": (128, 64)}),
+    ("forward", {**_DEEP, "queries": 128}),
+    ("forward", {**_DEEP, "queries": 128, "gather": 32}),
+    ("forward", {**_DEEP, **_OUTER}),
+    ("forward", _PAIRS),
+    ("forward", {**_PAIRS, "gather": 32}),
+    ("forward", {**_PAIRS, "coordinate": (64, 64)}),
+    ("forward", {"forward": Config(rows=64, columns=256, depth=64, warps=4, stages=2)}),
     ("backward", {}),
     ("backward", {"backward": Config(rows=64, columns=64, depth=64, warps=4, stages=3)}),
     ("weights", {}),
     ("weights", {"weights": Config(rows=128, columns=128, depth=128, warps=8, stages=2)}),
 )
-"""Kernels and what is other than in their own entry: what compiles for compute capability 9.0 in 16 bits at width 256
-without a spill, few enough for minutes. The first of each kernel is its own entry."""
+"""Kernels and how each candidate differs from the table's entry: what compiles for compute capability 9.0 in 16 bits
+at width 256 without a spill, few enough for minutes. The first of each kernel is the entry itself."""
 
 
 def best_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """An entry of the table, of rows of `try_candidate`: each kernel's own cut, or one that takes GAIN of its time."""
+    """A table's entry, of rows of `timed_candidate`: each kernel's own cut, or one that takes GAIN of its time."""
     chosen: dict[str, Mapping[str, Any]] = {}
     for row in rows:
         before = chosen.get(row["kernel"])
@@ -194,8 +177,7 @@ def best_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             chosen[row["kernel"]] = row
     if "forward" not in chosen:
         raise ValueError("no cut of the forward was right and timed")
-    entry = dict(chosen["forward"]["cut"])
-    return entry | {kernel: chosen[kernel]["cut"][kernel] for kernel in KERNELS if kernel in chosen}
+    return {**chosen["forward"]["cut"], **{kernel: row["cut"][kernel] for kernel, row in chosen.items()}}
 
 
 def judged(problem: Problem, number: int) -> tuple[str, dict[str, Any]]:
@@ -226,23 +208,16 @@ def tune(
 ) -> None:
     """Search for each dtype on the current CUDA device and write each entry as soon as it is found."""
     device = torch.device("cuda", torch.cuda.current_device())
-    capability = torch.cuda.get_device_capability(device)
     for dtype in dtypes:
         problem = Problem(dtype, device, side)
-        how = TORCH_DTYPES[dtype], precision_of(TORCH_DTYPES[dtype])
-        name = key(capability, problem.width, *how)
-        start = table(capability, problem.width, *how)
-        say(f"{name}: from {start}")
-        write(path, name, search(start, problem.width, problem.measure, say))
-
-
-def write(path: Path, name: str, cut: Table) -> None:
-    """Put an entry into the table's file, beside those that are there."""
-    write_entry(path, name, asdict(cut))
+        which = torch.cuda.get_device_capability(device), problem.width, TORCH_DTYPES[dtype]
+        how = precision_of(TORCH_DTYPES[dtype])
+        say(f"{key(*which, how)}: from {table(*which, how)}")
+        write_entry(path, key(*which, how), asdict(search(table(*which, how), problem.width, problem.measure, say)))
 
 
 def write_entry(path: Path, name: str, entry: dict[str, Any]) -> None:
-    """Likewise an entry as the file has it; begins the file where it is not there."""
+    """Put an entry into the table's file, which is made where it is missing."""
     entries = {**(json.loads(path.read_text()) if path.is_file() else {}), name: entry}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")

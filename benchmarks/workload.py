@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -14,13 +14,9 @@ from arasfsr.nn.decoders.mlp import MLPWeights
 from arasfsr.testing import keep_signal
 from benchmarks.cases import Case
 
-SETS = 3
-"""Sets of inputs, so that no run finds its own in a cache."""
-
-MANY = 1 << 23
-"""Queries of a batch beyond which coordinates of two sets are enough: one set is larger than any cache."""
-
 SEED = 3
+SETS = 3  # sets of inputs, so that no run finds its own in a cache
+MANY = 1 << 23  # queries of a batch beyond which two sets are enough: the coordinates of one are larger than any cache
 
 
 def model_of(name: str) -> ImplicitSR:
@@ -38,20 +34,18 @@ def model_of(name: str) -> ImplicitSR:
 class Inputs:
     """One set of inputs."""
 
-    features: Tensor
-    """(B, D, h, w); requires a gradient in training."""
-    image: Tensor | None
-    """(B, 3, h, w) in [-1, 1] for the skip; None in a model without one."""
-    coord: Tensor
-    """(1 or B, Q, 2)."""
-    cell: Tensor
-    """(1, 1, 2), or (B, Q, 2) with random queries."""
-    upstream: Tensor | None
-    """(B, Q, 3), the incoming gradient in training."""
-    grid: tuple[int, int] | None
-    """(H, W) where the queries are those of a grid that may be rendered."""
-    region: tuple[int, int, int, int] | None = None
-    """Which part of the grid they are; None is all of it."""
+    features: Tensor  # (B, D, h, w); requires a gradient in training
+    image: Tensor | None  # (B, 3, h, w) in [-1, 1] for the skip; None in a model without one
+    coord: Tensor  # (1 or B, Q, 2)
+    cell: Tensor  # (1, 1, 2), or (B, Q, 2) with random queries
+    upstream: Tensor | None  # (B, Q, 3), the incoming gradient in training
+    grid: tuple[int, int] | None  # (H, W) where the queries are those of a grid that may be rendered
+    region: tuple[int, int, int, int] | None = None  # which part of the grid they are; None is all of it
+
+    def at(self, index: Tensor | slice) -> Inputs:
+        """The inputs with only those queries, the incoming gradient left as it is."""
+        cell = self.cell if self.cell.shape[1] == 1 else self.cell[:, index]
+        return replace(self, coord=self.coord[:, index], cell=cell, grid=None)
 
 
 @dataclass
@@ -60,28 +54,24 @@ class Workload:
 
     case: Case
     device: torch.device
-    weights: MLPWeights
-    """Of a float32 decoder; they require gradients in training."""
+    weights: MLPWeights  # of a float32 decoder; they require gradients in training
     config: ModelConfig
     sets: list[Inputs] = field(default_factory=list)
 
     @classmethod
     def of(cls, case: Case, device: torch.device) -> Workload:
         """Draw the case's weights and inputs, the same at every call."""
-        model = model_of(case.model).to(device)
-        training = case.suite == "train"
-        for parameter in model.parameters():
-            parameter.requires_grad_(training)
+        model = model_of(case.model).to(device).requires_grad_(case.suite == "train")
         weights = model.decoder.weights()
         assert isinstance(weights, MLPWeights)
         workload = cls(case, device, weights, model.config)
         generator = torch.Generator().manual_seed(SEED)
         sets = SETS if case.batch * case.queries <= MANY else SETS - 1
-        workload.sets = [workload._draw(generator, training) for _ in range(sets)]
+        workload.sets = [workload._draw(generator) for _ in range(sets)]
         return workload
 
-    def _draw(self, generator: torch.Generator, training: bool) -> Inputs:
-        case, (h, w) = self.case, self.case.lr
+    def _draw(self, generator: torch.Generator) -> Inputs:
+        case, (h, w), training = self.case, self.case.lr, self.case.suite == "train"
 
         def uniform(*shape: int, low: float = -1, high: float = 1) -> Tensor:
             return (torch.rand(shape, generator=generator) * (high - low) + low).to(self.device)
@@ -97,7 +87,7 @@ class Workload:
             cell = make_cell(case.output, self.device).view(1, 1, 2)
         upstream = None
         if training:
-            features.requires_grad_()
             upstream = torch.randn(case.batch, case.queries, 3, generator=generator).to(self.device)
         grid = None if case.scattered or training else case.output
-        return Inputs(features, image, coord, cell, upstream, grid, case.region if grid else None)
+        region = case.region if grid else None
+        return Inputs(features.requires_grad_(training), image, coord, cell, upstream, grid, region)

@@ -1,6 +1,6 @@
-// The Python module of the native core: pointers come as integers, calls go without the GIL, failures are exceptions.
+// The Python module over the native core: pointers are integers, calls release the GIL, failures raise exceptions.
 //
-// The same file makes arasfsr._C and, over the emulated core, the tests' _C_emulated; ARASFSR_MODULE is the name.
+// It is built as arasfsr._C and, over the emulated core, as _C_emulated for tests; ARASFSR_MODULE is the name.
 
 #include <pybind11/pybind11.h>
 
@@ -19,7 +19,7 @@ namespace py = pybind11;
 
 namespace {
 
-// What a call that came to nothing raises; in Python a RuntimeError.
+// A failed call; in Python a RuntimeError.
 struct CoreError : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
@@ -29,9 +29,9 @@ std::string message(const arasfsr_status& status) {
     const std::string value = std::to_string(status.value);
     switch (status.code) {
         case ARASFSR_BAD_ARGUMENT:
-            return "the native core was given " + what + "=" + value;
+            return "invalid argument to the native core: " + what + "=" + value;
         case ARASFSR_UNSUPPORTED:
-            return "no native kernel takes " + what + "=" + value;
+            return "no native kernel supports " + what + "=" + value;
         case ARASFSR_CUDA_ERROR: {
             std::string error = "CUDA error " + value;
 #ifdef ARASFSR_WITH_CUDART
@@ -56,7 +56,7 @@ T* pointer(std::uintptr_t address) {
     return reinterpret_cast<T*>(address);
 }
 
-// A pointer of a struct as a Python property that holds its address, 0 for NULL.
+// A pointer in a struct, as a Python property that is its address, 0 for NULL.
 template <typename Class, typename Struct, typename T>
 void address(Class& bound, const char* name, T* Struct::*member) {
     bound.def_property(
@@ -64,13 +64,13 @@ void address(Class& bound, const char* name, T* Struct::*member) {
         [member](Struct& self, std::uintptr_t value) { self.*member = pointer<T>(value); });
 }
 
-// A struct whose fields are zero until set; the constructor takes any of them by name.
+// A struct whose fields are zero by default; the constructor takes any of them by name.
 template <typename Struct>
 py::class_<Struct> fields(py::module_& module, const char* name, const char* doc) {
     py::class_<Struct> bound(module, name, doc);
-    bound.def(py::init([name](const py::kwargs& given) {
+    bound.def(py::init([name](const py::kwargs& values) {
         py::object self = py::cast(Struct{});
-        for (const auto& item : given) {
+        for (const auto& item : values) {
             if (PyObject_SetAttr(self.ptr(), item.first.ptr(), item.second.ptr()) == 0) continue;
             if (!PyErr_ExceptionMatches(PyExc_AttributeError)) throw py::error_already_set();
             PyErr_Clear();
@@ -100,7 +100,7 @@ void bind_problem(py::module_& module) {
         .def_readwrite("region_top", &Problem::region_top)
         .def_readwrite("region_left", &Problem::region_left)
         .def_readwrite("region_width", &Problem::region_width);
-    address(bound, "latent", &Problem::latent);
+    address(bound, "lr_map", &Problem::lr_map);
     address(bound, "image", &Problem::image);
     address(bound, "coord", &Problem::coord);
     address(bound, "cell", &Problem::cell);
@@ -125,7 +125,7 @@ void bind_chunk(py::module_& module) {
     address(kept, "f", &Kept::f);
     address(kept, "s", &Kept::s);
     address(kept, "cosines", &Kept::cosines);
-    address(kept, "cells", &Kept::cells);
+    address(kept, "lr_rows", &Kept::lr_rows);
     address(kept, "rel", &Kept::rel);
     address(kept, "share", &Kept::share);
 
@@ -138,7 +138,7 @@ void bind_chunk(py::module_& module) {
     address(gradients, "combined", &Gradients::combined);
 }
 
-// None, or what no kernel takes and its value; whatever else is wrong, is an error here too.
+// None, or the name and value of what no kernel supports. Raises for any other failure.
 py::object supports(const arasfsr_problem& problem) {
     const arasfsr_status status = arasfsr_supports(&problem);
     if (status.code == ARASFSR_UNSUPPORTED) {
@@ -174,9 +174,9 @@ void backward(const arasfsr_problem& problem, const arasfsr_kept& kept, const ar
     check(arasfsr_backward(&problem, &kept, &gradients, pointer<void>(scratch), bytes));
 }
 
-void scatter(const arasfsr_problem& problem, const arasfsr_kept& kept, std::uintptr_t z, std::uintptr_t latent,
+void scatter(const arasfsr_problem& problem, const arasfsr_kept& kept, std::uintptr_t z, std::uintptr_t lr_map,
              std::uintptr_t rel) {
-    check(arasfsr_scatter(&problem, &kept, pointer<const void>(z), pointer<float>(latent), pointer<float>(rel)));
+    check(arasfsr_scatter(&problem, &kept, pointer<const void>(z), pointer<float>(lr_map), pointer<float>(rel)));
 }
 
 std::int64_t weight_splits(const arasfsr_problem& problem) {
@@ -222,7 +222,7 @@ PYBIND11_MODULE(ARASFSR_MODULE, module) {
         "keep", &keep, py::arg("problem"), py::arg("kept"), py::arg("scratch"), py::arg("bytes"), without_gil);
     module.def("backward", &backward, py::arg("problem"), py::arg("kept"), py::arg("gradients"), py::arg("scratch"),
                py::arg("bytes"), without_gil);
-    module.def("scatter", &scatter, py::arg("problem"), py::arg("kept"), py::arg("z"), py::arg("latent"),
+    module.def("scatter", &scatter, py::arg("problem"), py::arg("kept"), py::arg("z"), py::arg("lr_map"),
                py::arg("rel"), without_gil);
     module.def("weight_splits", &weight_splits, py::arg("problem"));
     module.def("weight_gradients", &weight_gradients, py::arg("problem"), py::arg("kept"), py::arg("z"),

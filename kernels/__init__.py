@@ -1,5 +1,5 @@
-"""The Triton kernels, imported as `arasfsr.kernels`; nothing here is imported before a kernel is asked for.
+"""The Triton kernels, imported as `arasfsr.kernels` when the first of them is needed.
 
-`forward`, `backward` and `weight_gradient` each hold one kernel; `geometry`, `layers` and `numerics` the device
-functions that they share; `configs` the one table of cuts. `docs/kernels.md` says why they are as they are.
+`forward`, `backward` and `weight_gradient` hold one kernel each; `activation`, `geometry`, `layers` and `numerics` the
+device functions that they share; `configs` the block sizes and launch options. `docs/kernels.md` explains the design.
 """

@@ -1,8 +1,7 @@
-"""One table: how each kernel is cut and launched, by architecture, width and dtype.
+"""Block sizes and launch options of each kernel, by architecture, padded width and dtype.
 
-Entries that `python -m benchmarks tune` measured stand in measured.json beside this file. Where it has none, as for
-every architecture until a GPU has run it, the cut is the largest that the compiler fits into registers and shared
-memory (`python -m benchmarks audit`).
+measured.json, next to this file, holds the entries that `python -m benchmarks tune` has measured. Without an entry the
+blocks are the largest that fit into registers and shared memory (`python -m benchmarks audit`).
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ MEASURED = Path(__file__).with_name("measured.json")
 """Entries by `key`."""
 
 INTERPRETER = (0, 0)
-"""Stands for a compute capability where Triton's interpreter runs the kernels: the fewer blocks, the faster."""
+"""In place of a compute capability for Triton's interpreter, which is faster with fewer, larger blocks."""
 
 ROCM = (0, 1)
-"""Stands for the compute capability of every AMD GPU, whose own numbers mean something else."""
+"""In place of a compute capability for all AMD GPUs, whose own numbers have another meaning."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Cut of a layer's product, BM rows by BN columns in steps of BK, and its launch."""
+    """Block of a matrix product, BM rows by BN columns in steps of BK, and launch options."""
 
     rows: int
     columns: int
@@ -38,30 +37,30 @@ class Config:
 
 @dataclass(frozen=True)
 class Table:
-    """What the kernels take for one architecture, padded width and dtype."""
+    """The entry of one architecture, padded width and dtype."""
 
     queries: int
-    """Of a tile: the rows of the coordinate branch; a multiple of forward.rows / 4 and of backward.rows / 4."""
+    """Queries of a tile, the rows of the coordinate branch; a multiple of forward.rows / 4 and of backward.rows / 4."""
     gather: int
-    """Columns of the first and last layer at a time."""
+    """Columns that the first and last layer process at a time."""
     coordinate: tuple[int, int]
     """Columns and depth of the coordinate branch's products."""
     forward: Config
     backward: Config
     weights: Config
-    """Of the weights' gradients: outputs, inputs, rows of the sum."""
+    """For the weights' gradients: outputs, inputs, and rows of the sum."""
     blocks: int
-    """Of the forward on a multiprocessor at a time."""
+    """Blocks of the forward on a multiprocessor at the same time."""
 
 
 def launch_options(config: Config, rocm: bool) -> dict[str, Any]:
-    """How a kernel is compiled: no fused multiply-adds (geometry.py), and as many registers as there are."""
+    """Compiler options: no fused multiply-adds (see geometry.py), and as many registers as possible."""
     options = {"num_warps": config.warps, "num_stages": config.stages, "enable_fp_fusion": False}
     return options if rocm else {**options, "maxnreg": 255}
 
 
 def key(capability: tuple[int, int], width: int, dtype: torch.dtype, precision: str) -> str:
-    """An entry's name, such as sm90/256/bfloat16; float32 goes by how it is multiplied, tf32 or ieee."""
+    """The name of an entry, such as sm90/256/bfloat16; float32 is named by its precision, tf32 or ieee."""
     arithmetic = precision if dtype == torch.float32 else str(dtype).removeprefix("torch.")
     architecture = "rocm" if capability == ROCM else f"sm{capability[0]}{capability[1]}"
     return f"{architecture}/{width}/{arithmetic}"
@@ -77,13 +76,13 @@ def _measured() -> dict[str, Table]:
 
 
 def table(capability: tuple[int, int], width: int, dtype: torch.dtype, precision: str) -> Table:
-    """The table's entry for a GPU of that compute capability, a padded width, a dtype and a product's precision."""
+    """The entry for a compute capability, a padded width, a dtype and the precision of float32 products."""
     found = _measured().get(key(capability, width, dtype, precision))
     return found or _largest(capability, width, dtype, precision)
 
 
 def _largest(capability: tuple[int, int], width: int, dtype: torch.dtype, precision: str) -> Table:
-    """The largest cut that fits."""
+    """The entry with the largest blocks that fit."""
     square, narrow = min(width, 64), min(width, 32)
     if capability == INTERPRETER:
         whole = Config(256, width, width, 1, 1)

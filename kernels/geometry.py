@@ -1,7 +1,7 @@
-"""Device functions: coordinates of queries, the corners of the local ensemble, the skip (mirrors arasfsr.coords).
+"""Device functions: coordinates of queries, the corners of the local ensemble, the skip; mirrors arasfsr.coords.
 
-They rely on a + b * c being rounded twice: kernels that call them are compiled without fused multiply-adds, because the
-highest octave of the Fourier encoding multiplies a rounding of the coordinate by 512.
+In a + b * c the product must be rounded before the sum, as in the Python code: the highest octave of the Fourier
+encoding multiplies a difference in rounding by 512. The kernels are therefore compiled without fused multiply-adds.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ _AREA_FLOOR = tl.constexpr(AREA_FLOOR)
 
 
 @triton.jit
-def coordinates(query, valid, coord, grid, GRID: tl.constexpr):
-    """(y, x) of the queries of that number; where not valid, of some place inside [-1, 1].
+def coordinates(query_index, valid, coord, grid, GRID: tl.constexpr):
+    """(y, x) of queries; an arbitrary point in [-1, 1] for those that are not valid.
 
-    `grid` is (width, top, left) of the region, then (step, start) of the grid's y and x.
+    `grid` is the region's width, top and left, then (step, start) of y and of x.
     """
     if GRID:
-        width, top, left, step_y, start_y, step_x, start_x = grid
-        query = tl.where(valid, query, 0)
-        y = (top + query // width).to(tl.float32) * step_y + start_y
-        x = (left + query % width).to(tl.float32) * step_x + start_x
+        region_width, region_top, region_left, step_y, start_y, step_x, start_x = grid
+        query_index = tl.where(valid, query_index, 0)
+        y = (region_top + query_index // region_width).to(tl.float32) * step_y + start_y
+        x = (region_left + query_index % region_width).to(tl.float32) * step_x + start_x
     else:
-        y = tl.load(coord + 2 * query, mask=valid, other=0.0)
-        x = tl.load(coord + 2 * query + 1, mask=valid, other=0.0)
+        y = tl.load(coord + 2 * query_index, mask=valid, other=0.0)
+        x = tl.load(coord + 2 * query_index + 1, mask=valid, other=0.0)
     return y, x
 
 
 @triton.jit
 def corner_on_axis(x, shift, n):
-    """The LR cell among n that lies towards `shift` (v/n + 1e-6), and (x - its centre) n."""
+    """The LR pixel, of n, on the side of `shift` (v/n + 1e-6), and (x - its centre) n."""
     moved = tl.minimum(tl.maximum(x + shift, _LOW), _HIGH)
-    cell = round_half_even(((moved + 1.0) * n - 1.0) * 0.5)
-    cell = tl.minimum(tl.maximum(cell, 0.0), n - 1.0)
-    centre = tl.div_rn(2.0 * cell + 1.0, tl.zeros_like(cell) + n) - 1.0
-    return cell.to(tl.int32), (x - centre) * n
+    nearest = round_half_even(((moved + 1.0) * n - 1.0) * 0.5)
+    nearest = tl.minimum(tl.maximum(nearest, 0.0), n - 1.0)
+    centre = tl.div_rn(2.0 * nearest + 1.0, tl.zeros_like(nearest) + n) - 1.0
+    return nearest.to(tl.int32), (x - centre) * n
 
 
 @triton.jit
 def corners(y, x, corner, lr):
-    """Of corner 0 .. 3 (vy outer) of queries at (y, x): LR cell row by row, rel y, rel x, share of the ensemble.
+    """LR pixel (row by row), rel y, rel x and share of the ensemble for corner 0 .. 3 (vy outer) of queries at (y, x).
 
-    `lr` is (h, w), then v/n + 1e-6 for v = -1 and 1 of y, and of x.
+    `lr` is (h, w), then v/n + 1e-6 for v = -1 and 1, of y and of x.
     """
     h, w, shift_up, shift_down, shift_left, shift_right = lr
     height, width = h.to(tl.float32), w.to(tl.float32)
@@ -57,19 +57,19 @@ def corners(y, x, corner, lr):
     column_left, rel_left = corner_on_axis(x, shift_left, width)
     column_right, rel_right = corner_on_axis(x, shift_right, width)
     down, right = corner >= 2, corner % 2 == 1
-    cell = tl.where(down, row_down, row_up) * w + tl.where(right, column_right, column_left)
+    lr_pixel = tl.where(down, row_down, row_up) * w + tl.where(right, column_right, column_left)
     rel_y, rel_x = tl.where(down, rel_down, rel_up), tl.where(right, rel_right, rel_left)
     opposite = tl.abs(tl.where(down, rel_up, rel_down) * tl.where(right, rel_left, rel_right)) + _AREA_FLOOR
     total = tl.abs(rel_up * rel_left) + _AREA_FLOOR
     total += tl.abs(rel_up * rel_right) + _AREA_FLOOR
     total += tl.abs(rel_down * rel_left) + _AREA_FLOOR
     total += tl.abs(rel_down * rel_right) + _AREA_FLOOR
-    return cell, rel_y, rel_x, tl.div_rn(opposite, total)
+    return lr_pixel, rel_y, rel_x, tl.div_rn(opposite, total)
 
 
 @triton.jit
 def fourier_encoding(y, x, column):
-    """Columns of [p, sin(2^k p), cos(2^k p) for k = 0 .. 9] of p = (y, x); 0 beyond the last one."""
+    """Columns of [p, sin(2^k p), cos(2^k p) for k = 0 .. 9] for p = (y, x); 0 after the last one."""
     feature = tl.maximum(column - 2, 0)
     octave = feature // 4
     scale = ((octave + 127) << 23).to(tl.float32, bitcast=True)
@@ -82,7 +82,7 @@ def fourier_encoding(y, x, column):
 
 @triton.jit
 def skip(image, plane, y, x, h, w, channel: tl.constexpr, valid):
-    """A channel of the LR image at (y, x), bilinear, border padding; `plane` is the first pixel's offset."""
+    """A channel of the LR image at (y, x): bilinear, with border padding. `plane` is the offset of the first pixel."""
     height, width = h.to(tl.float32), w.to(tl.float32)
     row = tl.minimum(tl.maximum(((y + 1.0) * height - 1.0) * 0.5, 0.0), height - 1.0)
     column = tl.minimum(tl.maximum(((x + 1.0) * width - 1.0) * 0.5, 0.0), width - 1.0)

@@ -1,9 +1,9 @@
-"""Device functions: the layers of the decoder over a tile, activations kept in a scratch buffer that stays in L2.
+"""Device functions: the layers of the decoder over a tile, with activations in a scratch buffer that stays in L2.
 
-A tile's content rows are its queries times four corners, the corner running fastest; its coordinate rows are its
-queries. Rows of every buffer are NP long, NP being the width rounded up to a power of two and zero beyond the width.
-Between two layers all threads of the block meet at a barrier: what one wrote, another reads. `rows` are a tile's,
-0 .. BM - 1 or BQ - 1, from `offsets`.
+A tile has a content row for each query and corner, the corner varying fastest, and a coordinate row for each query. The
+rows of all buffers are NP long, the width rounded up to a power of two, and zero beyond the width. Between two layers
+there is a barrier of the block, as threads read what others have written. `rows` are those of a tile, 0 .. BM - 1 or
+0 .. BQ - 1, from `offsets`.
 """
 
 from __future__ import annotations
@@ -11,35 +11,36 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from arasfsr.kernels.activation import activation, modulation, modulation_derivative
 from arasfsr.kernels.geometry import fourier_encoding
-from arasfsr.kernels.numerics import modulate, narrow, product, relu, wave
+from arasfsr.kernels.numerics import modulate, narrow, product
 
 
 @triton.jit
 def offsets(start, size: tl.constexpr):
-    """0 .. size - 1, for query `start` of fewer than 2^40: that it adds zero is hidden from the compiler.
+    """0 .. size - 1 for `start` below 2^40, by adding a zero that the compiler cannot see.
 
-    It would otherwise compute all phases' addresses once, before the first tile, and keep them in registers throughout.
+    It would otherwise compute the addresses of all phases before the first tile and keep them in registers throughout.
     """
     return tl.arange(0, size) + tl.cast(start >> 40, tl.int32)
 
 
 @triton.jit
 def first_layer(
-    target, latent, rows, cells, rel_weight, rel_y, rel_x, cell_weight, cell_y, cell_x,
-    N: tl.constexpr, NP: tl.constexpr, BM: tl.constexpr, BG: tl.constexpr, CELLS: tl.constexpr,
+    target, lr_map, rows, lr_rows, rel_weight, rel_y, rel_x, cell_weight, cell_y, cell_x,
+    N: tl.constexpr, NP: tl.constexpr, BM: tl.constexpr, BG: tl.constexpr, HAS_CELL: tl.constexpr,
     ARITHMETIC: tl.constexpr,
 ):  # fmt: skip
-    """f_1 = relu(G[cell] + I0_rel rel [+ I0_cell cell]) of BM rows, to `target`; weights are (2, NP)."""
+    """f_1 = activation(G[lr_row] + I0_rel rel [+ I0_cell cell]) of BM rows, to `target`; weights are (2, NP)."""
     for start in range(0, NP, BG):
         column = start + tl.arange(0, BG)
-        z = tl.load(latent + cells[:, None] * N + column[None, :], mask=(column < N)[None, :], other=0.0)
+        z = tl.load(lr_map + lr_rows[:, None] * N + column[None, :], mask=(column < N)[None, :], other=0.0)
         z += rel_y[:, None] * tl.load(rel_weight + column)[None, :]
         z += rel_x[:, None] * tl.load(rel_weight + NP + column)[None, :]
-        if CELLS:
+        if HAS_CELL:
             z += cell_y[:, None] * tl.load(cell_weight + column)[None, :]
             z += cell_x[:, None] * tl.load(cell_weight + NP + column)[None, :]
-        tl.store(target + rows[:, None] * NP + column[None, :], narrow(relu(z), target, ARITHMETIC))
+        tl.store(target + rows[:, None] * NP + column[None, :], narrow(activation(z), target, ARITHMETIC))
 
 
 @triton.jit
@@ -48,7 +49,7 @@ def content_layer(
     NP: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr,
     MODULATED: tl.constexpr, PRECISION: tl.constexpr, ARITHMETIC: tl.constexpr,
 ):  # fmt: skip
-    """relu(W_f f + W_p (f * s) + bias) of BM rows, from `source` to `target`; weight is (2 or 1, NP, NP)."""
+    """activation(W_f f + W_p (f * s) + bias) of BM rows, from `source` to `target`; weight is (2 or 1, NP, NP)."""
     for start in tl.range(0, NP, BN, num_stages=1):
         column = start + tl.arange(0, BN)
         z = tl.zeros((BM, BN), tl.float32)
@@ -60,8 +61,8 @@ def content_layer(
                 modulated = modulate(f, tl.load(s + (rows // 4)[:, None] * NP + k[None, :]), ARITHMETIC)
                 weight_p = tl.load(weight + NP * NP + column[None, :] * NP + k[:, None])
                 z = product(modulated, weight_p, z, PRECISION, ARITHMETIC)
-        z = relu(z + tl.load(bias + column)[None, :])
-        tl.store(target + rows[:, None] * NP + column[None, :], narrow(z, target, ARITHMETIC))
+        next_f = activation(z + tl.load(bias + column)[None, :])
+        tl.store(target + rows[:, None] * NP + column[None, :], narrow(next_f, target, ARITHMETIC))
 
 
 @triton.jit
@@ -69,7 +70,7 @@ def output_layer(
     source, s, rows, weight, share,
     NP: tl.constexpr, BM: tl.constexpr, BG: tl.constexpr, MODULATED: tl.constexpr,
 ):  # fmt: skip
-    """sum over corners of share * O (f * s), three times (BM / 4,); weight is (3, NP) in float32."""
+    """Red, green and blue, (BM / 4,) each: sum over corners of share * O (f * s); weight is (3, NP), float32."""
     red = tl.zeros((BM,), tl.float32)
     green = tl.zeros((BM,), tl.float32)
     blue = tl.zeros((BM,), tl.float32)
@@ -88,12 +89,12 @@ def output_layer(
 
 
 @triton.jit
-def _modulation(angle, bias, column, s, cosines, at, KEEP: tl.constexpr, ARITHMETIC: tl.constexpr):
-    """s = sin(angle + bias), and where kept its cosine, to a coordinate layer's rows."""
+def _store_modulation(angle, bias, column, s, cosines, at, KEEP: tl.constexpr, ARITHMETIC: tl.constexpr):
+    """s = modulation(angle + bias) and, with KEEP, its derivative."""
     angle += tl.load(bias + column)[None, :]
-    tl.store(s + at, narrow(wave(angle, False, ARITHMETIC), s, ARITHMETIC))
+    tl.store(s + at, narrow(modulation(angle, ARITHMETIC), s, ARITHMETIC))
     if KEEP:
-        tl.store(cosines + at, narrow(wave(angle, True, ARITHMETIC), s, ARITHMETIC))
+        tl.store(cosines + at, narrow(modulation_derivative(angle, ARITHMETIC), s, ARITHMETIC))
 
 
 @triton.jit
@@ -102,14 +103,14 @@ def coordinate_branch(
     LAYERS: tl.constexpr, NP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
     STAGES: tl.constexpr, KEEP: tl.constexpr, PRECISION: tl.constexpr, ARITHMETIC: tl.constexpr,
 ):  # fmt: skip
-    """s_1 .. s_L of BQ queries at (y, x), each `slot` elements after the one before; weight is (L - 1, NP, NP)."""
+    """s_1 .. s_L of BQ queries at (y, x), `slot` elements apart; weight is (L - 1, NP, NP)."""
     feature = tl.arange(0, 64)
     encoding = narrow(fourier_encoding(y, x, feature), s, ARITHMETIC)
     for start in tl.range(0, NP, BN, num_stages=1):
         column = start + tl.arange(0, BN)
         part = tl.load(encoding_weight + column[None, :] * 64 + feature[:, None])
         angle = product(encoding, part, tl.zeros((BQ, BN), tl.float32), PRECISION, ARITHMETIC)
-        _modulation(angle, bias, column, s, cosines, rows[:, None] * NP + column[None, :], KEEP, ARITHMETIC)
+        _store_modulation(angle, bias, column, s, cosines, rows[:, None] * NP + column[None, :], KEEP, ARITHMETIC)
     for layer in tl.range(1, LAYERS, num_stages=1):
         tl.debug_barrier()
         source = s + (layer - 1) * slot
@@ -123,7 +124,7 @@ def coordinate_branch(
                 part = tl.load(matrix + column[None, :] * NP + k[:, None])
                 angle = product(below, part, angle, PRECISION, ARITHMETIC)
             at = rows[:, None] * NP + column[None, :]
-            _modulation(
+            _store_modulation(
                 angle, bias + layer * NP, column, s + layer * slot, cosines + layer * slot, at, KEEP, ARITHMETIC
             )
     tl.debug_barrier()

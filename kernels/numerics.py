@@ -1,4 +1,4 @@
-"""Device functions: rounding, sine and matrix product, the same on every target and in the interpreter."""
+"""Device functions: rounding, sine and matrix product, with the same results on every target and in the interpreter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HALF_PI_2 = tl.constexpr(4.837512969970703125e-4)
 _HALF_PI_3 = tl.constexpr(7.54978995489188216e-8)
 _INVERSE_PI = tl.constexpr(0.3183098861837907)
 
-# 2 pi in two parts; what is left after the first has few enough bits to be exact
+# 2 pi in two parts; the difference with the first has few enough bits to be exact
 _TURN_1 = tl.constexpr(6.2831854820251465)
 _TURN_2 = tl.constexpr(-1.7484556000744883e-7)
 _INVERSE_TURN = tl.constexpr(0.15915494309189535)
@@ -26,20 +26,14 @@ _SINE_9 = tl.constexpr(2.60005467e-6)
 
 
 @triton.jit
-def relu(x):
-    """The larger of x and 0, NaN of NaN: a number that is none is not to be hidden."""
-    return tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
-
-
-@triton.jit
 def round_half_even(x):
-    """The nearest whole number, ties to even, of |x| < 2^22."""
+    """The nearest integer, ties to even, for |x| < 2^22."""
     return (x + _ROUND) - _ROUND
 
 
 @triton.jit
 def sine(x, quarter):
-    """sin(x + quarter * pi/2) of float32 x, quarter being 0 or 1, to 1.3e-7 where |x| < 4096."""
+    """sin(x + quarter * pi/2) of float32 x for quarter 0 or 1, with an absolute error below 1.3e-7 for |x| < 4096."""
     turn = round_half_even(x * _INVERSE_PI + 0.5 * quarter)
     halves = 2.0 * turn - quarter
     r = ((x - halves * _HALF_PI_1) - halves * _HALF_PI_2) - halves * _HALF_PI_3
@@ -52,7 +46,7 @@ def sine(x, quarter):
 
 @triton.jit
 def _within_a_turn(x):
-    """What differs from x by whole turns and lies in [-pi, pi], to 1.3e-7 where |x| < 2^20."""
+    """x modulo 2 pi, in [-pi, pi], with an absolute error below 1.3e-7 for |x| < 2^20."""
     turns = tl.fma(x, tl.full(x.shape, _INVERSE_TURN, tl.float32), tl.full(x.shape, _ROUND, tl.float32)) - _ROUND
     r = tl.fma(-turns, tl.full(x.shape, _TURN_1, tl.float32), x)
     return tl.fma(-turns, tl.full(x.shape, _TURN_2, tl.float32), r)
@@ -60,7 +54,7 @@ def _within_a_turn(x):
 
 @triton.jit
 def wave(x, COSINE: tl.constexpr, ARITHMETIC: tl.constexpr):
-    """sin or cos of float32 x; by the special-function unit, to 7e-7, where ARITHMETIC says so: see `_rounded`."""
+    """sin or cos of float32 x; if ARITHMETIC is "unit", by the special-function unit with an error below 7e-7."""
     if ARITHMETIC == "unit":
         NAME: tl.constexpr = "cos" if COSINE else "sin"
         x = tl.inline_asm_elementwise(
@@ -73,7 +67,7 @@ def wave(x, COSINE: tl.constexpr, ARITHMETIC: tl.constexpr):
 
 @triton.jit
 def _as_bfloat16(x):
-    """float32 x, rounded to nearest even to what bfloat16 can hold."""
+    """float32 x rounded to bfloat16, ties to even."""
     bits = x.to(tl.int32, bitcast=True)
     bits += 0x7FFF + ((bits >> 16) & 1)
     return (bits & -65536).to(tl.float32, bitcast=True)
@@ -81,18 +75,18 @@ def _as_bfloat16(x):
 
 @triton.jit
 def _as_tf32(x):
-    """float32 x, rounded to nearest, ties away from zero, to what TF32 can hold; NaN stays NaN."""
+    """float32 x rounded to TF32, ties away from zero; NaN stays NaN."""
     bits = (x.to(tl.int32, bitcast=True) + 0x1000) & -8192
     return tl.where(x == x, bits.to(tl.float32, bitcast=True), x)
 
 
 @triton.jit
 def _rounded(x, ARITHMETIC: tl.constexpr):
-    """float32 x as the products are to read it. ARITHMETIC names what a store or a product would not do by itself.
+    """float32 x rounded for the products that read it, where the store or the product would not round it correctly.
 
-    "tf32": matrix units that are given float32 leave its last bits out, which errs twice as much as rounding and all to
-    one side. "bfloat16": Triton's interpreter truncates, and its arithmetic in bfloat16 is wrong. "unit", of 16 bits on
-    NVIDIA's GPUs, and "plain": nothing.
+    ARITHMETIC is "tf32": matrix units truncate float32 to TF32, with twice the error of rounding, and a bias;
+    "bfloat16": Triton's interpreter truncates to bfloat16, and computes wrongly in it; "unit" (16 bits on NVIDIA's
+    GPUs) or "plain": nothing to do.
     """
     if ARITHMETIC == "tf32":
         x = _as_tf32(x)
@@ -103,13 +97,13 @@ def _rounded(x, ARITHMETIC: tl.constexpr):
 
 @triton.jit
 def narrow(x, pointer, ARITHMETIC: tl.constexpr):
-    """float32 x in the dtype that is stored at `pointer`, rounded to nearest."""
+    """float32 x rounded to nearest, in the dtype of `pointer`."""
     return _rounded(x, ARITHMETIC).to(pointer.dtype.element_ty)
 
 
 @triton.jit
 def product(a, b, total, PRECISION: tl.constexpr, ARITHMETIC: tl.constexpr):
-    """total + a @ b, accumulated in float32; a and b are `narrow` already."""
+    """total + a @ b, accumulated in float32; a and b have been rounded by `narrow`."""
     if ARITHMETIC == "bfloat16":
         return tl.dot(a.to(tl.float32), b.to(tl.float32), total, input_precision="ieee")
     return tl.dot(a, b, total, input_precision=PRECISION)
@@ -117,7 +111,7 @@ def product(a, b, total, PRECISION: tl.constexpr, ARITHMETIC: tl.constexpr):
 
 @triton.jit
 def modulate(f, s, ARITHMETIC: tl.constexpr):
-    """f * s in their own dtype."""
+    """f * s in their dtype."""
     if ARITHMETIC == "bfloat16":
         return _as_bfloat16(f.to(tl.float32) * s.to(tl.float32))
     else:  # noqa: RET505, what follows a return is compiled, too

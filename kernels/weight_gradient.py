@@ -1,4 +1,4 @@
-"""Kernel: gradients of the hidden layers' weights and biases, sums over rows of products of activations."""
+"""Kernel: gradients of the hidden layers' weights and biases: products of gradients and activations, over all rows."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import triton.language as tl
 from arasfsr.kernels.numerics import modulate, product
 
 
-@triton.jit(do_not_specialize=["rows", "share_of_rows", "queries"])
+@triton.jit(do_not_specialize=["rows", "split_rows", "queries"])
 def weight_gradient(
-    weight_sums, bias_sums, z_gradients, f, s, rows, queries, share_of_rows,
+    weight_sums, bias_sums, z_gradients, f, s, rows, queries, split_rows,
     LAYERS: tl.constexpr, NP: tl.constexpr, BO: tl.constexpr, BI: tl.constexpr, BR: tl.constexpr,
     STAGES: tl.constexpr, HALVES: tl.constexpr, HALF: tl.constexpr, PRECISION: tl.constexpr, ARITHMETIC: tl.constexpr,
 ):  # fmt: skip
     """Add to weight_sums (splits, LAYERS - 1, 2 or 1, NP, NP; float32) and bias_sums (splits, LAYERS - 1, NP; float64).
 
-    z_gradients and f are (LAYERS, rows, NP), s (LAYERS, queries, NP); an image has 4 queries rows. HALF says which
-    inputs: 0 is f, 1 is f * s. A program owns a block of BO outputs by BI inputs of one layer and one split of the
-    rows, so that sums are in order and nothing is atomic.
+    z_gradients and f are (LAYERS, rows, NP), s (LAYERS, queries, NP); an image has 4 * queries rows. HALF selects the
+    inputs: 0 for f, 1 for f * s. A program computes a block of BO outputs by BI inputs of one layer over one split of
+    the rows: sums have a fixed order, without atomics.
     """
     WIDE: tl.constexpr = NP // BI
     block = tl.program_id(0)
@@ -32,16 +32,16 @@ def weight_gradient(
     modulation = s + layer * (tl.cast(queries, tl.int64) * NP)
     total = tl.zeros((BO, BI), tl.float32)
     bias = tl.zeros((BO,), tl.float64)
-    for start in tl.range(split * share_of_rows, tl.minimum((split + 1) * share_of_rows, rows), BR, num_stages=STAGES):
+    for start in tl.range(split * split_rows, tl.minimum((split + 1) * split_rows, rows), BR, num_stages=STAGES):
         row = start + tl.arange(0, BR)
         gradient = tl.load(above + row[None, :] * NP + output[:, None])
-        activation = tl.load(below + row[:, None] * NP + source[None, :])
+        inputs = tl.load(below + row[:, None] * NP + source[None, :])
         if HALF == 1:
             s_row = row // 4 % queries
-            activation = modulate(activation, tl.load(modulation + s_row[:, None] * NP + source[None, :]), ARITHMETIC)
+            inputs = modulate(inputs, tl.load(modulation + s_row[:, None] * NP + source[None, :]), ARITHMETIC)
         else:
             bias += tl.sum(gradient.to(tl.float32), axis=1).to(tl.float64)
-        total = product(gradient, activation, total, PRECISION, ARITHMETIC)
+        total = product(gradient, inputs, total, PRECISION, ARITHMETIC)
     at = weight_sums + (((split * (LAYERS - 1) + layer) * HALVES + HALF) * NP + output[:, None]) * NP + source[None, :]
     tl.store(at, tl.load(at) + total)
     if HALF == 0 and block % WIDE == 0:

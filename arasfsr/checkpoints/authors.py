@@ -1,4 +1,4 @@
-"""Checkpoints of the public implementation: .pth with {"model": {"name", "args", "sd"}, ...}."""
+"""Checkpoints of the authors' implementation: .pth with {"model": {"name", "args", "sd"}, ...}."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arasfsr.checkpoints.authors_encoders import READERS, encoder_config, rename
+from arasfsr.checkpoints.authors_encoders import READERS, rename
 from arasfsr.config import (
     Decoder,
     DecoderConfig,
@@ -22,7 +22,7 @@ from arasfsr.config import (
 from arasfsr.errors import CheckpointError
 
 ENCODER = "encoder."
-"""How the names of the encoder's tensors begin, in the public files and in this package."""
+"""How the names of the encoder's tensors begin, in the authors' files and in this package."""
 
 SWITCHES = {
     "asfsr": {},
@@ -33,7 +33,7 @@ SWITCHES = {
     "lte": {"frequency": False},
     "diinn": {"frequency": False, "skip": False},
 }
-"""The public implementation's model names that this version reads, and what each leaves out."""
+"""The authors' model names that this version reads, and what each leaves out."""
 
 _RENAME = (
     (r"^netCTM\.(encoder|decoder)\.resblock\.", r"frequency.\1.blocks."),
@@ -47,8 +47,8 @@ _RENAME = (
 )
 
 
-def read_public(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """Configuration and parameters, under this package's names, of a public checkpoint.
+def read_authors(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """Configuration and parameters, under this package's names, of a checkpoint of the authors'.
 
     Only tensors and plain containers are unpickled; nothing in the file can run.
 
@@ -69,7 +69,7 @@ def read_public(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
         if isinstance(error, CheckpointError):
             raise
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise CheckpointError(f"{path}: not in the public implementation's format ({reason})") from error
+        raise CheckpointError(f"{path}: not in the authors' format ({reason})") from error
 
 
 def _config(path: Path, name: str, args: dict[str, Any], tensors: dict[str, Tensor]) -> ModelConfig:
@@ -87,7 +87,7 @@ def _config(path: Path, name: str, args: dict[str, Any], tensors: dict[str, Tens
         last = tensors["netCTM.decoder.conv3.weight"]
         frequency = FrequencyConfig(channels=last.shape[0], width=last.shape[1], blocks=len(blocks))
     return ModelConfig(
-        encoder=encoder_config(encoder["name"], encoder.get("args") or {}, own),
+        encoder=READERS[encoder["name"]](encoder.get("args") or {}, own),
         frequency=frequency,
         decoder=_decoder(name, widths[0], len(widths), tensors),
         skip=switches.get("skip", True),

@@ -1,4 +1,4 @@
-"""Encoders of the public implementations (LIIF and its successors): their sizes and parameters by their own names."""
+"""Encoders of the authors' implementations (LIIF and its successors): sizes and parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from arasfsr.config import Encoder, EncoderConfig, RCANConfig, RDNConfig, SwinIRConfig
 
 Tensors = Mapping[str, Tensor]
-"""An encoder's tensors by their public names, without the prefix `encoder.`."""
+"""An encoder's tensors by the authors' names, without the prefix `encoder.`."""
 
 _NAMES = (
     # EDSR and RCAN
@@ -39,19 +39,10 @@ _NAMES = (
     (r"\.mlp\.fc1\.", ".mlp.0."),
     (r"\.mlp\.fc2\.", ".mlp.2."),
 )
-"""Public names and this package's. Those of two encoders overlap only where they mean the same."""
+"""The authors' names and this package's. Those of two encoders overlap only where they mean the same."""
 
 _UNUSED = re.compile(r"^(sub_mean|add_mean)\.|\.attn_mask$|\.relative_position_index$")
-"""The mean shift, which the public implementations store and never run, and what SwinIR computes from sizes alone."""
-
-
-def encoder_config(name: str, args: Mapping[str, Any], tensors: Tensors) -> Encoder:
-    """The configuration of the public encoder of that name, its sizes read off its tensors.
-
-    Raises:
-        KeyError, IndexError, ValueError: these are not such an encoder's tensors.
-    """
-    return READERS[name](args, tensors)
+"""The mean shift, which the authors' implementations store and never run, and what SwinIR computes from sizes alone."""
 
 
 def rename(key: str) -> str | None:
@@ -123,4 +114,4 @@ READERS: dict[str, Callable[[Mapping[str, Any], Tensors], Encoder]] = {
     "rcan": _rcan,
     "swinir": _swinir,
 }
-"""By the public name, how a configuration is read; the factor of EDSR's residuals is each name's default."""
+"""How a configuration is read off the tensors, by the authors' name; the argument is the default residual scale."""

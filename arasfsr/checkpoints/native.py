@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from arasfsr.checkpoints.authors import read_public
+from arasfsr.checkpoints.authors import read_authors
 from arasfsr.config import ModelConfig
 from arasfsr.errors import CheckpointError
 from arasfsr.files import replacing
@@ -41,7 +41,7 @@ def save_model(model: ImplicitSR, path: Path | str, dtype: torch.dtype | None = 
 
 
 def load_model(name: str | Path = "tiny", device: torch.device | str = "cpu") -> ImplicitSR:
-    """Load a bundled model by its name, a .safetensors file, or a .pth in the public implementation's format.
+    """Load a bundled model by its name, a .safetensors file, or a .pth of the authors' implementation.
 
     Parameters are float32 and the model is in evaluation mode.
 
@@ -62,7 +62,7 @@ def load_model(name: str | Path = "tiny", device: torch.device | str = "cpu") ->
 
 def _load_file(path: Path, device: torch.device | str) -> ImplicitSR:
     if path.suffix.lower() in (".pth", ".pt"):
-        config, tensors = read_public(path)
+        config, tensors = read_authors(path)
     elif path.suffix.lower() == ".safetensors":
         config, tensors = _read_native(path)
     else:

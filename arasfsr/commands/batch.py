@@ -229,7 +229,6 @@ class Upscaler:
     def _upscale(
         self, job: Job, tell: Callable[[float], None], begin: Begin | None
     ) -> tuple[tuple[int, int], tuple[int, int]]:
-        check_target(job.target, suffix=job.suffix)
         raster = read_image(job.source)
         size = height, width = self.rule.apply(raster.size)
         check_target(job.target, size, job.suffix)

@@ -1,4 +1,4 @@
-"""`arasfsr convert`: a public checkpoint becomes a native one, or one of half the size."""
+"""`arasfsr convert`: convert a checkpoint of the authors' implementation to .safetensors, or halve a file's size."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def convert(
 ) -> None:
     """Convert a checkpoint to .safetensors.
 
-    The file written holds its configuration too. Nothing in the file read is executed.
+    The output also holds the configuration. Nothing in the input is executed.
     """
     import torch
 
     from arasfsr.checkpoints.native import load_model, save_model
 
     if target.suffix.lower() != ".safetensors":
-        raise typer.BadParameter(f"{target}; taken is a name that ends in .safetensors", param_hint="OUT.safetensors")
+        raise typer.BadParameter(f"must end in .safetensors, got {target}", param_hint="OUT.safetensors")
     save_model(load_model(source), target, torch.float16 if half else None)
     typer.echo(str(target))

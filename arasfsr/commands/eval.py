@@ -1,13 +1,14 @@
-"""`arasfsr eval`: how good models are, beside bicubic, on a folder of images."""
+"""`arasfsr eval`: score models, beside bicubic, on a folder of images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+
+from arasfsr.commands.progress import progress_bar
+from arasfsr.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +21,7 @@ Parsed = TypeVar("Parsed")
 DEFAULT_PAIRS = "64:256,32:256,64:211"
 
 WHOLE_LINE = 10_000
-"""Characters in a line that no table reaches."""
+"""Width of tables that are not printed to a terminal, so that no line is folded."""
 
 
 def evaluate(
@@ -30,7 +31,7 @@ def evaluate(
     data: Annotated[
         Path,
         typer.Option(
-            "--data", metavar="DIR", exists=True, file_okay=False, help="A folder of images, also of mixed sizes."
+            "--data", metavar="DIR", exists=True, file_okay=False, help="A folder of images, which may differ in size."
         ),
     ],
     suite: Annotated[
@@ -79,7 +80,7 @@ def evaluate(
         str, typer.Option("--backend", metavar="NAME", help="auto, or a backend that doctor lists.")
     ] = "auto",
     device: Annotated[
-        str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.")
+        str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ...; auto uses a GPU if there is one.")
     ] = "auto",
     dtype: Annotated[
         str | None, typer.Option("--dtype", metavar="NAME", help="The decoder's: float32, bfloat16 or float16.")
@@ -94,7 +95,7 @@ def evaluate(
     ] = None,
     csv: Annotated[
         Path | None,
-        typer.Option("--csv", metavar="FILE", dir_okay=False, help="Write a line a pair and method to this file."),
+        typer.Option("--csv", metavar="FILE", dir_okay=False, help="Write a line per pair and method to this file."),
     ] = None,
     pictures: Annotated[
         str | None,
@@ -111,14 +112,14 @@ def evaluate(
     """Score models, beside bicubic, on a folder of images.
 
     PSNR, SSIM and, with --lpips, LPIPS, on inputs made from the images: means, 95% bootstrap intervals over images,
-    and the paired gain over bicubic. The exit status is 1 if some images were broken and skipped; the tables are there
-    all the same.
+    and the paired gain over bicubic. The exit status is 1 if some images were broken and skipped; the tables are
+    printed all the same.
     """
     from arasfsr.checkpoints.native import load_model
     from arasfsr.commands.options import choose_backend, choose_device, choose_dtype
     from arasfsr.evaluation import Pictures, describe, load_lpips, parse_wanted, to_csv, to_json, to_markdown
     from arasfsr.evaluation import evaluate as run
-    from arasfsr.metrics import PROTOCOLS
+    from arasfsr.evaluation.metrics import PROTOCOLS
 
     wanted = _choose_suite(suite, pairs, degradation)
     compared = _choose(protocol, PROTOCOLS, "--protocol")
@@ -130,8 +131,9 @@ def evaluate(
     place, compute = choose_device(device), choose_dtype(dtype) if dtype else None
     loaded = {name: load_model(name, place).requires_grad_(False) for name in models}
     distance = load_lpips(lpips, place) if lpips else None
-    with _progress() as (progress, tell):
-        evaluation = run(loaded, data, wanted, compared, backend, compute, distance, shown, progress, tell)
+    with progress_bar(description="scoring") as bar:
+        progress, on_row = (None, _print_row) if bar is None else (bar.update, None)
+        evaluation = run(loaded, data, wanted, compared, backend, compute, distance, shown, progress, on_row)
     typer.echo("\n".join(f"{name:<12} {fact}" for name, fact in describe(evaluation)))
     _print_tables(evaluation)
     for path, render in ((json, to_json), (markdown, to_markdown), (csv, to_csv)):
@@ -144,8 +146,8 @@ def evaluate(
 
 
 def _choose_suite(name: str | None, pairs: str | None, degradation: str | None) -> Suite:
-    from arasfsr.degrade import DEGRADATIONS
     from arasfsr.evaluation import SUITES, own_pairs, parse_pairs
+    from arasfsr.images.transform import DEGRADATIONS
 
     if name is None:
         _choose(degradation or "bic", DEGRADATIONS, "--degradation")
@@ -154,19 +156,19 @@ def _choose_suite(name: str | None, pairs: str | None, degradation: str | None) 
     for option, value in (("--pairs", pairs), ("--degradation", degradation)):
         if value is not None:
             raise typer.BadParameter(
-                f"{value!r} given beside --suite {name}, which has its own; taken is one of the two", param_hint=option
+                f"must not be given with --suite {name}, which has its own, got {value!r}", param_hint=option
             )
     return chosen
 
 
 def _check_models(models: Sequence[str]) -> None:
-    """A model given twice would be two columns of one."""
+    """Models are columns by name: each must be given once."""
     seen: dict[Path, str] = {}
     for name in models:
         place = Path(name).resolve()
         if place in seen:
-            told = repr(name) if seen[place] == name else f"{name!r} and {seen[place]!r} are one file,"
-            raise typer.BadParameter(f"{told} given twice; taken is each model once", param_hint="MODEL")
+            twice = f"{name!r} twice" if seen[place] == name else f"one file as {seen[place]!r} and {name!r}"
+            raise typer.BadParameter(f"must be given once each, got {twice}", param_hint="MODEL")
         seen[place] = name
 
 
@@ -177,41 +179,22 @@ def _parse(parse: Callable[[str], Parsed], text: str, option: str) -> Parsed:
         raise typer.BadParameter(str(error), param_hint=option) from error
 
 
-def _choose(value: str, taken: Iterable[Choice], option: str) -> Choice:
-    for choice in taken:
+def _choose(value: str, choices: Iterable[Choice], option: str) -> Choice:
+    for choice in choices:
         if choice == value:
             return choice
-    raise typer.BadParameter(f"{value!r}; taken are {', '.join(taken)}", param_hint=option)
+    raise typer.BadParameter(f"must be one of {', '.join(choices)}, got {value!r}", param_hint=option)
 
 
 def _check_folder(path: Path | None, option: str) -> None:
-    """A file that cannot be written is better known before a long evaluation than after it."""
+    """Fail before a long evaluation rather than after it."""
     if path is not None and not path.parent.is_dir():
         raise typer.BadParameter(f"{path}: {path.parent} is not a folder", param_hint=option)
 
 
 def _write(path: Path, text: str) -> None:
-    from arasfsr.files import replacing
-
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _progress() -> Iterator[tuple[Callable[[int, int], None], Callable[[RowResult], None] | None]]:
-    """What is told of pictures and of pairs done: a bar on standard error, where that is a terminal, which goes when
-    it is done; else a line for each pair."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("scoring", total=None)
-        yield (
-            lambda done, total: bar.update(task, completed=done, total=total),
-            None if console.is_terminal else _print_row,
-        )
 
 
 def _print_row(result: RowResult) -> None:
@@ -221,7 +204,7 @@ def _print_row(result: RowResult) -> None:
 
 
 def _print_tables(evaluation: Evaluation) -> None:
-    """Folded to a terminal's width; in a file or a pipe every line is whole."""
+    """Print the tables, folded to the width of a terminal; lines in a file or a pipe are not folded."""
     from rich.console import Console
 
     from arasfsr.evaluation import to_table

@@ -18,45 +18,44 @@ def train(
     data: Annotated[
         Path,
         typer.Option(
-            "--data", metavar="DIR", exists=True, file_okay=False, help="A folder of images, also of mixed sizes."
+            "--data", metavar="DIR", exists=True, file_okay=False, help="A folder of images, which may differ in size."
         ),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="Folder for checkpoints and logs; by default runs/NAME of CONFIG."
+            "--output", "-o", metavar="DIR", help="Folder for checkpoints and logs; by default runs/NAME for NAME.yaml."
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
-    new_data: Annotated[
-        bool, typer.Option("--new-data", help="Resume although the images are not those of the run so far.")
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the last checkpoint in the output folder.")
     ] = False,
+    new_data: Annotated[bool, typer.Option("--new-data", help="Resume even if the images have changed.")] = False,
     init: Annotated[
         str | None,
-        typer.Option("--init", metavar="NAME|FILE", help="A model to start from, of the same configuration."),
+        typer.Option("--init", metavar="NAME|FILE", help="A model of the same configuration to start from."),
     ] = None,
     device: Annotated[
-        str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.")
+        str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ...; auto uses a GPU if there is one.")
     ] = "auto",
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write for TensorBoard too, below the output folder.")
+        bool, typer.Option("--tensorboard", help="Also write TensorBoard events to the output folder.")
     ] = False,
 ) -> None:
     """Train a model on a folder of images.
 
-    Interrupted at any point, it goes on with --resume. Ctrl-C and SIGTERM end it after a last checkpoint, with the
-    exit status 130 and 143. Broken images are named and skipped. `torchrun --nproc-per-node N -m arasfsr train ...`
-    shares each batch among N processes, with a GPU each where the device is cuda.
+    A run that was interrupted at any point continues with --resume. Ctrl-C and SIGTERM stop it after a last
+    checkpoint, with exit status 130 and 143. Broken images are reported and skipped. `torchrun --nproc-per-node N -m
+    arasfsr train ...` splits each batch among N processes, with a GPU each if the device is cuda.
     """
     from arasfsr.commands.options import choose_backend, choose_device
     from arasfsr.training.config import load_config
-    from arasfsr.training.distributed import started_processes
-    from arasfsr.training.loop import duration
+    from arasfsr.training.distributed import Interrupted, started_processes
+    from arasfsr.training.logs import duration
     from arasfsr.training.loop import train as run
-    from arasfsr.training.stops import Interrupted
 
     if new_data and not resume:
-        raise typer.BadParameter("taken only with --resume", param_hint="--new-data")
+        raise typer.BadParameter("needs --resume", param_hint="--new-data")
     choose_backend()
     settings, folder = load_config(config), output or Path("runs") / config.stem
     if tensorboard:
@@ -71,13 +70,13 @@ def train(
             if ranks.first:
                 typer.echo(f"arasfsr: {stop}", err=True)
             else:
-                ranks.wait_for_the_first()
+                ranks.wait_for_first()
             raise typer.Exit(status) from stop
         if not ranks.first:
             return
     broken, best, last = summary["broken"], summary["best"], summary["validation"]
-    taken = duration(summary["seconds"])
-    typer.echo(f"{summary['model']} after {summary['step']} steps on {summary['images']} images, {taken}")
+    spent = duration(summary["seconds"])
+    typer.echo(f"{summary['model']} after {summary['step']} steps on {summary['images']} images, {spent}")
     if last is not None:
         scores = ", ".join(f"{pair} {score['psnr']:.2f} dB" for pair, score in last["scores"].items())
         typer.echo(f"last validation, step {last['step']}: {scores or 'no image is large enough'}")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
+import json
 import re
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from arasfsr.commands.progress import progress_bar
 from arasfsr.errors import ArasfsrError
 
 if TYPE_CHECKING:
-    from arasfsr.commands.batch import Begin, Record
+    from arasfsr.commands.batch import Record
 
 LARGEST_SIDE = 2**31 - 1
 
@@ -107,8 +106,8 @@ def upscale(
         load_model(model, choose_device(device)).requires_grad_(False), rule, backend, compute, skip_existing
     )
     failed = False
-    with _progress(len(jobs)) as (advance, begin):
-        for record in upscaler.run(jobs, advance, begin):
+    with progress_bar(len(jobs)) as bar:
+        for record in upscaler.run(jobs, bar.advance if bar else None, None if bar else _announce):
             _report(record, json_)
             failed = failed or record.status == "failed"
     if failed:
@@ -151,9 +150,6 @@ def _parse_format(name: str | None) -> str | None:
 
 
 def _report(record: Record, as_json: bool) -> None:
-    import json
-    from dataclasses import asdict
-
     if as_json:
         typer.echo(json.dumps(asdict(record)))
     elif record.status == "skipped":
@@ -169,42 +165,3 @@ def _announce(source: Path, before: tuple[int, int], after: tuple[int, int]) -> 
     """A line for a picture that takes long, before it does; sizes are (height, width)."""
     if after[0] * after[1] >= LONG_PIXELS:
         typer.echo(f"{source}: {before[1]} x {before[0]} -> {after[1]} x {after[0]} ...", err=True)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[tuple[Callable[[float], None] | None, Begin | None]]:
-    """What is told of parts done and of pictures begun: a bar over pictures and parts of them on standard error,
-    where that is a terminal; else a line for each picture that takes long."""
-    if not sys.stderr.isatty():
-        yield None, _announce
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
-
-    bar = Progress(
-        BarColumn(),
-        TaskProgressColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=sys.stdout.isatty(),
-    )
-    with bar, _logging_above_the_bar():
-        task = bar.add_task("", total=total)
-        yield lambda part: bar.advance(task, part), None
-
-
-@contextmanager
-def _logging_above_the_bar() -> Iterator[None]:
-    """Log lines go where Rich, for as long as it draws, has put standard error."""
-    moved = [
-        (handler, stream)
-        for handler in logging.getLogger().handlers
-        if isinstance(handler, logging.StreamHandler) and (stream := handler.setStream(sys.stderr)) is not None
-    ]
-    try:
-        yield
-    finally:
-        for handler, stream in moved:
-            handler.setStream(stream)

@@ -1,14 +1,22 @@
-"""Evaluation: models against bicubic on a folder of images, for the paper's suites of size pairs or for others."""
+"""Evaluation: models against bicubic on a folder of images, for the paper's suites of size pairs or for others.
+
+suites      size pairs, and how they are shrunk to small images
+scoring     every picture made and scored
+metrics     PSNR and SSIM
+lpips       LPIPS
+results     scores, means, gains and bootstrap intervals
+report      tables, Markdown, CSV and JSON
+pictures    side-by-side pictures
+"""
 
 from __future__ import annotations
 
 from arasfsr.evaluation.lpips import LPIPS, load_lpips
 from arasfsr.evaluation.pictures import Pictures, parse_wanted
-from arasfsr.evaluation.records import to_csv, to_json
+from arasfsr.evaluation.report import describe, row_line, to_csv, to_json, to_markdown, to_table
 from arasfsr.evaluation.results import BASELINE, Evaluation, RowResult
 from arasfsr.evaluation.scoring import evaluate
 from arasfsr.evaluation.suites import SUITES, Pair, Row, Suite, own_pairs, parse_pairs
-from arasfsr.evaluation.tables import describe, row_line, to_markdown, to_table
 
 __all__ = [
     "BASELINE",

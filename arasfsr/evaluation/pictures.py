@@ -1,4 +1,4 @@
-"""Side-by-side pictures: the input enlarged, bicubic, each model, the target."""
+"""Side-by-side pictures: the enlarged input, bicubic, each model, the target."""
 
 from __future__ import annotations
 
@@ -9,49 +9,50 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from arasfsr.errors import ArgumentError
 from arasfsr.evaluation.suites import Row
 from arasfsr.files import replacing
 
 PANEL_SIDE = 192
-"""Pixels of a panel's side at least; smaller targets are repeated pixel by pixel, by whole factors."""
+"""Smallest side of a panel in pixels; smaller targets are enlarged by an integer factor, nearest neighbour."""
 
 GAP = 4
 """Pixels between panels."""
 
 CAPTION = 14
-"""Pixels of the strip with the names, above the panels."""
+"""Height in pixels of the strip with the names, above the panels."""
 
-NAMES_TOLD = 3
-"""Names of images that an error lists."""
+NAMES_SHOWN = 3
+"""Image names that an error lists."""
 
 
 def parse_wanted(text: str) -> int | tuple[str, ...]:
-    """A number of images, or their names: "4" or "a.png,more/b.png".
+    """Parse a number of images, "4", or their names, "a.png,more/b.png".
 
     Raises:
-        ValueError: no name at all, or a number below 1.
+        ArgumentError: there is no name, or the number is 0.
     """
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if not names or text.strip() == "0":
-        raise ValueError(f"{text!r}; taken is a number from 1, or names of images below the folder, as a.png,b.png")
+        raise ArgumentError(f"pictures must be a number from 1, or names of images as in a.png,b.png, got {text!r}")
     return int(text) if text.strip().isdecimal() else names
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Which images are shown, and where the pictures go: FOLDER/LRtoHR/NAME.png."""
+    """Which images get a side-by-side picture; it is written to FOLDER/LRtoHR/NAME.png."""
 
     folder: Path
     wanted: int | tuple[str, ...]
-    """A number of images, evenly spread over the data, or paths below the data's folder."""
+    """A number of images, evenly spread over the data, or their paths below the data folder."""
     names: Mapping[Path, str] = field(default_factory=dict)
-    """What `choose` found: the path below the data's folder of each image that is shown."""
+    """The images chosen by `choose`, each with its path below the data folder."""
 
     def choose(self, paths: Sequence[Path], root: Path) -> Pictures:
-        """The same, knowing its images.
+        """Choose the images among `paths`, which lie below `root`.
 
         Raises:
-            ValueError: a name is none of the images'.
+            ArgumentError: a name is not an image of `paths`.
         """
         known = {path.relative_to(root).as_posix(): path for path in paths}
         if isinstance(self.wanted, int):
@@ -60,15 +61,17 @@ class Pictures:
         else:
             unknown = [name for name in self.wanted if name not in known]
             if unknown:
-                some = ", ".join(list(known)[:NAMES_TOLD]) + (" ..." if len(known) > NAMES_TOLD else "")
-                raise ValueError(f"pictures of {', '.join(unknown)}: no such image below {root}; there are {some}")
+                some = ", ".join(list(known)[:NAMES_SHOWN]) + (" ..." if len(known) > NAMES_SHOWN else "")
+                raise ArgumentError(
+                    f"pictures must name images below {root}, got {', '.join(unknown)}; there are {some}"
+                )
             chosen = list(self.wanted)
         return replace(self, names={known[name]: name for name in chosen})
 
     def write(
         self, path: Path, row: Row, lr: Image.Image, outputs: Mapping[str, np.ndarray], target: Image.Image
     ) -> None:
-        """Write an image's picture, if it is one of those to show."""
+        """Write an image's picture if the image was chosen."""
         if path not in self.names:
             return
         name = self.names[path]
@@ -95,13 +98,13 @@ def side_by_side(lr: Image.Image, outputs: Mapping[str, np.ndarray], target: Ima
 
 
 def _short(name: str) -> str:
-    """Of a file its folder and name, which tell runs apart: runs/a/model.safetensors is a/model."""
+    """Shorten a file to its folder and name, which tell runs apart: runs/a/model.safetensors to a/model."""
     path = Path(name)
     return "/".join([*path.parent.parts[-1:], path.stem]) if path.suffix else name
 
 
 def _fit(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """The name, its beginning left out where it is too long."""
+    """Cut off the beginning of a name until it fits into `width` pixels."""
     while len(name) > 1 and font.getlength(name) > width:
         name = "~" + name[2:]
     return name

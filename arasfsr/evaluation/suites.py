@@ -1,9 +1,8 @@
-"""The size pairs of the paper's tables (arXiv 2511.16341), and how they are shrunk for images smaller than theirs.
+"""The size pairs of the paper's tables (arXiv 2511.16341), and how they are shrunk to smaller images.
 
-The paper's originals are 1024 x 1024. One rule serves smaller ones: a pair whose target is larger than the shorter side
-of the smallest image of the folder is shrunk, both sides by one factor, so that the target gets that side and the
-pair keeps its scale; the LR side is rounded. All other pairs stay as the paper has them. So every row of a table is of
-all images, a row that the images can serve is the paper's own, and no target is ever an enlarged image.
+The paper's images are 1024 x 1024. For smaller ones, a pair whose target is larger than the shorter side of the
+folder's smallest image is shrunk to that side and keeps its scale; the LR side is rounded. All other pairs stay as in
+the paper. So every row of a table is over all images, and no target is an enlarged image.
 """
 
 from __future__ import annotations
@@ -13,14 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from arasfsr.metrics import SSIM_WINDOW
+from arasfsr.errors import ArgumentError
+from arasfsr.evaluation.metrics import SSIM_WINDOW
 
 SMALLEST_SIDE = 32
-"""Pixels of an image's shorter side below which a suite makes no sense: 64 -> 1024 would become 2 -> 32."""
+"""Smallest shorter side of an image, in pixels, for a suite: below it 64 -> 1024 would be less than 2 -> 32."""
 
 
 class Pair(NamedTuple):
-    """Sides, in pixels, of a square input and of the square it is upscaled to."""
+    """Sides, in pixels, of a square input and of its upscaled output."""
 
     lr: int
     hr: int
@@ -30,32 +30,32 @@ class Pair(NamedTuple):
 
 
 def parse_pairs(text: str) -> list[Pair]:
-    """Pairs from "64:256,32:256"; one that comes twice is taken once.
+    """Parse pairs such as "64:256,32:256"; duplicates are dropped.
 
     Raises:
-        ValueError: not of that form, LR below 1 or above HR, or HR below the window of SSIM.
+        ArgumentError: the text has another form, LR is below 1 or above HR, or HR is below the window of SSIM.
     """
     pairs = []
     for entry in text.split(","):
         match = re.fullmatch(r"\s*([0-9]{1,6}):([0-9]{1,6})\s*", entry)
         pair = Pair(int(match[1]), int(match[2])) if match else Pair(0, 0)
         if not (1 <= pair.lr <= pair.hr and pair.hr >= SSIM_WINDOW):
-            raise ValueError(
-                f"{entry.strip()!r}; taken is LR:HR, sides in pixels with LR from 1 to HR and HR of at least "
-                f"{SSIM_WINDOW}, as in 64:256,32:256"
+            raise ArgumentError(
+                f"pair must be LR:HR in pixels, 1 <= LR <= HR and HR >= {SSIM_WINDOW}, as in 64:256,32:256, got "
+                f"{entry.strip()!r}"
             )
         pairs.append(pair)
     return list(dict.fromkeys(pairs))
 
 
 def shrink(pair: Pair, side: int) -> Pair:
-    """The pair itself where its target fits into `side` pixels, else of the same scale with that target."""
+    """The pair itself if its target is at most `side` pixels, else a pair of the same scale with a target of `side`."""
     return pair if pair.hr <= side else Pair(max(1, round(pair.lr * side / pair.hr)), side)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A pair that is run, with the pairs asked for that it stands for: itself, or those that were shrunk to it."""
+    """A pair that is run, and the pairs asked for that it replaces: itself, or those that were shrunk to it."""
 
     pair: Pair
     asked: tuple[Pair, ...]
@@ -67,32 +67,34 @@ class Row:
 
 @dataclass(frozen=True)
 class Suite:
-    """Pairs under one degradation."""
+    """Size pairs, and how their inputs are made."""
 
     name: str
-    """The table's; empty for pairs of one's own, which are never shrunk."""
+    """The paper's table; empty for custom pairs, which are never shrunk."""
     pairs: tuple[Pair, ...]
     degradation: str = "bic"
-    """Of the inputs, one of `degrade.DEGRADATIONS`; targets are always bicubic."""
+    """How inputs are made, a key of `DEGRADATIONS`; targets are always bicubic."""
     by_module: bool = False
-    """Whether the models have to differ in their modules."""
+    """Whether the models must differ in their modules."""
 
     @property
     def fitted(self) -> bool:
-        """Whether pairs are shrunk to the images, and inputs made of the original, as the paper's are, not of the
-        target."""
+        """Whether pairs are shrunk to the images, and inputs are made of the original image, as in the paper, instead
+        of the target."""
         return bool(self.name)
 
     def rows(self, smallest: int) -> list[Row]:
-        """What is run on images whose shorter sides are at least `smallest`; pairs that become equal share a row.
+        """The rows for images whose shorter sides are at least `smallest`; pairs that become equal share a row.
 
         Raises:
-            ValueError: `smallest` is below SMALLEST_SIDE, for a suite of the paper's.
+            ArgumentError: `smallest` is below SMALLEST_SIDE, for one of the paper's suites.
         """
         if not self.fitted:
             return [Row(pair, (pair,)) for pair in self.pairs]
         if smallest < SMALLEST_SIDE:
-            raise ValueError(f"a suite takes images whose shorter side has at least {SMALLEST_SIDE} pixels")
+            raise ArgumentError(
+                f"the shorter side of an image must be at least {SMALLEST_SIDE} pixels for a suite, got {smallest}"
+            )
         rows: dict[Pair, tuple[Pair, ...]] = {}
         for pair in self.pairs:
             run = shrink(pair, smallest)
@@ -121,5 +123,5 @@ SUITES = {
 
 
 def own_pairs(pairs: Sequence[Pair], degradation: str = "bic") -> Suite:
-    """Pairs of one's own: none is shrunk, and an image takes part in those whose target it is large enough for."""
+    """Custom pairs: none is shrunk, and images smaller than a pair's target are left out of it."""
     return Suite("", tuple(pairs), degradation)

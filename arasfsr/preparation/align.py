@@ -1,4 +1,4 @@
-"""The aligned square of a face: the framing that the bundled models learnt from, and how sharp it is."""
+"""The aligned square of a face, framed as the training images of the bundled models, and its sharpness."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ import math
 import numpy as np
 from PIL import Image
 
+from arasfsr.images.transform import resize
 from arasfsr.preparation.faces import Face, Point
-from arasfsr.training.data import resize
 
 EYES_MIDPOINT = (0.50, 0.44)
-"""(x, y) of the eyes' midpoint, as a part of the square's side."""
+"""(x, y) of the midpoint between the eyes, as a fraction of the square's side."""
 
 EYES_DISTANCE = 0.26
-"""Of the eyes, as a part of the square's side."""
+"""Distance between the eyes, as a fraction of the square's side."""
 
 ROLL_KEPT = 5.0
-"""Degrees of roll that are left as they are: to turn a picture blurs it, and the eyes are not found more surely."""
+"""Largest roll in degrees that is not corrected: rotation blurs the picture, and the eyes are not located more
+precisely than that."""
 
 OVERHANG = 0.03
-"""Part of the side by which the square may reach beyond the photograph, whose edge is then repeated."""
+"""Fraction of its side by which a square may extend beyond the photograph, whose edge is then repeated."""
 
 
 def natural_side(face: Face) -> int:
-    """Of the face's square in the photograph's own pixels, rounded down: what needs no enlarging."""
+    """Side of the face's square in pixels of the photograph, rounded down, so that nothing is enlarged."""
     return math.floor(face.distance / EYES_DISTANCE + 1e-6)  # 52 pixels / 0.26 are 200
 
 
 def overhang(face: Face, size: tuple[int, int]) -> float:
-    """How far the face's square reaches beyond a photograph of `size` = (width, height), in parts of its side; at most
-    0 inside."""
+    """How far the face's square extends beyond a photograph of `size` = (width, height), as a fraction of its side; at
+    most 0 if it lies inside."""
     side = natural_side(face)
     to_photograph = _matrix(face, side)
     corners = [to_photograph @ (x, y, 1) for x in (0, side) for y in (0, side)]
@@ -38,9 +39,9 @@ def overhang(face: Face, size: tuple[int, int]) -> float:
 
 
 def align(image: Image.Image, face: Face) -> Image.Image:
-    """The face's square, of `natural_side`: cut out to the pixel where the face is upright, else turned bicubically.
+    """The face's square with a side of `natural_side`: cropped if the face is upright, else rotated bicubically.
 
-    Of what lies beyond the photograph its edge is repeated.
+    Beyond the photograph its edge is repeated.
     """
     side = natural_side(face)
     matrix = _matrix(face, side)
@@ -57,7 +58,7 @@ def align(image: Image.Image, face: Face) -> Image.Image:
 
 
 def _matrix(face: Face, side: int) -> np.ndarray:
-    """(2, 3): continuous coordinates of the square to those of the photograph."""
+    """(2, 3), maps continuous coordinates of the square to those of the photograph."""
     roll = math.radians(face.roll) if abs(face.roll) > ROLL_KEPT else 0.0
     rotation = np.array([[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]])
     midpoint: Point = face.midpoint
@@ -65,7 +66,7 @@ def _matrix(face: Face, side: int) -> np.ndarray:
 
 
 def _window(image: Image.Image, left: int, top: int, right: int, bottom: int) -> np.ndarray:
-    """Pixels of a rectangle that may reach beyond the picture, whose edge is repeated."""
+    """Pixels of a rectangle that may extend beyond the picture, whose edge is repeated."""
     rows = np.arange(top, bottom).clip(0, image.height - 1)
     columns = np.arange(left, right).clip(0, image.width - 1)
     first = image.crop((int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1))
@@ -74,11 +75,11 @@ def _window(image: Image.Image, left: int, top: int, right: int, bottom: int) ->
 
 
 def sharpness(image: Image.Image) -> float:
-    """What halving the picture loses over what halving it again loses: how much it holds at its own size, whatever
-    its contrast.
+    """RMS error of halving a picture and enlarging it again, divided by the same error of the halved picture.
 
-    On 96 aligned portraits that nobody enlarged 0.42 to 0.88, on the same enlarged twice or blurred by 1.5 pixels 0.19
-    to 0.31, enlarged 1.5 times 0.33 to 0.53. A flat picture has 0.
+    It measures detail at the picture's own size, whatever the contrast. On 96 aligned portraits it is 0.42 to 0.88; on
+    the same portraits enlarged twice, or blurred by 1.5 pixels, 0.19 to 0.31; enlarged 1.5 times, 0.33 to 0.53. A flat
+    picture has 0.
     """
     gray = image.convert("L")
     half = _half(gray)
@@ -91,5 +92,5 @@ def _half(image: Image.Image) -> Image.Image:
 
 
 def _difference(one: Image.Image, other: Image.Image) -> float:
-    """Root mean square, in gray levels."""
+    """Root mean square difference in grey levels."""
     return float(np.sqrt(np.mean((np.asarray(one, np.float64) - np.asarray(other, np.float64)) ** 2)))

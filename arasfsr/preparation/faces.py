@@ -1,4 +1,4 @@
-"""Faces and their eyes in photographs, by OpenCV's Haar cascades (Viola and Jones 2001), of the extra `prepare`."""
+"""Finds faces and their eyes with OpenCV's Haar cascades (Viola and Jones 2001); needs the extra `prepare`."""
 
 from __future__ import annotations
 
@@ -13,50 +13,52 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from arasfsr.errors import ArasfsrError, ArgumentError, one_line
+
 FACE_CASCADE = "haarcascade_frontalface_alt2.xml"
 
 EYE_CASCADES = ("haarcascade_eye.xml", "haarcascade_eye_tree_eyeglasses.xml")
-"""The second finds fewer, but those behind glasses too."""
+"""The second finds fewer eyes, but also those behind glasses."""
 
 DETECTION_SIDE = 960
-"""Pixels of the longer side at which faces are looked for; larger photographs are shrunk."""
+"""Longer side in pixels for face detection; larger photographs are shrunk to it."""
 
 FACE_SIDE = 240
-"""Pixels of a face's box at which its eyes are looked for."""
+"""Side of a face's box in pixels for eye detection; boxes are resized to it."""
 
 SMALLEST_FACE = 24
-"""Pixels of a face's box at the detection's size; the cascade's own window has 20."""
+"""Smallest side of a face's box in pixels of the shrunk photograph; the cascade's window has 20."""
 
 NEIGHBOURS = 4
-"""Overlapping detections that make a face; fewer find faces in every texture."""
+"""Overlapping detections needed for a face; with fewer, every texture has faces."""
 
 EYE_NEIGHBOURS = 3
 
 SMALLEST_EYE = 0.15
-"""Of an eye's box, as a part of the face's; an eye has some 0.2, what is smaller are corners of eyes and nostrils."""
+"""Smallest side of an eye's box, as a fraction of the face's; an eye has about 0.2, corners and nostrils less."""
 
 TURNS = (0, -20, 20, -40, 40)
-"""Degrees by which the photograph is turned, one after the other, until a face with two eyes shows; a cascade finds
-faces within some 15 degrees of upright."""
+"""Degrees by which the photograph is rotated, in this order, until a face with two eyes is found; a cascade finds faces
+within about 15 degrees of upright."""
 
-ASLANT = 6.0
-"""Degrees of roll from which a face is looked at again, turned upright."""
+TILTED = 6.0
+"""Roll in degrees above which a face is detected again, rotated upright."""
 
 EYES_MIDPOINT = (0.49, 0.4)
-"""(x, y) of the eyes' midpoint in a box of the face cascade, as a part of its side."""
+"""(x, y) of the midpoint between the eyes in a box of the face cascade, as a fraction of its side."""
 
 EYES_DISTANCE = 0.38
-"""Of the eyes, as a part of the box's side."""
+"""Distance between the eyes, as a fraction of the box's side."""
 
 SAME_EYE = 0.2
-"""Detections of an eye, by either cascade, lie within this part of the eyes' distance; their mean is steadier."""
+"""Detections within this fraction of the eyes' distance are of one eye; their mean is more stable."""
 
 WORST_FIT = 0.3
-"""Of `_misfit`, beyond which two detections are no eyes of a face."""
+"""Largest `_misfit` of two detections that are the eyes of a face."""
 
 
 class Point(NamedTuple):
-    """Continuous pixel coordinates: the picture's upper left corner is (0, 0), its first pixel's centre (0.5, 0.5)."""
+    """Continuous pixel coordinates: the upper left corner is (0, 0), the centre of the first pixel (0.5, 0.5)."""
 
     x: float
     y: float
@@ -64,10 +66,10 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Face:
-    """A face by its eyes, in the photograph's coordinates."""
+    """The eyes of a face, in coordinates of the photograph."""
 
     left: Point
-    """The eye that an upright face has at the left of the picture."""
+    """The eye at the left of the picture, if the face is upright."""
     right: Point
 
     @property
@@ -76,33 +78,33 @@ class Face:
 
     @property
     def distance(self) -> float:
-        """Of the eyes in pixels."""
+        """Distance between the eyes in pixels."""
         return math.hypot(self.right.x - self.left.x, self.right.y - self.left.y)
 
     @property
     def roll(self) -> float:
-        """Degrees by which the face is turned clockwise in the picture, whose y points down."""
+        """Clockwise rotation of the face in degrees; y points down."""
         return math.degrees(math.atan2(self.right.y - self.left.y, self.right.x - self.left.x))
 
 
-class DetectionError(RuntimeError):
-    """OpenCV cannot search a picture; the message says why."""
+class DetectionError(ArasfsrError, RuntimeError):
+    """OpenCV failed on a picture; the message says why."""
 
 
 class Detection(NamedTuple):
-    """What was found in a photograph."""
+    """The faces found in a photograph."""
 
     faces: list[Face]
-    """The largest first."""
+    """Faces with two eyes, the largest first."""
     boxes: int
-    """Faces of the cascade's, with and without eyes; of the turn that was taken."""
+    """Boxes of the face cascade, with or without eyes."""
 
 
 class Detector:
-    """OpenCV's cascades, loaded once; not to be shared by threads.
+    """OpenCV's cascades; an object must not be shared by threads.
 
     Raises:
-        ValueError: OpenCV is missing, or has no cascades.
+        ArgumentError: OpenCV is missing, or has no cascades.
     """
 
     def __init__(self) -> None:
@@ -110,30 +112,30 @@ class Detector:
             self._cv2: Any = importlib.import_module("cv2")
             folder = Path(self._cv2.data.haarcascades)
         except (ImportError, AttributeError) as error:
-            raise ValueError(
+            raise ArgumentError(
                 f'finding faces needs an optional extra, OpenCV 4: pip install "arasfsr[prepare]" ({error})'
             ) from error
-        self._cv2.setNumThreads(1)  # OpenCV's threads hand detections over in any order
+        self._cv2.setNumThreads(1)  # the order of detections depends on OpenCV's threads
         self._face, *self._eyes = (self._load(folder / name) for name in (FACE_CASCADE, *EYE_CASCADES))
 
     def _load(self, path: Path) -> Any:
         cascade = self._cv2.CascadeClassifier(str(path))
         if cascade.empty():
-            raise ValueError(
+            raise ArgumentError(
                 f'OpenCV {self._cv2.__version__} has no {path}: pip install "arasfsr[prepare]" has OpenCV 4'
             )
         return cascade
 
     def detect(self, image: Image.Image) -> Detection:
-        """The faces of an RGB photograph that have two eyes, as one of TURNS shows them.
+        """Find the faces with two eyes in an RGB photograph, in the first of TURNS that shows one.
 
         Raises:
-            DetectionError: OpenCV fails, for want of memory as a rule.
+            DetectionError: OpenCV fails, usually for lack of memory.
         """
         try:
             return self._detect(image)
         except self._cv2.error as error:
-            raise DetectionError(str(error).strip().splitlines()[0]) from error
+            raise DetectionError(one_line(error)) from error
 
     def _detect(self, image: Image.Image) -> Detection:
         gray = np.asarray(image.convert("L"))
@@ -148,16 +150,16 @@ class Detector:
         return Detection([], boxes)
 
     def _look_again(self, gray: np.ndarray, face: Face, degrees: float) -> Face | None:
-        """The same face as it shows when it is upright, where the turn that showed it left it aslant: its eyes are
-        found less surely then. None where it does not show."""
-        if abs(face.roll + degrees) <= ASLANT:
+        """Detect a face again, rotated upright, if it is tilted in the picture it was found in, where its eyes are
+        located less precisely; None if it is not found again."""
+        if abs(face.roll + degrees) <= TILTED:
             return face
         upright = self._detect_turned(gray, -face.roll).faces
         near = [other for other in upright if math.dist(other.midpoint, face.midpoint) < face.distance / 2]
         return min(near, key=lambda other: math.dist(other.midpoint, face.midpoint), default=None)
 
     def _detect_turned(self, gray: np.ndarray, degrees: float) -> Detection:
-        """What shows in a picture turned by some degrees, in the coordinates of the picture as it is."""
+        """Detect faces in the rotated picture; coordinates are those of the unrotated one."""
         turn = Turn(gray.shape, degrees)
         found = self._detect_upright(turn.apply(self._cv2, gray))
         return Detection([Face(turn.back(face.left), turn.back(face.right)) for face in found.faces], found.boxes)
@@ -171,7 +173,7 @@ class Detector:
         return Detection(faces, len(each))
 
     def _eyes_of(self, gray: np.ndarray, left: float, top: float, width: float, height: float) -> Face | None:
-        """The most plausible two eyes of a face's box."""
+        """The most plausible pair of eyes in a face's box."""
         x0, y0 = max(0, int(left)), max(0, int(top))
         crop = gray[y0 : int(top + 0.7 * height), x0 : int(left + width)]
         factor = FACE_SIDE / width
@@ -197,13 +199,13 @@ class Detector:
 
 
 def _mean_near(points: Sequence[Point], centre: Point, distance: float) -> Point:
-    """Of the points within a distance of one of them."""
+    """Mean of the points within a distance of a centre."""
     near = [point for point in points if math.dist(point, centre) <= distance]
     return Point(sum(point.x for point in near) / len(near), sum(point.y for point in near) / len(near))
 
 
 def _misfit(face: Face, left: float, top: float, side: float) -> float:
-    """How far two eyes are from where they should be in a face's box, in parts of its side; 0 is best."""
+    """How far two eyes are from their expected place in a face's box, as a fraction of its side; 0 is best."""
     midpoint = face.midpoint
     x, y = (midpoint.x - left) / side, (midpoint.y - top) / side
     slope = abs(face.right.y - face.left.y) / side
@@ -212,7 +214,7 @@ def _misfit(face: Face, left: float, top: float, side: float) -> float:
 
 @dataclass(frozen=True)
 class Turn:
-    """A picture turned clockwise about its middle, on a canvas that holds all of it."""
+    """Clockwise rotation of a picture about its centre, on a canvas that holds all of it."""
 
     size: tuple[int, ...]
     """(height, width) of the picture."""
@@ -220,7 +222,7 @@ class Turn:
 
     @cached_property
     def matrix(self) -> np.ndarray:
-        """(2, 3): continuous coordinates of the picture to those of the canvas."""
+        """(2, 3), maps continuous coordinates of the picture to those of the canvas."""
         height, width = self.size[:2]
         c, s = math.cos(math.radians(self.degrees)), math.sin(math.radians(self.degrees))
         rotation = np.array([[c, -s], [s, c]])
@@ -230,17 +232,17 @@ class Turn:
 
     @property
     def canvas(self) -> tuple[int, int]:
-        """(height, width)."""
+        """(height, width) of the canvas."""
         height, width = self.size[:2]
         c, s = abs(math.cos(math.radians(self.degrees))), abs(math.sin(math.radians(self.degrees)))
         return math.ceil(height * c + width * s), math.ceil(width * c + height * s)
 
     def apply(self, cv2: Any, picture: np.ndarray) -> np.ndarray:
-        """The canvas; what the picture does not cover repeats its edge."""
+        """The rotated picture; outside it its edge is repeated."""
         if self.degrees == 0:
             return picture
         matrix = self.matrix.copy()
-        matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5  # OpenCV counts from pixels' centres
+        matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5  # OpenCV's origin is the centre of the first pixel
         height, width = self.canvas
         turned: np.ndarray = cv2.warpAffine(
             picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
@@ -248,6 +250,6 @@ class Turn:
         return turned
 
     def back(self, point: Point) -> Point:
-        """A point of the canvas in the picture."""
+        """Map a point of the canvas to the picture."""
         x, y = self.matrix[:, :2].T @ (np.array(point) - self.matrix[:, 2])
         return Point(float(x), float(y))

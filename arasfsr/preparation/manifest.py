@@ -1,4 +1,4 @@
-"""The manifest of a prepared folder: JSON lines, first the settings, then what became of each face and photograph."""
+"""The manifest of a prepared folder: JSON lines with the settings, then an entry per face or photograph."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from arasfsr.errors import ArgumentError
 from arasfsr.files import replacing
 
 MANIFEST = "manifest.jsonl"
@@ -14,43 +15,43 @@ MANIFEST = "manifest.jsonl"
 
 @dataclass(frozen=True)
 class Settings:
-    """What is kept, and how."""
+    """Which faces are kept, and how large."""
 
     min_side: int = 128
-    """Pixels of a face's square in the photograph below which it is left out."""
+    """Smallest side of a face's square in pixels of the photograph; smaller ones are left out."""
     max_side: int = 1024
-    """Pixels to which a larger square is shrunk."""
+    """Largest side of a square in pixels; larger ones are shrunk."""
     min_sharpness: float = 0.36
-    """As `align.sharpness` measures it, of the square that is written."""
+    """Smallest `align.sharpness` of a square; others are left out."""
 
 
 @dataclass(frozen=True)
-class Record:
-    """What became of a face, or of a photograph without any."""
+class Entry:
+    """What became of a face, or of a photograph without faces."""
 
     source: str
     """Path below the source folder."""
     bytes: int
-    """Of the source file; a resumed run does a file again whose size has changed."""
+    """Size of the source file; a resumed run repeats files whose size has changed."""
     status: str
-    """kept, left out or failed."""
+    """"kept", "left out" or "failed"."""
     reason: str | None = None
-    """Why it was not kept."""
+    """Why the face was not kept."""
     output: str | None = None
     """Path below the output folder."""
     side: int | None = None
-    """Pixels of the square: that was written, or that the photograph has of a face left out."""
+    """Side in pixels of the square written, or of the square in the photograph if the face was left out."""
     sharpness: float | None = None
     left_eye: tuple[float, float] | None = None
-    """(x, y) in the upright photograph's pixels: the eye at the left of the picture."""
+    """(x, y) in pixels of the upright photograph, of the eye at the left of the picture."""
     right_eye: tuple[float, float] | None = None
 
 
-def read_manifest(folder: Path, settings: Settings) -> list[Record]:
-    """The records of an earlier run into a folder, none where there was none; a last line cut off is passed over.
+def read_manifest(folder: Path, settings: Settings) -> list[Entry]:
+    """The entries of an earlier run into a folder, or none. An incomplete last line is ignored.
 
     Raises:
-        ValueError: the file is no such manifest, or the earlier run had other settings.
+        ArgumentError: the file is not a manifest, or the earlier run had other settings.
     """
     path = folder / MANIFEST
     if not path.exists():
@@ -59,26 +60,29 @@ def read_manifest(folder: Path, settings: Settings) -> list[Record]:
     try:
         first, *rest = (json.loads(line) for line in lines if line.endswith("\n"))
         earlier = Settings(**first["settings"])
-        records = [Record(**{**line, **_points(line)}) for line in rest]
+        entries = [Entry(**{**line, **_points(line)}) for line in rest]
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path}: not a manifest of this version ({type(error).__name__}: {error})") from error
+        raise ArgumentError(f"{path}: not a manifest of this version ({type(error).__name__}: {error})") from error
     if earlier != settings:
-        raise ValueError(f"{path}: made with {earlier}, not with {settings}; take these, or another folder")
-    return records
+        raise ArgumentError(
+            f"{path}: settings must be those of the earlier run, {earlier}, or the folder another, got {settings}"
+        )
+    return entries
 
 
 def _points(line: dict[str, list[float] | None]) -> dict[str, tuple[float, ...] | None]:
-    """JSON has no tuples."""
+    """The eyes as tuples, which JSON does not have."""
     return {name: None if (point := line[name]) is None else tuple(point) for name in ("left_eye", "right_eye")}
 
 
-def write_manifest(folder: Path, settings: Settings, records: Iterable[Record]) -> None:
-    """Write the manifest anew, sorted by source; it is there whole or as it was."""
-    ordered = sorted(records, key=lambda record: (record.source, record.output or "", record.left_eye or ()))
+def write_manifest(folder: Path, settings: Settings, entries: Iterable[Entry]) -> None:
+    """Replace the manifest atomically, with entries sorted by source."""
+    ordered = sorted(entries, key=lambda entry: (entry.source, entry.output or "", entry.left_eye or ()))
     with replacing(folder / MANIFEST) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(json.dumps({"settings": asdict(settings)}) + "\n")
         file.writelines(map(to_line, ordered))
 
 
-def to_line(record: Record) -> str:
-    return json.dumps(asdict(record), ensure_ascii=False) + "\n"
+def to_line(entry: Entry) -> str:
+    """An entry as a line of JSON."""
+    return json.dumps(asdict(entry), ensure_ascii=False) + "\n"

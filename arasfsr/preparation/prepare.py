@@ -1,4 +1,4 @@
-"""A training set of a folder of photographs: each face aligned, and a manifest of what was kept and what was not."""
+"""Makes a training set from a folder of photographs: aligned faces, and a manifest of what was kept and left out."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from pathlib import Path
 
 from PIL import Image
 
-from arasfsr.errors import ImageError
+from arasfsr.errors import ArgumentError, ImageError
 from arasfsr.files import replacing
 from arasfsr.images.files import FORMATS
+from arasfsr.images.find import find_images
+from arasfsr.images.transform import read_rgb, resize
 from arasfsr.preparation.align import OVERHANG, align, natural_side, overhang, sharpness
 from arasfsr.preparation.faces import DetectionError, Detector, Face
-from arasfsr.preparation.manifest import MANIFEST, Record, Settings, read_manifest, to_line, write_manifest
-from arasfsr.training.data import image_files, read_rgb, resize
+from arasfsr.preparation.manifest import MANIFEST, Entry, Settings, read_manifest, to_line, write_manifest
 
 KEPT, LEFT_OUT, FAILED = "kept", "left out", "failed"
 
 DIGITS = 2
-"""Decimals of eyes and sharpness in the manifest."""
+"""Decimals of eye coordinates and sharpness in the manifest."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A photograph and the path, below the output folder, of its largest face."""
+    """A photograph, and the path of its largest face below the output folder."""
 
     source: Path
     output: Path
 
 
 def plan(source: Path, folder: Path) -> list[Job]:
-    """The photographs below a folder, sorted, without those of an output folder inside it. The outputs mirror the
-    tree as PNG; where two photographs differ in their suffix alone, it stays in the name.
+    """A job for each photograph below `source`, sorted, without those in an output folder inside it.
+
+    Outputs mirror the tree as PNG. If photographs differ only in their suffix, their outputs keep it: a.jpg.png.
 
     Raises:
-        ValueError: `source` is no folder, has no photographs, or is the output folder.
+        ArgumentError: `source` is not a folder, has no photographs, or is the output folder.
     """
-    if not source.is_dir():
-        raise ValueError(f"{source} is not a folder")
     inside = folder.resolve()
     if inside == source.resolve():
-        raise ValueError(f"{folder}: the output folder is that of the photographs; taken is another")
-    files = [path for path in image_files(source) if inside not in path.resolve().parents]
+        raise ArgumentError(f"the output folder must not be the folder of the photographs, got {folder}")
+    files = [path for path in find_images(source) if inside not in path.resolve().parents]
     if not files:
-        raise ValueError(f"{source} has no photographs; taken are {', '.join(FORMATS)}")
+        raise ArgumentError(f"{source} has no photographs; supported are {', '.join(FORMATS)}")
     relative = [path.relative_to(source) for path in files]
     stems = [path.with_suffix("") for path in relative]
     return [
@@ -59,27 +59,27 @@ def plan(source: Path, folder: Path) -> list[Job]:
 
 
 class Preparer:
-    """Prepares photograph by photograph, in several threads."""
+    """Prepares a folder of photographs in several threads."""
 
     def __init__(self, source: Path, folder: Path, settings: Settings, workers: int = 1) -> None:
         """
         Raises:
-            ValueError: as `plan`, `read_manifest` and `Detector`.
+            ArgumentError: as `plan`, `read_manifest` and `Detector`.
         """
         self.jobs = plan(source, folder)
         self._source, self._folder, self._settings = source, folder, settings
         self._workers = workers
         self._own = threading.local()
-        self._own.detector = Detector()  # what is missing shows before anything is written
-        self._earlier: defaultdict[str, list[Record]] = defaultdict(list)
-        for record in read_manifest(folder, settings):
-            self._earlier[record.source].append(record)
+        self._own.detector = Detector()  # fails here, before anything is written, if OpenCV is missing
+        self._earlier: defaultdict[str, list[Entry]] = defaultdict(list)
+        for entry in read_manifest(folder, settings):
+            self._earlier[entry.source].append(entry)
 
-    def run(self, told: Callable[[Sequence[Record]], None] | None = None) -> list[Record]:
-        """Do what no earlier run has done, and return the records of all photographs.
+    def run(self, progress: Callable[[Sequence[Entry]], None] | None = None) -> list[Entry]:
+        """Prepare the photographs that no earlier run has done, and return the entries of all of them.
 
-        The manifest grows with each photograph, so an interrupted run goes on where it was. `told` gets each
-        photograph's records as soon as they are there.
+        The manifest grows with each photograph, so an interrupted run continues where it stopped. `progress` is called
+        with each photograph's entries as soon as it is done.
 
         Raises:
             OSError: the output folder cannot be written.
@@ -87,26 +87,26 @@ class Preparer:
         self._folder.mkdir(parents=True, exist_ok=True)
         done = {job.source: earlier for job in self.jobs if (earlier := self._done(job))}
         here = {self._name(job) for job in self.jobs}
-        # a photograph that is gone keeps its records: they tell where a face in the folder came from
-        gone = [record for name, earlier in self._earlier.items() if name not in here for record in earlier]
-        records = [*gone, *(record for earlier in done.values() for record in earlier)]
-        write_manifest(self._folder, self._settings, records)
+        # deleted photographs keep their entries, which say where the faces in the folder came from
+        gone = [entry for name, earlier in self._earlier.items() if name not in here for entry in earlier]
+        entries = [*gone, *(entry for earlier in done.values() for entry in earlier)]
+        write_manifest(self._folder, self._settings, entries)
         todo = [job for job in self.jobs if job.source not in done]
         with (self._folder / MANIFEST).open("a", encoding="utf-8") as manifest:
-            if told is not None:
+            if progress is not None:
                 for earlier in done.values():
-                    told(earlier)
+                    progress(earlier)
             for found in self._each(todo):
-                manifest.write("".join(map(to_line, found)))  # at once, so that no face of a photograph is missing
+                manifest.write("".join(map(to_line, found)))  # in one write, so that no face of a photograph is missing
                 manifest.flush()
-                records += found
-                if told is not None:
-                    told(found)
-        write_manifest(self._folder, self._settings, records)
-        return [record for record in records if record.source in here]
+                entries += found
+                if progress is not None:
+                    progress(found)
+        write_manifest(self._folder, self._settings, entries)
+        return [entry for entry in entries if entry.source in here]
 
-    def _each(self, jobs: Sequence[Job]) -> Iterator[list[Record]]:
-        """Every photograph's records, in order."""
+    def _each(self, jobs: Sequence[Job]) -> Iterator[list[Entry]]:
+        """The entries of each photograph, in order."""
         pool = ThreadPoolExecutor(self._workers)
         try:
             yield from pool.map(self._prepare, jobs)
@@ -116,19 +116,19 @@ class Preparer:
     def _name(self, job: Job) -> str:
         return job.source.relative_to(self._source).as_posix()
 
-    def _done(self, job: Job) -> list[Record] | None:
-        """A photograph's records of an earlier run, if they still hold; what failed is tried again."""
+    def _done(self, job: Job) -> list[Entry] | None:
+        """A photograph's entries of an earlier run if they are still valid; failures are tried again."""
         earlier = self._earlier.get(self._name(job), [])
         size = os.stat(job.source).st_size
-        holds = all(
-            record.status != FAILED
-            and record.bytes == size
-            and (record.output is None or (self._folder / record.output).is_file())
-            for record in earlier
+        valid = all(
+            entry.status != FAILED
+            and entry.bytes == size
+            and (entry.output is None or (self._folder / entry.output).is_file())
+            for entry in earlier
         )
-        return earlier if earlier and holds else None
+        return earlier if earlier and valid else None
 
-    def _prepare(self, job: Job) -> list[Record]:
+    def _prepare(self, job: Job) -> list[Entry]:
         name = self._name(job)
         size = 0
         if not hasattr(self._own, "detector"):
@@ -138,44 +138,44 @@ class Preparer:
             image = read_rgb(job.source)
             found = self._own.detector.detect(image)
         except (ImageError, OSError) as error:
-            return [Record(name, size, FAILED, str(error))]
+            return [Entry(name, size, FAILED, str(error))]
         except DetectionError as error:
-            return [Record(name, size, FAILED, f"{job.source}: {error}")]
+            return [Entry(name, size, FAILED, f"{job.source}: {error}")]
         if not found.faces:
             reason = f"no two eyes in {found.boxes} face{'s' * (found.boxes > 1)}" if found.boxes else "no face"
-            return [Record(name, size, LEFT_OUT, reason)]
-        records: list[Record] = []
+            return [Entry(name, size, LEFT_OUT, reason)]
+        entries: list[Entry] = []
         for face in found.faces:
-            number = 1 + sum(record.status == KEPT for record in records)
+            number = 1 + sum(entry.status == KEPT for entry in entries)
             output = job.output if number == 1 else job.output.with_suffix(f".face{number}.png")
-            records.append(self._keep_or_not(name, size, image, face, output))
-        return records
+            entries.append(self._keep_or_not(name, size, image, face, output))
+        return entries
 
-    def _keep_or_not(self, name: str, size: int, image: Image.Image, face: Face, output: Path) -> Record:
+    def _keep_or_not(self, name: str, size: int, image: Image.Image, face: Face, output: Path) -> Entry:
         eyes = [(round(eye.x, DIGITS), round(eye.y, DIGITS)) for eye in (face.left, face.right)]
         settings, side = self._settings, natural_side(face)
         if side < settings.min_side:
             reason = f"too small: {side} pixels, of at least {settings.min_side}"
-            return Record(name, size, LEFT_OUT, reason, None, side, None, *eyes)
+            return Entry(name, size, LEFT_OUT, reason, None, side, None, *eyes)
         beyond = overhang(face, image.size)
         if beyond > OVERHANG:
             reason = f"cut off: reaches {beyond:.0%} of its side beyond the picture, of at most {OVERHANG:.0%}"
-            return Record(name, size, LEFT_OUT, reason, None, side, None, *eyes)
+            return Entry(name, size, LEFT_OUT, reason, None, side, None, *eyes)
         square = align(image, face)
         if side > settings.max_side:
             square = resize(square, (settings.max_side, settings.max_side))
         sharp = round(sharpness(square), DIGITS)
         if sharp < settings.min_sharpness:
             reason = f"not sharp: {sharp}, of at least {settings.min_sharpness}"
-            return Record(name, size, LEFT_OUT, reason, None, side, sharp, *eyes)
+            return Entry(name, size, LEFT_OUT, reason, None, side, sharp, *eyes)
         path = self._folder / output
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             square.save(temporary)
-        return Record(name, size, KEPT, None, output.as_posix(), square.width, sharp, *eyes)
+        return Entry(name, size, KEPT, None, output.as_posix(), square.width, sharp, *eyes)
 
 
-def reasons(records: Sequence[Record]) -> dict[str, int]:
-    """How often each reason left something out, the numbers in it aside, the commonest first."""
-    counted = Counter(re.split(r":| in \d", record.reason or "")[0] for record in records if record.status == LEFT_OUT)
-    return dict(counted.most_common())
+def reasons(entries: Sequence[Entry]) -> dict[str, int]:
+    """Number of faces left out by reason, without the numbers in it, the most frequent first."""
+    counts = Counter(re.split(r":| in \d", entry.reason or "")[0] for entry in entries if entry.status == LEFT_OUT)
+    return dict(counts.most_common())

@@ -92,16 +92,21 @@ def _choose(call: QueryCall, backend: str) -> Backend:
         name, argument = _default(), DEFAULT
     if name == "auto":
         order = _order(call)
-        for candidate in (*order, *(name for name in FUSED if name not in order)):
-            reason = BACKENDS[candidate].reason(call)
-            if reason is None and candidate in order:
-                return BACKENDS[candidate]
-            if not torch.compiler.is_compiling():  # a log record would split the graph
-                _log.debug("backend %s passed over: %s", candidate, reason or UNPROVEN)
-        return BACKENDS["tiled"]
+        chosen = next((each for each in order if BACKENDS[each].reason(call) is None), "tiled")
+        if not torch.compiler.is_compiling() and _log.isEnabledFor(logging.DEBUG):  # a log record splits the graph
+            _log_passed_over(call, order, chosen)
+        return BACKENDS[chosen]
     if name not in BACKENDS:
         raise ArgumentError(f"{argument} must be auto, {', '.join(BACKENDS)}, got {name!r}")
     reason = BACKENDS[name].reason(call)
     if reason is not None:
         raise BackendUnavailable(f"{argument}={name!r}: {reason}; {REMEDY}")
     return BACKENDS[name]
+
+
+def _log_passed_over(call: QueryCall, order: list[str], chosen: str) -> None:
+    """Say why the backends before the chosen one, and those that are not proven on the device, do not serve."""
+    for name in (*order, *(name for name in FUSED if name not in order)):
+        if name == chosen:
+            break
+        _log.debug("backend %s passed over: %s", name, BACKENDS[name].reason(call) or UNPROVEN)

@@ -48,6 +48,16 @@ class Problem:
     modulated: bool
     dtype: torch.dtype
     """Compute dtype."""
+    geometry: torch.dtype
+    """Dtype of coordinates, ensemble, skip and output."""
+    batch: int
+    lr_size: tuple[int, int]
+    images: int
+    """Images that share the queries' coordinates; 1 where every query names its image."""
+    per_image: int
+    """Queries that belong to one image, where every query names its image, else 0."""
+    count: int
+    """Queries in a row: of one image where images share them, else of all images."""
 
     @classmethod
     def of(
@@ -57,54 +67,46 @@ class Problem:
         coord: Tensor | None,
         cell: Tensor | None,
         grid: Sequence[int] | None,
-        *rest: Any,
+        rel_weight: Tensor,
+        cell_weight: Tensor | None,
+        weights: Sequence[Tensor],
+        modulated: bool,
+        dtype: torch.dtype,
     ) -> Problem:
         """From the operator's arguments in its order; `grid` is H, W, top, left, bottom, right of a grid's region."""
         region = None
         if grid is not None:
             height, width, top, left, bottom, right = grid
             region = Grid((height, width), (top, left, bottom, right))
-        return cls(lr_map, image, Queries(coord, region), cell, *rest)
-
-    @property
-    def geometry(self) -> torch.dtype:
-        """Dtype of coordinates, ensemble, skip and output."""
-        return geometry_dtype(self.dtype)
-
-    @property
-    def batch(self) -> int:
-        return self.lr_map.shape[0]
-
-    @property
-    def lr_size(self) -> tuple[int, int]:
-        return self.lr_map.shape[1], self.lr_map.shape[2]
-
-    @cached_property
-    def shared(self) -> bool:
-        """Whether the images share coordinates and cells, so that their rows are decoded together."""
-        coord, cell = self.queries.coord, self.cell
-        return coord is None or (coord.shape[0] == 1 and (cell is None or cell.shape[0] == 1))
-
-    @property
-    def images(self) -> int:
-        """Images that share the coordinates; 1 where every query names its image."""
-        return self.batch if self.shared else 1
-
-    @property
-    def per_image(self) -> int:
-        """Queries that belong to one image, where every query names its image, else 0."""
-        return 0 if self.shared else self.queries.count()
+        queries = Queries(coord, region)
+        batch, h, w, _ = lr_map.shape
+        count = queries.count()
+        shared = coord is None or (coord.shape[0] == 1 and (cell is None or cell.shape[0] == 1))
+        return cls(
+            lr_map=lr_map,
+            image=image,
+            queries=queries,
+            cell=cell,
+            rel_weight=rel_weight,
+            cell_weight=cell_weight,
+            weights=weights,
+            modulated=modulated,
+            dtype=dtype,
+            geometry=geometry_dtype(dtype),
+            batch=batch,
+            lr_size=(h, w),
+            images=batch if shared else 1,
+            per_image=0 if shared else count,
+            count=count if shared else batch * count,
+        )
 
     @cached_property
     def flat(self) -> Queries:
-        """The queries in a row, those of all images where these do not share them: coord is (1, `count`, 2)."""
+        """The queries in a row: coord is (1, `count`, 2)."""
         coord = self.queries.coord
-        return self.queries if coord is None or self.shared else Queries(self._flatten(coord).unsqueeze(0), None)
-
-    @cached_property
-    def count(self) -> int:
-        """Queries in that row."""
-        return self.queries.count() * (1 if self.shared else self.batch)
+        if coord is None or not self.per_image:
+            return self.queries
+        return Queries(self._flatten(coord).unsqueeze(0), None)
 
     def coords(self, first: int, last: int) -> Tensor:
         """Coordinates of queries first .. last - 1 of that row: (last - first, 2) in the geometry's dtype."""
@@ -116,7 +118,7 @@ class Problem:
         return None if self.cell is None else self._flatten(times(self.cell, self.lr_size).to(self.geometry))
 
     def _flatten(self, pairs: Tensor) -> Tensor:
-        return pairs[0] if self.shared else pairs.expand(self.batch, -1, -1).reshape(-1, 2)
+        return pairs.expand(self.batch, -1, -1).reshape(-1, 2) if self.per_image else pairs[0]
 
     @cached_property
     def lr_rows(self) -> Tensor:
@@ -133,7 +135,7 @@ class Problem:
         """(`count`, 2) in the shape of an argument, summed over the images that one coordinate or cell served."""
         if flat is None or argument is None:
             return None
-        shaped = flat.view(1 if self.shared else -1, argument.shape[1], 2)
+        shaped = flat.view(-1 if self.per_image else 1, argument.shape[1], 2)
         return shaped if shaped.shape[0] == argument.shape[0] else shaped.sum(0, keepdim=True)
 
 

@@ -1,4 +1,4 @@
-"""What a training run is: the YAML file that `arasfsr train` takes."""
+"""The configuration of a training run: the YAML file of `arasfsr train`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from arasfsr.config import ModelConfig
+from arasfsr.errors import ArgumentError
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -22,7 +23,7 @@ class _Section(BaseModel):
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
     if pair[0] > pair[1]:
-        raise ValueError(f"{list(pair)} is not [low, high]")
+        raise ValueError("must be [low, high] with low <= high")
     return pair
 
 
@@ -30,29 +31,30 @@ Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
 
 class DataConfig(_Section):
-    """How a sample is made of an image."""
+    """How samples are made of images."""
 
     lr_sizes: list[Annotated[int, Field(ge=1)]] = Field([16, 24, 32, 40, 48, 64], min_length=1)
-    """Sides of the square LR input; a batch draws one of them, and one named twice is drawn twice as often."""
+    """Sides of the square LR input; each batch draws one of them, and one listed twice is drawn twice as often."""
     scale: Range = (1.0, 8.0)
-    """Range that each sample's scale is drawn from, uniformly, no further than its image reaches."""
+    """Range of each sample's scale, which is drawn uniformly, and limited by the size of its image."""
     scale_per_batch: bool = False
-    """Draw one scale a batch, from `scale` as far as the largest image reaches, and only images that reach it. With
-    `queries: null` it is so in any case."""
+    """Draw one scale per batch, limited by the size of the largest image, and only images that are large enough for it.
+    Always so with `queries: null`."""
     whole: float = Field(1.0, ge=0, le=1)
-    """Share of samples that are the whole face (the largest square); the rest are patches of it."""
+    """Fraction of samples that show the largest square of the image; the others show a patch of the image."""
     patch: Range = (0.5, 1.0)
-    """Range of a patch's side, as a share of the image's shorter side."""
+    """Range of the side of a patch, as a fraction of the shorter side of the image."""
     queries: int | None = Field(1024, ge=1)
-    """Pixels of the target that are drawn from each sample; null takes all of them, as whole pictures."""
+    """Random target pixels per sample; null uses all of them, as whole images."""
     size_exponent: float = Field(0.0, ge=0)
-    """Images are drawn with probability proportional to their shorter side to this power."""
+    """Images are drawn with a probability proportional to this power of their shorter side."""
     flip: bool = True
+    """Flip half of the samples horizontally."""
     workers: int = Field(0, ge=0)
-    """Processes that make samples ahead; 0 makes them in the training process."""
+    """Worker processes that make samples in advance; 0 makes them in the training process."""
     memory: float = Field(4.0, ge=0)
-    """Gigabytes of decoded images that each training process keeps; those beyond are read again whenever one is
-    drawn."""
+    """Gigabytes of decoded images that each training process keeps in memory; the others are read from disk each
+    time."""
 
 
 class OptimizerConfig(_Section):
@@ -63,29 +65,30 @@ class OptimizerConfig(_Section):
     weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["one-cycle", "cosine", "steps", "constant"] = "one-cycle"
     warmup: float = Field(0.1, ge=0, lt=1)
-    """one-cycle: share of the run in which the rate rises."""
+    """one-cycle: fraction of the run in which the rate rises."""
     milestones: list[float] = [0.5, 0.75]
-    """steps: shares of the run after which the rate halves."""
+    """steps: fractions of the run at which the rate is halved."""
 
 
 class LossConfig(_Section):
     name: Literal["l1", "charbonnier"] = "l1"
     epsilon: float = Field(1e-3, gt=0)
-    """charbonnier: sqrt(error^2 + epsilon^2), errors in the range [-2, 2]."""
+    """charbonnier: sqrt(error^2 + epsilon^2), with errors in [-2, 2]."""
     kl_weight: float = Field(0.0, ge=0)
-    """Weight of the frequency module's KL divergence from the standard normal."""
+    """Weight of the KL divergence of the frequency module's latent from the standard normal."""
 
 
 class ValidationConfig(_Section):
     images: int = Field(16, ge=0)
-    """Images held out of the training folder, evenly spread over its sorted names."""
+    """Images of the training folder that are held out, evenly spread over its sorted names."""
     pairs: list[tuple[int, int]] = [(16, 64), (32, 128)]
-    """LR and HR sides; an image smaller than the HR side is left out of that pair."""
+    """(LR, HR) sides; images smaller than HR are left out of a pair."""
     every: int = Field(1000, ge=1)
+    """Steps between validations."""
 
 
 class TrainConfig(_Section):
-    """One run. The model trained is `model`; the result is its exponential moving average."""
+    """One run. It trains `model`; the result is the exponential moving average of its parameters."""
 
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
@@ -94,26 +97,25 @@ class TrainConfig(_Section):
     validation: ValidationConfig = ValidationConfig()
     steps: int = Field(10_000, ge=1)
     batch: int = Field(16, ge=1)
-    """Samples of a step, of all processes together."""
+    """Samples per step, over all processes."""
     accumulate: int = Field(1, ge=1)
-    """Parts in which each process computes its share of a step's samples, one after another, to save memory. Only
-    rounding depends on it."""
+    """Parts into which each process splits its samples of a step, to save memory; only rounding depends on it."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 computes under autocast; parameters, their average, coordinates and the loss stay float32."""
+    """bfloat16 uses autocast; parameters, their average, coordinates and the loss stay float32."""
     clip: float | None = Field(None, gt=0)
-    """Longer gradients are shortened to this norm, that of all parameters' together; null leaves them."""
+    """Largest norm of the gradient of all parameters together, clipped if it is larger; null does not clip."""
     ema: float = Field(0.999, ge=0, lt=1)
-    """Decay of the moving average, once it is warm: after n steps it is min(ema, (1 + n) / (10 + n)), so that the
-    average forgets the model's beginnings in short runs too."""
+    """Decay of the moving average; min(ema, (1 + n) / (10 + n)) after n steps, so that short runs forget the initial
+    parameters too."""
     seed: int = Field(0, ge=0)
     log_every: int = Field(50, ge=1)
     checkpoint_every: int = Field(500, ge=1)
     tensorboard: bool = False
-    """Write the losses and scores for TensorBoard too, into the run's folder `tensorboard`; takes the extra of that
-    name."""
+    """Also write losses and scores for TensorBoard, into the folder `tensorboard` of the run; needs the extra
+    `tensorboard`."""
 
-    def learnt(self) -> dict[str, Any]:
-        """The entries that decide what is learnt; a run may resume with other values of the rest."""
+    def fixed_entries(self) -> dict[str, Any]:
+        """The entries that must not change when a run resumes."""
         rest: Any = {"accumulate": True, "log_every": True, "checkpoint_every": True, "tensorboard": True}
         return self.model_dump(mode="json", exclude=rest | {"data": {"workers", "memory"}})
 
@@ -122,31 +124,31 @@ def load_config(path: Path) -> TrainConfig:
     """Read a YAML file.
 
     Raises:
-        ValueError: it cannot be read, is no YAML, or an entry is unknown or out of range; the message names the file
-            and every such entry.
+        ArgumentError: it cannot be read, is not YAML, or an entry is unknown or out of range; the message names the
+            file and every such entry.
     """
     try:
         content = yaml.safe_load(path.read_text()) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+        raise ArgumentError(f"{path}: {' '.join(str(error).split())}") from error
     try:
         return TrainConfig.model_validate(content)
     except ValidationError as error:
-        raise ValueError(f"{path}: {'; '.join(map(_problem, error.errors()))}") from error
+        raise ArgumentError(f"{path}: {'; '.join(map(_problem, error.errors()))}") from error
 
 
 def _problem(entry: ErrorDetails) -> str:
     name = ".".join(map(str, entry["loc"])) or "the file"
     if entry["type"] == "extra_forbidden":
-        return f"{name}: no such entry; taken are {', '.join(_entries(entry['loc'][:-1]))}"
-    return f"{name}: {entry['msg']} (given: {entry['input']!r})"
+        return f"{name}: unknown entry; known are {', '.join(_entries(entry['loc'][:-1]))}"
+    return f"{name}: {entry['msg']}, got {entry['input']!r}"
 
 
 def _entries(location: Sequence[int | str]) -> list[str]:
-    """Names of the entries that a section of the configuration takes."""
+    """Names of the entries of the section at a location."""
     sections: list[type[BaseModel]] = [TrainConfig]
     for part in location:
-        if len(sections) > 1:  # a choice by name: the location tells the name after the section
+        if len(sections) > 1:  # a choice by name: the location holds the name after the section
             sections = [section for section in sections if section.model_fields["name"].default == part]
         else:
             sections = _sections(sections[0].model_fields[str(part)].annotation)
@@ -154,14 +156,14 @@ def _entries(location: Sequence[int | str]) -> list[str]:
 
 
 def _sections(annotation: Any) -> list[type[BaseModel]]:
-    """The sections that an entry of that annotation may be: one; one or None; or several to choose from by name."""
+    """The sections in an entry's annotation: one, or several to choose from by name."""
     candidates = get_args(annotation) or (annotation,)
     kinds = (get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in candidates)
     return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 
 def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
-    """The entries in which two configurations, dumped, differ: "steps is 100, not 200"."""
+    """The entries in which two dumped configurations differ: "steps is 100, not 200"."""
     if found == wanted:
         return []
     if isinstance(found, dict) and isinstance(wanted, dict):

@@ -1,13 +1,11 @@
-"""Samples for training: any folder of images of mixed sizes.
+"""Training samples from a folder of images of mixed sizes.
 
-Sample k of a run is a function of the seed and k alone, so a run resumes, on any number of workers, where it was.
+Sample k of a run depends on the seed and k alone, so a run resumes where it stopped, with any number of workers.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -22,50 +20,40 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from arasfsr.coords import pixel_centres
-from arasfsr.errors import ImageError, TrainingError
-from arasfsr.images.files import FORMATS, read_image
-from arasfsr.images.raster import flatten_on_white, round_to_8_bits, to_pil
+from arasfsr.errors import ArgumentError, ImageError, TrainingError
+from arasfsr.images.find import Found, read_images
+from arasfsr.images.transform import largest_square, normalise_pixels, read_rgb, resize, to_tensor
 from arasfsr.training.config import DataConfig
-
-_log = logging.getLogger(__name__)
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Image files under a folder, recursively, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in FORMATS and path.is_file())
-
-
-def read_rgb(path: Path) -> Image.Image:
-    """The whole image upright, as 8-bit RGB, alpha on white; an ImageError says what is wrong with the file."""
-    return to_pil(round_to_8_bits(flatten_on_white(read_image(path)))).convert("RGB")
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """An image of a run, in memory or read again whenever it is drawn."""
+    """An image of a run, either in memory or read from its file each time it is drawn."""
 
     path: Path
     size: tuple[int, int]
-    """Width and height."""
+    """(width, height) in pixels."""
     checksum: int
-    """Of its pixels, which also tells that it is what it was."""
+    """CRC-32 of the pixels: the file must not change during a run."""
     kept: Image.Image | None
+    """The decoded image; None if it is read again each time."""
 
     @classmethod
     def of(cls, path: Path, image: Image.Image, keep: bool = True) -> Photograph:
+        """A decoded RGB image, kept in memory or not."""
         return cls(path, image.size, crc32(image.tobytes()), image if keep else None)
 
     @property
     def side(self) -> int:
-        """The shorter one."""
+        """The shorter side in pixels."""
         return min(self.size)
 
     @property
     def image(self) -> Image.Image:
-        """8-bit RGB.
+        """The decoded image, 8-bit RGB.
 
         Raises:
-            TrainingError: the file is no longer what it was.
+            TrainingError: the file has changed, or cannot be read any more.
         """
         if self.kept is not None:
             return self.kept
@@ -78,62 +66,39 @@ class Photograph:
         return image
 
 
-class Folder(NamedTuple):
-    """A folder's images."""
-
-    images: list[Photograph]
-    broken: list[Path]
-
-
-def read_folder(folder: Path, memory: float = inf) -> Folder:
-    """Read every image of a folder and keep the first of them, up to that many bytes; broken ones are named in the
-    log and left out.
+def read_photographs(folder: Path, memory: float = inf) -> Found[Photograph]:
+    """Read every image of a folder and keep the pixels of the first ones, up to `memory` bytes.
 
     Raises:
-        ValueError: the folder is not there, or has no image that can be read.
+        ArgumentError: as `read_images`.
     """
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder")
-    files = image_files(folder)
-    held, room = Lock(), [memory]
+    lock, room = Lock(), [memory]
 
-    def read(path: Path) -> Photograph | str:
-        try:
-            image = read_rgb(path)
-        except ImageError as error:
-            return str(error)
+    def make(path: Path, image: Image.Image) -> Photograph:
         size = len(image.getbands()) * image.width * image.height
-        with held:
+        with lock:
             keep = size <= room[0]
             room[0] -= size * keep
         return Photograph.of(path, image, keep)
 
-    with ThreadPoolExecutor() as pool:
-        results = list(pool.map(read, files))
-    images = [result for result in results if isinstance(result, Photograph)]
-    broken = [path for path, result in zip(files, results, strict=True) if isinstance(result, str)]
-    for result in results:
-        if isinstance(result, str):
-            _log.warning("skipped: %s", result)
-    if not images:
-        raise ValueError(
-            f"{folder} has no image that can be read ({len(broken)} broken); taken are {', '.join(FORMATS)}"
-        )
-    return Folder(images, broken)
+    return read_images(folder, make)
 
 
 def hold_out(images: Sequence[Photograph], count: int) -> tuple[list[Photograph], list[Photograph]]:
-    """Training images and `count` held-out ones, evenly spread."""
+    """Split images into those to train on and `count` held-out ones, evenly spread.
+
+    Raises:
+        ArgumentError: none would be left to train on.
+    """
     if count >= len(images):
-        raise ValueError(f"validation.images={count}, but the folder has {len(images)} images")
+        raise ArgumentError(f"validation.images must be below the number of images, {len(images)}, got {count}")
     chosen = {round((i + 0.5) * len(images) / count - 0.5) for i in range(count)}
     train = [image for i, image in enumerate(images) if i not in chosen]
     return train, [image for i, image in enumerate(images) if i in chosen]
 
 
 def listing(images: Sequence[Photograph], folder: Path) -> list[str]:
-    """What a run remembers of its images: "below/face.png 178x218 1c291ca3" for each, name, size and checksum, in
-    order, wherever the folder lies."""
+    """Images as a checkpoint names them: path below the folder, size, checksum; "below/face.png 178x218 1c291ca3"."""
     return [
         f"{each.path.relative_to(folder).as_posix()} {each.size[0]}x{each.size[1]} {each.checksum:08x}"
         for each in images
@@ -146,23 +111,23 @@ class Sample(NamedTuple):
     inp: Tensor
     """LR image (3, l, l) in [-1, 1]."""
     coord: Tensor | None
-    """(Q, 2); None where the target is a whole picture."""
+    """(Q, 2) query coordinates; None if the target is a whole image."""
     cell: Tensor | None
-    """(1, 2), or None with `coord`."""
+    """(1, 2) pixel size; None with `coord`."""
     target: Tensor
-    """(Q, 3), or a whole picture (3, L, L), in [-1, 1]."""
+    """(Q, 3) RGB of the queries, or a whole image (3, L, L), in [-1, 1]."""
     noise: Tensor
-    """int64 (), the seed of what the model draws for this sample."""
+    """int64 (), seed of the random numbers that the model draws for this sample."""
 
     def to(self, device: torch.device) -> Sample:
-        """The same on a device, the seeds where they are."""
+        """Move the tensors to a device; the seeds stay on the CPU."""
         coord, cell = (None if part is None else part.to(device, non_blocking=True) for part in self[1:3])
         inp, target = (part.to(device, non_blocking=True) for part in (self.inp, self.target))
         return Sample(inp, coord, cell, target, self.noise)
 
 
 def stack(samples: Sequence[Sample]) -> Sample:
-    """A batch of samples of equal shapes."""
+    """Collate samples of equal shapes into a batch."""
     coords = [sample.coord for sample in samples if sample.coord is not None]
     cells = [sample.cell for sample in samples if sample.cell is not None]
     return Sample(
@@ -174,36 +139,19 @@ def stack(samples: Sequence[Sample]) -> Sample:
     )
 
 
-def to_tensor(image: Image.Image) -> Tensor:
-    """A PIL RGB image as (3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(in_range(np.asarray(image))).permute(2, 0, 1)
-
-
-def in_range(pixels: np.ndarray) -> np.ndarray:
-    """uint8 as float32 in [-1, 1]."""
-    return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
-
-
 def _seed(rng: np.random.Generator) -> Tensor:
     return torch.tensor(rng.integers(2**63))
 
 
-def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Pillow's bicubic, which low-passes when it shrinks; `size` is (width, height)."""
-    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
-
-
-def largest_square(image: Image.Image) -> Image.Image:
-    """The largest square of an image, in its middle; an odd pixel over stays at the right or at the bottom."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side))
-
-
 @dataclass
 class Samples(Dataset[Sample]):
-    """Sample k belongs to batch k // batch; all samples of a batch have LR inputs of one size, and where the scale is
-    drawn per batch targets of one size."""
+    """The samples of a run. Sample k belongs to batch k // batch.
+
+    All samples of a batch have LR inputs of one size, and targets of one size too if the scale is drawn per batch.
+
+    Raises:
+        ArgumentError: no image is large enough for any sample.
+    """
 
     images: Sequence[Photograph]
     config: DataConfig
@@ -215,9 +163,9 @@ class Samples(Dataset[Sample]):
         sides = np.array([photograph.side for photograph in self.images], dtype=np.float64)
         least = min(self.config.lr_sizes) * self.config.scale[0]
         if not (sides >= least).any():
-            raise ValueError(
-                f"no image is large enough: the smallest data.lr_sizes times the smallest data.scale is {least:g} "
-                f"pixels, the largest image's shorter side {sides.max():g}"
+            raise ArgumentError(
+                f"an image must have a shorter side of at least {least:g} pixels, the smallest data.lr_sizes times the "
+                f"smallest data.scale, got at most {sides.max():g}"
             )
         self._largest = sides.max()
         self._order = np.argsort(sides, kind="stable")
@@ -243,18 +191,18 @@ class Samples(Dataset[Sample]):
         if config.queries is None:
             return Sample(lr, None, None, to_tensor(hr), _seed(rng))
         pixel = rng.integers(0, hr_side, (config.queries, 2))
-        target = torch.from_numpy(in_range(np.asarray(hr)[pixel[:, 0], pixel[:, 1]]))
+        target = torch.from_numpy(normalise_pixels(np.asarray(hr)[pixel[:, 0], pixel[:, 1]]))
         cell = torch.full((1, 2), 2 / hr_side)
         return Sample(lr, pixel_centres(torch.from_numpy(pixel), hr_side), cell, target, _seed(rng))
 
     def path(self, k: int) -> Path:
-        """The file that sample k is made of."""
+        """The file that sample k comes from."""
         lr_side, hr_side = self._sizes(k // self.batch)
         rng = np.random.default_rng([self.seed, 1, k])
         return self._draw(hr_side or lr_side * self.config.scale[0], rng).path
 
     def _sizes(self, batch: int) -> tuple[int, int | None]:
-        """Sides of a batch's LR inputs and of its targets, None where each sample draws its own."""
+        """LR side and HR side of a batch; the HR side is None if each sample draws its own scale."""
         rng = np.random.default_rng([self.seed, 0, batch])
         lr_side = int(rng.choice(self._usable))
         if self.config.queries is not None and not self.config.scale_per_batch:

@@ -1,4 +1,4 @@
-"""The training loop."""
+"""The training loop: steps, validation, checkpoints and logs in order."""
 
 from __future__ import annotations
 
@@ -19,56 +19,23 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from arasfsr.checkpoints.native import load_model
-from arasfsr.errors import TrainingError
-from arasfsr.metrics import psnr
+from arasfsr.errors import ArgumentError, TrainingError
+from arasfsr.evaluation.metrics import psnr
+from arasfsr.images.find import Found
+from arasfsr.images.transform import largest_square, resize, to_tensor
 from arasfsr.model import ImplicitSR
 from arasfsr.training.config import TrainConfig
-from arasfsr.training.data import (
-    Folder,
-    Photograph,
-    Sample,
-    Samples,
-    hold_out,
-    largest_square,
-    listing,
-    read_folder,
-    resize,
-    stack,
-    to_tensor,
-)
-from arasfsr.training.distributed import ALONE, Ranks
-from arasfsr.training.logs import LOG, Log, Silence
-from arasfsr.training.run import NotFinite, Run
-from arasfsr.training.state import MODEL, read_state
-from arasfsr.training.stops import Interrupted, leave_signals_to_the_run, stop_requests
+from arasfsr.training.data import Photograph, Sample, Samples, hold_out, listing, read_photographs, stack
+from arasfsr.training.distributed import ALONE, Interrupted, Ranks, ignore_interrupts, stop_requests
+from arasfsr.training.logs import LOG, Log, NullLog, duration
+from arasfsr.training.state import MODEL, Run, read_state
+from arasfsr.training.step import NotFinite, autocast, start_run, take_step
 from arasfsr.upscaling import inference
 
 _log = logging.getLogger(__name__)
 
 FIRST_STEPS = 10
-"""Steps after which a run tells how long it will take."""
-
-
-def validate(
-    model: ImplicitSR, images: Sequence[Photograph], pairs: Sequence[tuple[int, int]]
-) -> dict[str, dict[str, float]]:
-    """Mean PSNR on luma (protocol y-float) for each LR:HR pair over the images that are large enough, and their
-    number. The target is the image's largest square."""
-    result = {}
-    with inference(model):
-        device = next(model.parameters()).device
-        for lr_side, hr_side in pairs:
-            scores = []
-            for photograph in images:
-                if photograph.side < hr_side:
-                    continue
-                hr = resize(largest_square(photograph.image), (hr_side, hr_side))
-                inp = to_tensor(resize(hr, (lr_side, lr_side))).unsqueeze(0).to(device)
-                out = model.encode(inp).render((hr_side, hr_side))[0].cpu()
-                scores.append(psnr(out * 0.5 + 0.5, to_tensor(hr) * 0.5 + 0.5, "y-float"))
-            if scores:
-                result[f"{lr_side}:{hr_side}"] = {"psnr": sum(scores) / len(scores), "images": len(scores)}
-    return result
+"""Steps after which a run estimates how long it will take."""
 
 
 def train(
@@ -81,44 +48,57 @@ def train(
     new_data: bool = False,
     ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
-    """Train a model on a folder of images; its summary, which is also the log's last line.
+    """Train a model on a folder of images.
 
-    `init` is a model whose parameters a new run starts from, of the same configuration: fine-tuning.
-    A run resumes on the images that it began with, by name and size, or with `new_data` on any, in any number of
-    processes. `folder` receives last.ckpt, model.safetensors (the moving average), log.jsonl and log.txt, all of
-    them from the first process of `ranks`.
+    A run resumes with the images that it started with, or with any if `new_data`, in any number of processes. Rank 0
+    writes last.ckpt, model.safetensors (the moving average), log.jsonl and log.txt to `folder`.
+
+    Args:
+        config: the run's configuration.
+        data: folder of images, searched recursively.
+        folder: the run's folder.
+        resume: continue from the checkpoint in `folder`.
+        device: device of the model.
+        init: a model of the same configuration whose parameters a new run starts from.
+        new_data: resume even if the images have changed.
+        ranks: this process among those of the run.
+
+    Returns:
+        A summary of the run, which is also the last line of log.jsonl.
 
     Raises:
-        ValueError: the data cannot be used, or `folder` cannot be written, or holds a run and `resume` is false.
-        CheckpointError: there is nothing to resume, or it is of another configuration or of other images.
+        ArgumentError: the data cannot be used, `folder` cannot be written, or it holds a run and `resume` is false.
+        CheckpointError: there is nothing to resume, or it has another configuration or other images.
         TrainingError: the run cannot go on: a loss that is not finite, a full disk, a process that ended.
         Interrupted: SIGTERM or SIGINT arrived, in any process; the checkpoint is written.
     """
     device = torch.device(device)
     with ranks.together():
         state = read_state(folder) if resume else None
-        found = read_folder(data, config.data.memory * 1e9)
-        images, held_out = hold_out(found.images, config.validation.images)
+        found = read_photographs(data, config.data.memory * 1e9)
+        images, held_out = hold_out(list(found.images.values()), config.validation.images)
         samples = Samples(images, config.data, config.batch, config.seed, config.steps * config.batch)
-        if config.batch < ranks.size * config.accumulate:
-            raise ValueError(
-                f"batch is {config.batch}; taken are at least {ranks.size * config.accumulate}, one sample for each of "
-                f"{ranks.size} processes times accumulate, {config.accumulate}"
+        least = ranks.size * config.accumulate
+        if config.batch < least:
+            raise ArgumentError(
+                f"batch must be at least {least}, processes ({ranks.size}) times accumulate ({config.accumulate}), got "
+                f"{config.batch}"
             )
-        listed = {"training": listing(images, data), "held out": listing(held_out, data)}
-        run = Run.start(config, device, listed, None if init is None or resume else load_model(init))
+        listings = {"training": listing(images, data), "held out": listing(held_out, data)}
+        run = start_run(config, device, listings, None if init is None or resume else load_model(init))
         if state is not None:
             run.restore(state, folder, new_data)
-    log = Silence()
+    log = NullLog()
     with ranks.together():
         if ranks.first:
-            log = _begin(run, folder, new=state is None)
+            log = _open_log(run, folder, new=state is None)
     try:
         with ranks.together():
-            _tell_beginning(run, log, found, held_out, device, resume, ranks)
+            if ranks.first:
+                _report_start(run, log, found, held_out, device, resume, ranks)
         if run.step < config.steps:
             with stop_requests() as stops:
-                _Steps(run, samples, held_out, folder, log, stops, device, ranks).all()
+                _Steps(run, samples, held_out, folder, log, stops, device, ranks).take_all()
         summary = {
             "step": run.step,
             "done": True,
@@ -136,122 +116,140 @@ def train(
         log.close()
 
 
-def _begin(run: Run, folder: Path, new: bool) -> Log:
-    """The run's log; a new run writes its first checkpoint, so that one killed before the next resumes too."""
+def validate(
+    model: ImplicitSR, images: Sequence[Photograph], pairs: Sequence[tuple[int, int]]
+) -> dict[str, dict[str, float]]:
+    """Mean PSNR on luma (protocol y-float), and the number of images, for each LR:HR pair.
+
+    The target is the largest square of an image; images smaller than HR are left out of a pair.
+    """
+    result = {}
+    with inference(model):
+        device = next(model.parameters()).device
+        for lr_side, hr_side in pairs:
+            scores = []
+            for photograph in images:
+                if photograph.side < hr_side:
+                    continue
+                hr = resize(largest_square(photograph.image), (hr_side, hr_side))
+                inp = to_tensor(resize(hr, (lr_side, lr_side))).unsqueeze(0).to(device)
+                out = model.encode(inp).render((hr_side, hr_side))[0].cpu()
+                scores.append(psnr(out * 0.5 + 0.5, to_tensor(hr) * 0.5 + 0.5, "y-float"))
+            if scores:
+                result[f"{lr_side}:{hr_side}"] = {"psnr": sum(scores) / len(scores), "images": len(scores)}
+    return result
+
+
+def _open_log(run: Run, folder: Path, new: bool) -> Log:
+    """Open the run's log, and write the first checkpoint of a new run, so that a kill before the next can resume."""
     if new and any((folder / name).exists() for name in (LOG, MODEL)):
-        raise ValueError(f"{folder} already holds a run; go on with --resume or give another --output")
+        raise ArgumentError(f"{folder} already holds a run; continue with --resume or choose another --output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ValueError(f"{folder} cannot be written: {error.strerror}; give another --output") from error
+        raise ArgumentError(f"{folder} cannot be written: {error.strerror}; choose another --output") from error
     log = Log(folder, run.step, run.config.tensorboard)
-    if new or run.step == run.config.steps:  # killed between its last checkpoint and its model, it is whole again
+    if new or run.step == run.config.steps:  # a kill between the last checkpoint and its model left no model
         run.save(folder)
     return log
 
 
-def _tell_beginning(
+def _report_start(
     run: Run,
-    log: Silence,
-    found: Folder,
+    log: NullLog,
+    found: Found[Photograph],
     held_out: Sequence[Photograph],
     device: torch.device,
     resume: bool,
     ranks: Ranks,
 ) -> None:
-    if not ranks.first:
-        return
+    def say(line: str, level: int = logging.INFO) -> None:
+        log.say(line)
+        _log.log(level, line)
+
     if run.step == run.config.steps:
-        _log.info(log.say(f"already finished: {run.step} steps"))
+        say(f"already finished: {run.step} steps")
         return
-    begun = f"resumed after step {run.step}" if resume else "begun"
+    start = f"resumed after step {run.step}" if resume else "begun"
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     where = f"{device}" if ranks.size == 1 else f"{ranks.size} processes, {device.type}"
-    _log.info(log.say(f"{begun}, {run.config.steps} steps in all: {parameters:,} parameters, on {where}"))
+    say(f"{start}, {run.config.steps} steps in all: {parameters:,} parameters, on {where}")
     counts = f"{len(found.images) - len(held_out)} images to train on, {len(held_out)} held out"
-    _log.info(log.say(f"{counts}, {len(found.broken)} broken and skipped"))
-    again = sum(each.kept is None for each in found.images)
-    if again:
-        memory = f"data.memory is {run.config.data.memory:g} GB"
-        _log.info(log.say(f"{again} images are read again whenever they are drawn: {memory}"))
-    for line in _left_out(held_out, run.config.validation.pairs):
-        _log.warning(log.say(line))
+    say(f"{counts}, {len(found.broken)} broken and skipped")
+    reread = sum(each.kept is None for each in found.images.values())
+    if reread:
+        say(f"{reread} images are read again whenever they are drawn: data.memory is {run.config.data.memory:g} GB")
+    for line in _too_small(held_out, run.config.validation.pairs):
+        say(line, logging.WARNING)
 
 
-def _left_out(held_out: Sequence[Photograph], pairs: Sequence[tuple[int, int]]) -> list[str]:
+def _too_small(held_out: Sequence[Photograph], pairs: Sequence[tuple[int, int]]) -> list[str]:
     """A line for each pair that some held-out images are too small for."""
     lines = []
     for lr_side, hr_side in pairs:
         small = sum(photograph.side < hr_side for photograph in held_out)
         if small:
-            what = "the pair has no score" if small == len(held_out) else "left out"
+            effect = "the pair has no score" if small == len(held_out) else "left out"
             lines.append(
                 f"validation {lr_side}:{hr_side}: {small} of {len(held_out)} held-out images are smaller than "
-                f"{hr_side} pixels, {what}"
+                f"{hr_side} pixels, {effect}"
             )
     return lines
 
 
-def duration(seconds: float) -> str:
-    """As people say it: 40 s, 12 min, 1 h 32 min."""
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 @dataclass
 class _Steps:
-    """The steps of a run that are left, with what is told and kept between them."""
+    """The remaining steps of a run, with what is logged and saved between them."""
 
     run: Run
     samples: Samples
     held_out: Sequence[Photograph]
     folder: Path
-    log: Silence
+    log: NullLog
     stops: list[int]
+    """Signals that this process has received."""
     device: torch.device
     ranks: Ranks
 
-    def all(self) -> None:
-        """Take every step. All that one process does alone happens where the others wait for it."""
+    def take_all(self) -> None:
+        """Take every step. Rank 0 logs, validates and saves while the other ranks wait."""
         run, config = self.run, self.run.config
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._recent: list[Tensor] = []
-        self._first, self._started, self._spent = run.step, time.perf_counter(), run.seconds
-        self._began = self._started
+        self._losses: list[Tensor] = []
+        self._first, self._started = run.step, time.perf_counter()
+        self._last_log = self._started
+        earlier = run.seconds
         console = Console(stderr=True)
-        shown = console.is_terminal and self.ranks.first
+        visible = console.is_terminal and self.ranks.first
         parts = self._parts()
-        with Progress(*columns, console=console, transient=True, disable=not shown) as self._progress:
+        with Progress(*columns, console=console, transient=True, disable=not visible) as self._progress:
             task = self._progress.add_task("training", total=config.steps, completed=run.step)
             while run.step < config.steps:
                 rate = float(run.schedule.get_last_lr()[0])
                 try:
-                    loss, asked = run.advance(islice(parts, config.accumulate), self.device, self.ranks, self.stops)
+                    loss, stop = take_step(run, islice(parts, config.accumulate), self.device, self.ranks, self.stops)
                 except NotFinite as error:
-                    raise TrainingError(self.log.say(self._told(error))) from error
-                self._recent.append(loss)
+                    raise self._failure(f"{error}, on {self._files()}; the parameters have not changed") from error
+                self._losses.append(loss)
                 self._progress.advance(task)
-                run.seconds = self._spent + time.perf_counter() - self._started
-                with self._waiting(asked):
-                    self._tell(rate)
-                    if self.ranks.first and (asked or self._due(config.checkpoint_every)):
+                run.seconds = earlier + time.perf_counter() - self._started
+                with self._others_waiting(stop):
+                    self._report(rate)
+                    if self.ranks.first and (stop or self._due(config.checkpoint_every)):
                         run.save(self.folder)
-                    if asked:
-                        self.log.say(str(Interrupted(asked, run.step)))
-                if asked and run.step < config.steps:
-                    raise Interrupted(asked, run.step)
+                    if stop:
+                        self.log.say(str(Interrupted(stop, run.step)))
+                if stop and run.step < config.steps:
+                    raise Interrupted(stop, run.step)
 
     def _parts(self) -> Iterator[Sample]:
-        """This process' parts of every batch from the run's step on."""
+        """This process' parts of every batch from the current step on."""
         try:
             yield from self._loader()
-        except TrainingError as error:  # from a worker, behind its traceback
-            line = str(error).splitlines()[-1].split(f"{TrainingError.__name__}: ")[-1]
-            raise TrainingError(self.log.say(f"{line}; the last checkpoint in {self.folder} is kept")) from error
+        except TrainingError as error:  # from a worker, below its traceback
+            raise self._failure(str(error).splitlines()[-1].split(f"{TrainingError.__name__}: ")[-1]) from error
 
     def _loader(self) -> DataLoader[Sample]:
         config = self.run.config
@@ -263,52 +261,63 @@ class _Steps:
             num_workers=config.data.workers,
             collate_fn=stack,
             pin_memory=self.device.type == "cuda",
-            worker_init_fn=leave_signals_to_the_run,
+            worker_init_fn=ignore_interrupts,
         )
+
+    def _failure(self, reason: str) -> TrainingError:
+        """A TrainingError with that reason, written to the log."""
+        message = f"{reason}; the last checkpoint in {self.folder} is kept"
+        self.log.say(message)
+        return TrainingError(message)
+
+    def _files(self) -> str:
+        """The files that the samples of the current step come from."""
+        batch = self.run.config.batch
+        numbers = range(self.run.step * batch, (self.run.step + 1) * batch)
+        return ", ".join(dict.fromkeys(str(self.samples.path(k)) for k in numbers))
 
     def _due(self, every: int) -> bool:
         return self.run.step % every == 0 or self.run.step == self.run.config.steps
 
     @contextmanager
-    def _waiting(self, asked: int | None) -> Iterator[None]:
-        """All processes wait where the first has something to write; between, they do not exchange a word."""
+    def _others_waiting(self, stop: int | None) -> Iterator[None]:
+        """A block in which rank 0 may write while the other ranks wait; in steps without output nobody waits."""
         config = self.run.config
         every = (config.log_every, config.validation.every, config.checkpoint_every)
-        if asked or any(map(self._due, every)) or self.run.step == self._first + FIRST_STEPS:
+        if stop or any(map(self._due, every)) or self.run.step == self._first + FIRST_STEPS:
             with self.ranks.together():
                 yield
         else:
             yield
 
-    def _told(self, error: NotFinite) -> str:
-        numbers = range(self.run.step * self.run.config.batch, (self.run.step + 1) * self.run.config.batch)
-        files = ", ".join(dict.fromkeys(str(self.samples.path(k)) for k in numbers))
-        return f"{error}, on {files}; the step is not done, and the last checkpoint in {self.folder} is kept"
+    def _report(self, rate: float) -> None:
+        """Log the steps since the last time, and validate, where they are due."""
+        run, config = self.run, self.run.config
+        if run.step == self._first + FIRST_STEPS:
+            seconds = (time.perf_counter() - self._started) / FIRST_STEPS
+            self._print(f"{seconds:.3f} s/step  {self._left()}")
+        if self._due(config.log_every):
+            loss = torch.stack(self._losses).mean().item()
+            seconds = (time.perf_counter() - self._last_log) / len(self._losses)
+            self.log.write({"step": run.step, "loss": loss, "lr": rate, "seconds_per_step": round(seconds, 4)})
+            self._print(f"loss {loss:.5f}  rate {rate:.2e}  {seconds:.3f} s/step  {self._left()}")
+            self._losses, self._last_log = [], time.perf_counter()
+        if self.ranks.first and self.held_out and self._due(config.validation.every):
+            with autocast(run):
+                scores = validate(run.averaged, self.held_out, config.validation.pairs)
+            run.add_validation(scores)
+            self.log.write({"step": run.step, "validation": scores})
+            values = "  ".join(f"{pair} {score['psnr']:.2f} dB" for pair, score in scores.items())
+            self._print(f"validation  {values or 'no image is large enough'}")
 
-    def _say(self, line: str) -> None:
+    def _print(self, text: str) -> None:
+        """Print a line on the current step, above the progress bar, and log it."""
         if self.ranks.first:
-            self._progress.console.print(self.log.say(line), highlight=False, markup=False, soft_wrap=True)
+            line = f"step {self.run.step:>7}  {text}"
+            self.log.say(line)
+            self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _left(self) -> str:
         run = self.run
         seconds = (time.perf_counter() - self._started) / (run.step - self._first) * (run.config.steps - run.step)
         return f"{duration(seconds)} left"
-
-    def _tell(self, rate: float) -> None:
-        run, config = self.run, self.run.config
-        if run.step == self._first + FIRST_STEPS:
-            seconds = (time.perf_counter() - self._started) / FIRST_STEPS
-            self._say(f"step {run.step:>7}  {seconds:.3f} s/step  {self._left()}")
-        if self._due(config.log_every):
-            loss = torch.stack(self._recent).mean().item()
-            seconds = (time.perf_counter() - self._began) / len(self._recent)
-            self.log.write({"step": run.step, "loss": loss, "lr": rate, "seconds_per_step": round(seconds, 4)})
-            self._say(f"step {run.step:>7}  loss {loss:.5f}  rate {rate:.2e}  {seconds:.3f} s/step  {self._left()}")
-            self._recent, self._began = [], time.perf_counter()
-        if self.ranks.first and self.held_out and self._due(config.validation.every):
-            with run.autocast():
-                scores = validate(run.averaged, self.held_out, config.validation.pairs)
-            run.validated(scores)
-            self.log.write({"step": run.step, "validation": scores})
-            told = "  ".join(f"{pair} {score['psnr']:.2f} dB" for pair, score in scores.items())
-            self._say(f"step {run.step:>7}  validation  {told or 'no image is large enough'}")

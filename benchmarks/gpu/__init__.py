@@ -1,8 +1,6 @@
-"""`python -m benchmarks.gpu`: what minutes on a CUDA machine can tell, in the order of how much each thing tells.
+"""`python -m benchmarks.gpu`: what minutes on a CUDA machine can tell, the most important first.
 
-plan.py is the table of steps; supervisor.py runs it and never touches CUDA itself; worker.py is the process that does,
-one a contestant, started again where it hangs or dies; probes.py says whether a kernel is right; variants.py lists the
-Triton kernels that all of this asks for, and ahead.py compiles them before. folders.py knows what lies in a run's
-folder, summary.py makes the page that comes out; adopt.py, publish.py and history.py take it further. pack.py makes,
-on another machine, what such a machine lacks; build.py builds the extension where the packed one is of no use.
+plan.py is the table of steps; supervisor.py runs it without touching CUDA; worker.py is the process that does, one per
+contestant, started again if it hangs or dies. files.py is a run's folder, summary.py the page that comes out of it;
+publish.py and history.py take committed runs into the tables. tools/kernels has what compiles kernels and judges them.
 """

@@ -10,70 +10,62 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.gpu import build, folders, pack, plan, summary
-from benchmarks.gpu.supervisor import RESERVE, Results, Start, Supervisor, worker_command
+from benchmarks.gpu import files, plan, summary
+from benchmarks.gpu.supervisor import RESERVE, Start, Supervisor, worker_command
+from tools.kernels import build, pack
 
 
 def main(arguments: Sequence[str] | None = None, start: Start = worker_command) -> int:
-    """The command with these arguments, or the process's; returns 1 where a step failed."""
+    """The command; returns 1 if a step failed."""
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.pack is not None:
         try:
             print(pack.pack(given.pack, given.python, given.architecture))
-        except (pack.PackError, OSError) as error:
+        except (build.BuildError, OSError) as error:
             parser.exit(1, f"--pack: {error}\n")
         return 0
-    names = [step.name for step in plan.steps()]
-    unknown = [name for name in given.only if name not in (*plan.GROUPS, *names)]
-    if unknown:
-        parser.error(
-            f"unknown part {unknown[0]!r}; taken are {', '.join(plan.GROUPS)}, and the steps that --plan names"
-        )
+    taken = (*plan.GROUPS, *(step.name for step in plan.steps()))
+    for name in given.only:
+        if name not in taken:
+            parser.error(f"--only must be {', '.join(plan.GROUPS)}, or a step that --plan lists, got {name!r}")
     if not RESERVE / 60 < given.minutes < math.inf:
         parser.error(f"--minutes must be above {RESERVE / 60:.2f} and finite, got {given.minutes:g}")
     if given.plan:
         print("\n".join(plan.table(given.only)))
         return 0
     if not given.out:
-        parser.error("no folder for the results; name one by --out or $OUT")
+        parser.error("--out or $OUT must name a folder for the results")
     try:
         build.capabilities()
+        results = files.Results(Path(given.out))
     except build.BuildError as error:
-        parser.error(f"a run takes a GPU: {error}")
-    try:
-        results = Results(Path(given.out))
+        parser.error(f"a run needs a GPU: {error}")
     except OSError as error:
         parser.error(f"--out must be a folder that can be made: {error}")
     supervisor = Supervisor(results, 60 * given.minutes, start=start)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # either way, nothing is left over
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # it ends the run as an interrupt does
     try:
         supervisor.run(step for step in plan.steps() if step.wanted(given.only))
     finally:
         signal.signal(signal.SIGTERM, before)
     page = "\n".join(summary.page(results.folder))
-    (results.folder / folders.SUMMARY).write_text(page + "\n")
+    (results.folder / files.SUMMARY).write_text(page + "\n")
     print(page)
-    return int(bool(supervisor.failed))
+    return int(bool(supervisor.noted("failed")))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
     parser.add_argument("--minutes", type=float, default=7.0, help="for everything together (7)")
     parser.add_argument("--out", default=os.environ.get("OUT"), help="a folder for the results ($OUT)")
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="PART",
-        help=f"parts of the plan ({', '.join(plan.GROUPS)}), or steps by name",
-    )
+    only = f"parts of the plan ({', '.join(plan.GROUPS)}), or steps by name"
+    parser.add_argument("--only", nargs="+", action="extend", default=[], metavar="PART", help=only)
     parser.add_argument("--plan", action="store_true", help="print the plan, or the parts named, and do nothing")
-    packing = parser.add_argument_group("instead of a run", "what a machine without a network lacks, into a folder")
-    packing.add_argument("--pack", type=Path, metavar="DIR", help="the folder; DIR/start.sh is for the other machine")
-    packing.add_argument("--python", default="python3.12", help="an interpreter of its Python's version (python3.12)")
-    packing.add_argument("--architecture", default="90a-real", help="its GPU's, as CMake writes it (90a-real)")
+    packing = parser.add_argument_group("instead of a run", "prepare a folder for a machine without nvcc and network")
+    packing.add_argument("--pack", type=Path, metavar="DIR", help="the folder; there, source DIR/start.sh")
+    packing.add_argument("--python", default="python3.12", help="an interpreter of that machine's version (python3.12)")
+    packing.add_argument("--architecture", default="90a-real", help="of its GPU, as CMake writes it (90a-real)")
     return parser
 
 

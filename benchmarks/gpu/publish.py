@@ -1,34 +1,38 @@
-"""`python -m benchmarks.gpu.publish DEVICE`: what the runs on one GPU have found, to where the tables and auto read it.
+"""`python -m benchmarks.gpu.publish DEVICE`: put what the runs on a GPU found where the tables and `auto` read it.
 
-Writes suites.json beside the runs' folders, with shares of the ceilings that were measured, and
-arasfsr/query/proven.json. Later runs' rows replace earlier ones; a probe that a run began and did not finish is judged
-by an earlier run.
+Writes suites.json beside the runs' folders, with shares of the ceilings, and arasfsr/query/proven.json. Rows of later
+runs replace those of earlier ones, except probes that did not end.
+
+`--cuts RUN` instead puts a run's best cuts into its measured.json and the kernels' table.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from arasfsr.kernels import configs
 from arasfsr.query.proven import PROVEN
 from benchmarks.ceilings import share
 from benchmarks.gpu import plan
-from benchmarks.gpu.folders import SUITES, latest, runs
-from benchmarks.gpu.worker import case_of
-
-Rows = Mapping[str, Mapping[str, Any]]
+from benchmarks.gpu.files import MEASURED, SUITES, Rows, latest, read, runs
+from benchmarks.tune import best_of, write_entry
 
 
 def proven(probes: Rows, suites: Rows) -> dict[str, list[str]]:
-    """By arithmetic the fused backends with every probe right and a headline faster than tiled's, the fastest first."""
+    """By dtype, the fused backends with every probe right that are faster than tiled on the headline, fastest first."""
     found: dict[str, list[str]] = {}
     for dtype in ("bfloat16", "float16", "tf32", "float32"):
-        case = case_of({**plan.HEADLINE, "dtype": dtype}).name
-        times = {name: _seconds(suites.get(f"{case} {name}", {})) for name in ("cuda", "triton", "tiled")}
+        case = replace(plan.HEADLINE, dtype=dtype).name
+        times = {name: _seconds(suites.get(f"{case} {name}", {})) for name in plan.OURS}
         right = [name for name in ("cuda", "triton") if _right(probes, name, dtype)]
         faster = [name for name in right if times[name] < times["tiled"]]
         if faster:
@@ -37,50 +41,58 @@ def proven(probes: Rows, suites: Rows) -> dict[str, list[str]]:
 
 
 def _right(probes: Rows, backend: str, dtype: str) -> bool:
-    """Whether every probe of a backend in a dtype was right, at every width that the plan has."""
-    widths = [width for name, width, which in plan.PROBES if (name, which) == (backend, dtype)]
-
-    def of(width: int) -> list[bool]:
-        return [row["ok"] for key, row in probes.items() if key.startswith(f"{backend} {width} {dtype}:")]
-
-    return bool(widths) and all(of(width) and all(of(width)) for width in widths)
+    """Whether every probe was right, at every width that the plan has."""
+    kernels = [f"{name} {width} {which}: " for name, width, which in plan.PROBES if (name, which) == (backend, dtype)]
+    by_kernel = [[row["ok"] for key, row in probes.items() if key.startswith(kernel)] for kernel in kernels]
+    return bool(kernels) and all(found and all(found) for found in by_kernel)
 
 
 def _seconds(row: Mapping[str, Any]) -> float:
-    """A row's median; of one that failed or is not there, more than any."""
+    """A row's median; infinite if it failed or is not there."""
     samples = row.get("samples_s")
-    return statistics.median(samples) if samples and not row.get("error") else float("inf")
+    return statistics.median(samples) if samples and not row.get("error") else math.inf
 
 
-def settled(suites: Rows) -> dict[str, Any]:
-    """The rows that were timed, with their shares of the ceilings in `suites`."""
-    flops = suites["ceilings"]["flops"]
-    found: dict[str, Any] = {"ceilings": suites["ceilings"]}
+def timed(suites: Rows) -> Rows:
+    """The rows that were timed, with their shares of the measured ceilings."""
+    found = {"ceilings": suites["ceilings"]}
     for name, row in suites.items():
         if row.get("quartiles_s"):
-            rate = flops[row["dtype"]]
+            rate = suites["ceilings"]["flops"][row["dtype"]]
             part = share(row["macs"], row["quartiles_s"][1], rate)
             found[name] = {**row, "ceiling_dtype": row["dtype"], "ceiling_flops": rate, "share": part}
     return found
 
 
 def publish(device: Path, proven_file: Path = PROVEN) -> None:
-    """Write both files, beside what proven.json says of other kinds of GPU."""
+    """Write both files, keeping what proven.json says of other GPUs. Raises ValueError without a complete run."""
     found = runs(device)
     probes, suites = latest(run.probes for run in found), latest(run.rows for run in found)
     if not probes or "ceilings" not in suites:
-        raise ValueError(f"no run in {device} with probes and ceilings; a device's folder holds a folder a run")
+        raise ValueError(f"{device} must hold the folder of a run with probes and ceilings")
     architecture = "sm" + suites["machine"]["compute_capability"].replace(".", "")
-    kinds = {**json.loads(proven_file.read_text()), architecture: proven(probes, suites)}
-    timed = settled(suites)
-    (device / SUITES).write_text(json.dumps(timed, indent=1) + "\n")
-    proven_file.write_text(json.dumps(kinds, indent=1, sort_keys=True) + "\n")
+    by_architecture = {**json.loads(proven_file.read_text()), architecture: proven(probes, suites)}
+    (device / SUITES).write_text(json.dumps(timed(suites), indent=1) + "\n")
+    proven_file.write_text(json.dumps(by_architecture, indent=1, sort_keys=True) + "\n")
+
+
+def publish_cuts(run: Path, table: Path = configs.MEASURED) -> None:
+    """Write the best of a run's candidates into both tables. Raises ValueError if no forward was right and timed."""
+    rows = read(run).rows
+    major, minor = map(int, rows["machine"]["compute_capability"].split("."))
+    name = configs.key((major, minor), plan.WIDTH, torch.bfloat16, "tf32")
+    entry = best_of(row for row in rows.values() if "cut" in row)
+    for path in (run / MEASURED, table):
+        write_entry(path, name, entry)
+    print(f"{name}: {entry}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.publish", description=__doc__)
-    parser.add_argument("device", type=Path, help="the folder of a GPU, which holds one a run")
+    parser.add_argument("folder", type=Path, help="of a GPU, with a folder for each run; with --cuts, of a run")
+    parser.add_argument("--cuts", action="store_true", help="publish the run's best cuts")
+    given = parser.parse_args()
     try:
-        publish(parser.parse_args().device)
+        (publish_cuts if given.cuts else publish)(given.folder)
     except ValueError as error:
         parser.error(str(error))

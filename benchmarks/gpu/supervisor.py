@@ -1,4 +1,4 @@
-"""Runs the plan within its time: every process in a group of its own, with a limit, killed whole; rows written at once.
+"""Runs the plan in time. Every process has a process group and a limit, and is killed with its group.
 
 Nothing here touches CUDA, so nothing that happens there ends the run.
 """
@@ -6,138 +6,103 @@ Nothing here touches CUDA, so nothing that happens there ends the run.
 from __future__ import annotations
 
 import contextlib
-import json
+import multiprocessing
 import os
 import re
-import select
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO
 
-from benchmarks.gpu.folders import LOG, PROBES, SUITES
-from benchmarks.gpu.plan import FOLDER, WIDTH, Program, Request, Step, inquiry
+from benchmarks.gpu.files import PROBES, STARTED, SUITES, Results
+from benchmarks.gpu.plan import FOLDER, Request, Step, inquiry
 
 ROOT = Path(__file__).parents[2]
 RESERVE = 5.0
-"""Seconds at the end for what has been found to be written."""
+"""Seconds at the end for writing what has been found."""
 
 Start = Callable[[str], list[str]]
-"""The command of a worker of that name."""
+"""The command of a worker of that name; its connection's file descriptor is appended."""
 
 
 class Died(RuntimeError):
-    """A process hung, or ended before its time; the message is one line."""
+    """A process was stopped at its limit, or failed; the message is one line."""
 
 
 def first_error(output: bytes) -> str:
-    """The first line that tells of an error, or else the last one, behind a colon; empty where there is none."""
+    """The first line that names an error, or else the last one, after a colon; empty if there is none."""
     lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
     found = [line for line in lines if re.search(r"error|exception|fatal|failed|has waited", line, re.I)]
     return f": {(found or lines[-1:])[0][:200]}" if lines else ""
 
 
+def printed(log: IO[bytes]) -> bytes:
+    """What processes wrote to a file so far."""
+    return os.pread(log.fileno(), 1 << 26, 0)
+
+
+def start_group(
+    command: list[str], log: IO[bytes], environment: Mapping[str, str] | None = None, descriptors: Collection[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a process in a group of its own, which writes to a log and inherits these file descriptors."""
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        pass_fds=descriptors,
+        start_new_session=True,
+    )
+
+
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process with all that it began."""
+    """End a process and everything that it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-class Sink(Protocol):
-    """Where rows go."""
-
-    def __call__(self, file: str, key: str, row: Mapping[str, Any]) -> None: ...
-
-
-class Results:
-    """Rows by file and key; a file is written anew with each row, so that it is whole at any moment."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder.resolve()
-        self.files: dict[str, dict[str, Any]] = {}
-        self._lock = threading.Lock()
-
-    def __call__(self, file: str, key: str, row: Mapping[str, Any]) -> None:
-        with self._lock:
-            self.files.setdefault(file, {})[key] = dict(row)
-            temporary = self.folder / f".{file}"
-            temporary.write_text(json.dumps(self.files[file], indent=1) + "\n")
-            temporary.replace(self.folder / file)
-
-    def tell(self, name: str, output: bytes, log: str = LOG) -> None:
-        """What a process printed, to a log."""
-        with self._lock, (self.folder / log).open("ab") as file:
-            file.write(f"\n=== {name}\n".encode() + output)
-
-
 class Worker:
-    """A process that takes requests, a JSON line each, and answers with rows until a line that says it is done."""
+    """A process that answers requests with rows, through a connection."""
 
     def __init__(self, command: list[str]) -> None:
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115
-        self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, start_new_session=True
-        )
-        self._buffer = b""
+        self._connection, theirs = multiprocessing.Pipe()
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115
+        with theirs:
+            descriptor = theirs.fileno()
+            self.process = start_group([*command, str(descriptor)], self.log, descriptors=[descriptor])
 
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
+    def ask(self, request: Request, seconds: float, results: Results) -> None:
+        """Pass a request's rows on as they come.
 
-    def ask(self, request: Request, seconds: float, sink: Sink) -> None:
-        """Rows of a request, to `sink` as they come.
-
-        Raises Died, with the process ended, where it ends, or is not done after `seconds`.
+        Raises Died, with the process ended, if it ends or is not done after `seconds`.
         """
         deadline = time.monotonic() + seconds
-        assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps({"what": request.what, **request.arguments}).encode() + b"\n")
-            self._process.stdin.flush()
-        except OSError as error:
-            raise self._death() from error
-        while True:
-            line = self._line(deadline, seconds)
-            if "done" in line:
-                return
-            sink(line["file"], line["key"], line["row"])
-
-    def _line(self, deadline: float, seconds: float) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        while b"\n" not in self._buffer:
-            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                self.kill()
-                raise Died(f"not done after {seconds:.0f} s")
-            part = os.read(self._process.stdout.fileno(), 1 << 16)
-            if not part:
-                raise self._death()
-            self._buffer += part
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        found: dict[str, Any] = json.loads(line)
-        return found
-
-    def _death(self) -> Died:
-        self.kill()
-        code = self._process.returncode
-        how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
-        return Died(f"its process ended {how}{first_error(self.printed())}")
-
-    def printed(self) -> bytes:
-        """What it has printed beside its answers."""
-        return os.pread(self.errors.fileno(), 1 << 24, 0)
-
-    def kill(self) -> None:
-        """End it, with all that it began."""
-        kill_group(self._process)
+            self._connection.send((request.what, request.arguments))
+            while self._connection.poll(max(0.0, deadline - time.monotonic())):
+                row = self._connection.recv()
+                if row is None:  # done
+                    return
+                results(*row)
+        except (EOFError, OSError) as error:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(2)
+            kill_group(self.process)
+            code = self.process.returncode
+            how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
+            raise Died(f"its process ended {how}{first_error(printed(self.log))}") from error
+        kill_group(self.process)
+        raise Died(f"not done after {seconds:.0f} s")
 
 
 def worker_command(name: str) -> list[str]:
@@ -154,62 +119,56 @@ class Supervisor:
         self.results, self._say, self._start = results, say, start
         self._began = time.monotonic()
         self._deadline = self._began + seconds - RESERVE
-        self._workers: dict[str, Worker] = {}
-        self._busy: dict[str, threading.Lock] = {}
         self._pool = ThreadPoolExecutor(64)
         self._background: dict[str, list[Future[None]]] = {}
-        self._steps: dict[str, dict[str, Any]] = {}
-        self._noting = threading.Lock()
-        self._lost: set[tuple[str, str | None]] = set()
-        """Contestants with the dtypes in which a worker that probes died."""
-        self._inquired: set[tuple[str, str | None]] = set()
+        self._workers: dict[str, Worker] = {}
         self._programs: set[subprocess.Popen[bytes]] = set()
-        self._over = False
+        self._steps: dict[str, dict[str, str | float]] = {}
+        self._noting = threading.Lock()
+        self._inquired: set[str] = set()
 
-    @property
-    def failed(self) -> dict[str, str]:
-        """What failed: step and worker, with the reason in one line."""
-        return {name: told["failed"] for name, told in self._steps.items() if "failed" in told}
-
-    @property
-    def left_out(self) -> dict[str, str]:
-        """What was not begun, with the reason."""
-        return {name: told["left out"] for name, told in self._steps.items() if "left out" in told}
+    def noted(self, what: str) -> dict[str, str | float]:
+        """What "failed", or was "left out", by step and worker, with the reason in one line."""
+        return {name: told[what] for name, told in self._steps.items() if what in told}
 
     def run(self, steps: Iterable[Step]) -> None:
-        """The steps in order, as far as the time allows; an interrupt ends them, and all that they have begun."""
+        """Run the steps in order, as far as time allows; an interrupt ends them, and all that they started."""
         try:
             for step in steps:
+                if not step.background:
+                    self._wait(self._background)  # what is timed has the machine to itself
                 if self._left() < 1:
                     self._note(step.name, "left out", "no time was left")
                     continue
                 self._say(f"{time.monotonic() - self._began:6.1f} s  {step.name}")
+                tasks: list[Callable[[], None]] = [partial(self._request, step, each) for each in step.requests]
+                tasks += [partial(self._program, step)] if step.command else []
                 if step.background:
-                    self._background[step.name] = self._begin(step)
-                else:  # what is timed is alone on the machine
-                    self._wait(self._background)
-                    for future in self._begin(step) if step.together else ():
-                        future.result()
-                    if not step.together:
-                        self._in_turn(step)
+                    self._background[step.name] = [self._pool.submit(task) for task in tasks]
+                else:
+                    for task in tasks:
+                        task()
             self._wait(self._background)
         except KeyboardInterrupt:
             self._note("the run", "failed", "interrupted")
         finally:
-            self._over = True
-            for program in list(self._programs):
-                kill_group(program)
-            for name, worker in list(self._workers.items()):
-                worker.kill()
-                self.results.tell(name, worker.printed())
+            self._deadline = 0.0
+            self._kill_all()
             self._pool.shutdown(wait=True, cancel_futures=True)
+            self._kill_all()  # what a thread was just starting
+            for name, worker in self._workers.items():
+                self.results.log(name, printed(worker.log))
 
-    def _left(self) -> float:
-        return 0.0 if self._over else self._deadline - time.monotonic()
+    def _kill_all(self) -> None:
+        for process in (*self._programs, *(worker.process for worker in list(self._workers.values()))):
+            kill_group(process)
 
     def _wait(self, names: Iterable[str]) -> None:
-        """Until these steps of the background are over, or the time is."""
+        """Until these background steps are over, or the time is."""
         wait([f for name in names for f in self._background.get(name, ())], timeout=max(0.0, self._left()))
+
+    def _left(self) -> float:
+        return self._deadline - time.monotonic()
 
     def _note(self, name: str, what: str, told: str | float) -> None:
         with self._noting:
@@ -218,113 +177,76 @@ class Supervisor:
         if what != "seconds":
             self._say(f"{what}: {name}: {told}")
 
-    def _begin(self, step: Step) -> list[Future[None]]:
-        """Its requests at the same time, or its program, in other threads."""
-        if step.program is not None:
-            return [self._pool.submit(self._run_program, step)]
-        return [self._pool.submit(self._request, step, request) for request in step.requests]
-
-    def _in_turn(self, step: Step) -> None:
-        if step.program is not None:
-            self._run_program(step)
-        for request in step.requests:
-            self._request(step, request)
+    def _within(self, name: str, step: Step, run: Callable[[float], None]) -> None:
+        """Run something with the seconds that it has, and note how it ended."""
+        if self._left() < 1:
+            self._note(name, "left out", "no time was left")
+            return
+        began = time.monotonic()
+        try:
+            run(min(step.limit, self._left()))
+        except (Died, OSError) as error:
+            self._note(name, "failed", str(error))
+        finally:
+            self._note(name, "seconds", round(time.monotonic() - began, 2))
 
     def _request(self, step: Step, request: Request) -> None:
         self._wait(step.after)
         name = f"{step.name} {request.worker}"
-        kernel = request.contestant, request.dtype
-        wrong = [] if request.what == "probe" else self._not_right(*kernel)
-        if wrong:
-            self._note(name, "left out", f"a probe of that kernel is not right: {wrong[0]}")
-            if kernel not in self._inquired:
-                self._inquired.add(kernel)
-                for why in inquiry(wrong[0], step.limit):
-                    self._run_program(why)
-            return
-        lock = self._busy.setdefault(request.worker, threading.Lock())
-        if not lock.acquire(timeout=max(0.0, min(step.limit, self._left()))):
-            self._note(name, "left out", "its worker was busy")
-            return
-        began = time.monotonic()
-        seconds = min(step.limit, self._left())
-        try:
-            if self._left() < 1:
-                self._note(name, "left out", "no time was left")
-                return
-            if request.goes_on and not self._alive(request.worker):
-                self._note(name, "left out", "its worker has died")
-                return
-            self._worker(request.worker).ask(request, seconds, self.results)
-        except Died as error:
-            self._note(name, "failed", str(error))
-            self.results.tell(name, self._workers.pop(request.worker).printed())
-            if request.what == "probe" and request.arguments.get("width") == WIDTH:
-                self._lost.add(kernel)
-        finally:
-            lock.release()
-            self._note(name, "seconds", round(time.monotonic() - began, 2))
+        probe = None if request.what == "probe" else self._wrong_probe(request)
+        if probe:
+            self._note(name, "left out", f"a probe of that kernel is not right: {probe}")
+            if request.kernel not in self._inquired:
+                self._inquired.add(request.kernel)
+                for why in inquiry(probe, step.limit):
+                    self._program(why)
+        elif request.goes_on and not self._alive(request.worker):
+            self._note(name, "left out", "its worker has died")
+        else:
+            self._within(name, step, partial(self._ask, name, request))
 
-    def _not_right(self, contestant: str, dtype: str | None) -> list[str]:
-        """Probes of a contestant's kernels in a dtype, at the width that is timed, that were not right."""
-        rows = self.results.files.get(PROBES, {})
-        wrong = [name for name, row in rows.items() if not row["ok"]]
-        wrong = [name for name in wrong if name.startswith(f"{contestant} {WIDTH} {dtype}:")]
-        return wrong or [f"{contestant} {WIDTH} {dtype}: "] * ((contestant, dtype) in self._lost)
+    def _wrong_probe(self, request: Request) -> str | None:
+        """The first probe of its kernel that was not right."""
+        rows = list(self.results.files.get(PROBES, {}).items() if request.kernel else ())
+        return next((name for name, row in rows if name.startswith(request.kernel) and not row["ok"]), None)
 
     def _alive(self, name: str) -> bool:
-        return name in self._workers and self._workers[name].alive
+        return name in self._workers and self._workers[name].process.poll() is None
 
-    def _worker(self, name: str) -> Worker:
-        if not self._alive(name):
-            self._workers[name] = Worker(self._start(name))
-        return self._workers[name]
+    def _ask(self, name: str, request: Request, seconds: float) -> None:
+        if not self._alive(request.worker):
+            self._workers[request.worker] = Worker(self._start(request.worker))
+        try:
+            self._workers[request.worker].ask(request, seconds, self.results)
+        except Died:
+            self.results.log(name, printed(self._workers.pop(request.worker).log))
+            if request.what == "probe" and not self._wrong_probe(request):  # it died before the first
+                self.results(PROBES, request.kernel, {"ok": False, "error": STARTED})
+            raise
 
-    def _run_program(self, step: Step) -> None:
+    def _program(self, step: Step) -> None:
         self._wait(step.after)
-        program, seconds = step.program, min(step.limit, self._left())
-        assert program is not None
-        if self._left() < 1:
-            self._note(step.name, "left out", "no time was left")
-            return
-        began = time.monotonic()
+        self._within(step.name, step, partial(self._run, step))
+
+    def _run(self, step: Step, seconds: float) -> None:
+        """Run a step's program; raises Died if it fails."""
+        command = [part.replace(FOLDER, str(self.results.folder)) for part in step.command]
+        grace = min(step.grace, seconds / 2)
         with tempfile.TemporaryFile() as output:
-            told = self._run(program, output, seconds)
-            printed = os.pread(output.fileno(), 1 << 26, 0)
-        self.results.tell(step.name, printed, program.log)
-        if told is not None:
-            self._note(step.name, "failed", f"{told}{first_error(printed)}")
-        self._note(step.name, "seconds", round(time.monotonic() - began, 2))
-
-    def _run(self, program: Program, output: IO[bytes], seconds: float) -> str | None:
-        """Run a program: why it failed, in one line, or None."""
-        try:
-            process = subprocess.Popen(
-                [part.replace(FOLDER, str(self.results.folder)) for part in program.command],
-                cwd=ROOT,
-                env={**os.environ, **program.environment},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            return str(error)
-        self._programs.add(process)
-        try:
-            status = _wait_for(process, seconds, program.grace)
-        except subprocess.TimeoutExpired:
-            return f"not done after {seconds:.0f} s"
-        finally:
-            self._programs.discard(process)
-            kill_group(process)
-        return f"ended with status {status}, see {program.log}" if status else None
-
-
-def _wait_for(process: subprocess.Popen[bytes], seconds: float, grace: float) -> int:
-    """Its status; interrupts it `grace` seconds before its time is over."""
-    if grace:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.wait(seconds - grace)
-        process.send_signal(signal.SIGINT)
-    return process.wait(grace or seconds)
+            process = start_group(command, output, step.environment)
+            self._programs.add(process)
+            try:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(seconds - grace)
+                if grace and process.poll() is None:
+                    process.send_signal(signal.SIGINT)
+                status = process.wait(grace)
+                told = f"ended with status {status}, see {step.log}"
+            except subprocess.TimeoutExpired:
+                status, told = 1, f"not done after {seconds:.0f} s"
+            finally:
+                self._programs.discard(process)
+                kill_group(process)
+                self.results.log(step.name, printed(output), step.log)
+            if status:
+                raise Died(f"{told}{first_error(printed(output))}")

@@ -1,16 +1,18 @@
-"""The process that touches the GPU: `serve CONTESTANT` answers the supervisor; the others are for tools around it.
+"""The process that touches the GPU: `serve CONTESTANT DESCRIPTOR` answers the supervisor through a connection.
 
-`once BACKEND CASE` runs the plan's headline or its training step for a profiler; `probes BACKEND` runs small problems
-for a sanitizer, `probe NAME` the one of that name in probes.json, or all of its kernel where it names none.
+`once BACKEND CASE` runs the plan's headline or its training step for a profiler.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import functools
 import os
+import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
@@ -19,22 +21,21 @@ from torch import Tensor
 from benchmarks import ceilings, profiling
 from benchmarks.cases import Case
 from benchmarks.contestants import Contestant
-from benchmarks.gpu import plan, probes
-from benchmarks.gpu.folders import BEGUN, PROBES, SUITES
+from benchmarks.gpu import plan
+from benchmarks.gpu.files import PROBES, STARTED, SUITES
 from benchmarks.results import machine
-from benchmarks.run import complete
-from benchmarks.session import LocalSession, Sample, one_line
-from benchmarks.timing import timed
+from benchmarks.run import complete, measure_case
+from benchmarks.session import LocalSession, one_line
+from benchmarks.timing import repetitions, timed
+from tools.kernels import probes
 
-Row = tuple[str, str, dict[str, Any]]
-"""File of the results, key and content."""
+Row = dict[str, Any]
 
-RUNS = 15
-MOST_SECONDS = 2.0
-"""For the runs of a case, as much for replays of its graph, and for runs that have to repeat bitwise."""
+SECONDS = 2.0
+"""For the runs of a case, and for replays of its graph."""
 
-OF_CEILINGS = ("ceiling_dtype", "ceiling_flops", "share")
-"""What of a row follows from the ceilings, which another worker measures: `publish` adds it."""
+FROM_CEILINGS = ("ceiling_dtype", "ceiling_flops", "share")
+"""What of a row depends on the ceilings, which another worker measures; `publish` adds it."""
 
 
 def device() -> torch.device:
@@ -42,174 +43,133 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def case_of(given: dict[str, Any]) -> Case:
-    """A case as the plan has it."""
-    arguments: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
-    }
-    return Case(**arguments)
+class PreparedSession(LocalSession):
+    """A session that is judged once, and kept until `release`."""
 
+    @functools.cached_property
+    def _verdicts(self) -> list[Row]:
+        return super().judge()
 
-def repetitions(seconds: float) -> int:
-    """How many runs of that length."""
-    return max(3, min(RUNS, int(MOST_SECONDS / max(seconds, 1e-9))))
+    def judge(self) -> list[Row]:
+        return self._verdicts
+
+    def close(self) -> None:
+        pass
+
+    def release(self) -> None:
+        super().close()
 
 
 class Server:
-    """What a worker keeps from one request to the next."""
+    """One contestant; its methods are the plan's requests, whose rows go to `tell` with a file and a key."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, tell: Callable[[str, str, Row], None]) -> None:
+        self._name, self._tell = name, tell
         self._backend = None if name.startswith("public") else name
-        self._name = name
-        self._prepared: dict[Case, tuple[LocalSession, list[dict[str, Any]]]] = {}
-        self._judged: dict[int, tuple[Any, str, dict[str, Any]]] = {}
+        self._sessions: dict[Case, PreparedSession] = {}
 
-    def _contestant(self, dtype: str) -> Contestant:
-        name = self._name
-        return Contestant(name, dtype, self._backend, compiled=name.endswith("-compile"))
-
-    def answer(self, request: dict[str, Any]) -> Iterator[Row]:
-        """Rows of a request."""
-        what = request.pop("what")
-        handlers: dict[str, Callable[..., Iterator[Row]]] = {
-            "ready": self.ready,
-            "machine": self.machine,
-            "ceilings": self.ceilings,
-            "probe": self.probe,
-            "prepare": self.prepare,
-            "measure": self.measure,
-            "profile": self.profile,
-            "judge": self.judge,
-            "tune": self.tune,
-        }
-        yield from handlers[what](**request)
-
-    def ready(self) -> Iterator[Row]:
-        """Load what there is to load, so that the first case need not wait for it."""
+    def ready(self) -> None:
+        """Load libraries and start CUDA, so that the first case does not wait for it."""
         torch.zeros(1, device=device())
-        yield from ()
 
-    def machine(self) -> Iterator[Row]:
-        yield SUITES, "machine", machine(device())
+    def machine(self) -> None:
+        self._tell(SUITES, "machine", machine(device()))
 
-    def ceilings(self) -> Iterator[Row]:
-        yield SUITES, "ceilings", {**ceilings.measure(device()), "machine": machine(device())}
+    def ceilings(self) -> None:
+        self._tell(SUITES, "ceilings", {**ceilings.measure(device()), "machine": machine(device())})
 
-    def probe(self, width: int, dtype: str) -> Iterator[Row]:
+    def probe(self, width: int, dtype: str) -> None:
+        """Judge the kernels of that width and dtype on every probe."""
         assert self._backend is not None
         for probe in probes.probes(dtype):
             key = f"{self._backend} {width} {dtype}: {probe.name}"
             began = time.monotonic()
-            yield PROBES, key, {"ok": False, "error": BEGUN}
+            self._tell(PROBES, key, {"ok": False, "error": STARTED})
             try:
                 row = {**probes.judge(probe, self._backend, width, dtype, device()), "error": None}
             except Exception as error:
                 row = {"ok": False, "error": one_line(error)}
-            yield PROBES, key, {**row, "seconds": round(time.monotonic() - began, 2)}
+            self._tell(PROBES, key, {**row, "seconds": round(time.monotonic() - began, 2)})
             end_if_unusable(row)
 
-    def _session(self, case: Case) -> tuple[LocalSession, list[dict[str, Any]]]:
-        if case not in self._prepared:
-            session = LocalSession(case, self._contestant(case.dtype), device())
-            self._prepared[case] = session, session.judge()
-        return self._prepared[case]
+    def _contestant(self, case: Case) -> Contestant:
+        return Contestant(self._name, case.dtype, self._backend, compiled=self._name.endswith("-compile"))
 
-    def prepare(self, case: dict[str, Any]) -> Iterator[Row]:
-        """Compile and judge, so that measuring begins at once."""
-        began = time.monotonic()
-        found = case_of(case)
+    def _session(self, case: Case) -> PreparedSession:
+        if case not in self._sessions:
+            self._sessions[case] = PreparedSession(case, self._contestant(case), device())
+        return self._sessions[case]
+
+    def _release(self, case: Case) -> None:
+        if case in self._sessions:
+            self._sessions.pop(case).release()
+
+    def prepare(self, case: Case) -> None:
+        """Compile and judge, so that `measure` begins at once; `measure` tells what is wrong."""
+        with contextlib.suppress(Exception):
+            self._session(case).judge()
+
+    def measure(self, case: Case) -> None:
+        """Judge a case, and time it if it is right: a row as of `benchmarks run`, for ours with replays of a graph."""
+        unknown = dict.fromkeys(ceilings.TORCH_DTYPES, float("nan"))
+
+        def store(row: Row) -> None:
+            if case in self._sessions:
+                config = self._sessions[case]._work.config
+                row = complete(row, case, self._contestant(case), config, unknown, device().type)
+            told = {name: value for name, value in row.items() if name not in FROM_CEILINGS}
+            self._tell(SUITES, f"{case.name} {self._name}", {**told, "machine": machine(device())})
+
+        def store_first(name: str, row: Row) -> None:
+            if len(row.get("samples_s", ())) == 1:
+                store(row)
+
+        [row] = measure_case({self._name: lambda: self._session(case)}, store_first, SECONDS).values()
         try:
-            self._session(found)
-            told = "ready"
-        except Exception as error:
-            told = one_line(error)
-        row = {"told": told, "seconds": round(time.monotonic() - began, 2)}
-        yield SUITES, f"prepared {self._name} {found.name}", row
-
-    def measure(self, case: dict[str, Any]) -> Iterator[Row]:
-        """Judge a case, and time it where it is right: rows as in the suites, with replays of a graph of ours."""
-        found = case_of(case)
-        key = f"{found.name} {self._name}"
-        row: dict[str, Any] = {"gate": None, "error": BEGUN}
-
-        def told() -> Row:
-            config = session._work.config
-            unknown = dict.fromkeys(ceilings.TORCH_DTYPES, float("nan"))
-            full = complete(row, found, self._contestant(found.dtype), config, unknown, device().type)
-            rest = {name: value for name, value in full.items() if name not in OF_CEILINGS}
-            return SUITES, key, {**rest, "machine": machine(device())}
-
-        try:
-            session, row["gate"] = self._session(found)
-            red = [verdict for verdict in row["gate"] if not verdict["ok"]]
-            row["error"] = f"red gate: {red}" if red else None
-            if red:
-                yield told()
-                return
-            samples: list[Sample] = []
-            for turn in range(RUNS):
-                samples.append(session.time(turn))
-                if turn + 1 >= repetitions(samples[0].seconds):
-                    break
-            row |= {"samples_s": [s.seconds for s in samples], "peaks_bytes": [s.peak_bytes for s in samples]}
-            yield told()
-            if self._backend is not None and found.suite == "query" and device().type == "cuda":
-                with session._mode():
-                    row["replay_s"] = replays(session)
-                    row["bitwise"] = repeats(session, min(20, repetitions(samples[0].seconds) + 5))
-                yield told()
+            if self._backend and case.suite == "query" and device().type == "cuda" and not row["error"]:
+                store(row)
+                row["replay_s"] = replays(self._session(case))
+                row["bitwise"] = repeats(self._session(case), statistics.median(row["samples_s"]))
         except Exception as error:
             row["error"] = one_line(error)
-            yield SUITES, key, row
-            end_if_unusable(row)
-        finally:
-            self._forget(found)
+        store(row)
+        self._release(case)
+        end_if_unusable(row)
 
-    def _forget(self, case: Case) -> None:
-        if case in self._prepared:
-            self._prepared.pop(case)[0].close()
-        if device().type == "cuda":
-            torch.cuda.empty_cache()
+    def profile(self, case: Case) -> None:
+        """The own time of each kernel in a run, and of each operator on the host until everything is launched."""
+        session = self._session(case)
+        row: Row = {"host_s": host_seconds(session)}
+        for name, host in (("kernels", False), ("operators", True)):
+            entries = profiling.kernels(lambda turn: session.time(turn), device(), host)
+            row[name] = [entry._asdict() for entry in entries[: profiling.ROWS]]
+        self._tell(SUITES, f"kernels of {case.name} {self._name}", row)
+        self._release(case)
 
-    def profile(self, case: dict[str, Any]) -> Iterator[Row]:
-        """Every kernel's own time in a run, and what the host does until all is launched, operator by operator."""
-        found = case_of(case)
-        try:
-            session, _ = self._session(found)
-            row: dict[str, Any] = {"host_s": calls(session)}
-            for name, host in (("kernels", False), ("operators", True)):
-                entries = profiling.kernels(lambda turn: session.time(turn), device(), host)
-                row[name] = [entry._asdict() for entry in entries[: profiling.ROWS]]
-            yield SUITES, f"kernels of {found.name} {self._name}", row
-        finally:
-            self._forget(found)
-
-    def judge(self, number: int) -> Iterator[Row]:
-        """Compile one of the candidates of the Triton kernels' table, and judge it."""
+    def judge(self, number: int) -> None:
+        """Compile a candidate for the Triton kernels' table, and judge it."""
         from benchmarks import tune
 
         problem = tune.Problem("bfloat16", device())
         name, row = tune.judged(problem, number)
-        self._judged[number] = problem, name, row
-        yield SUITES, f"cut: {name}", row
+        self._candidate = name, functools.partial(tune.timed_candidate, problem, number, row)
+        self._tell(SUITES, f"cut: {name}", row)
 
-    def tune(self, number: int) -> Iterator[Row]:
-        """Time a candidate that has been judged."""
-        from benchmarks import tune
-
-        problem, name, row = self._judged[number]
-        yield SUITES, f"cut: {name}", tune.timed_candidate(problem, number, row)
+    def tune(self, number: int) -> None:
+        """Time the candidate that was judged."""
+        name, timed_row = self._candidate
+        self._tell(SUITES, f"cut: {name}", timed_row())
 
 
-def end_if_unusable(row: dict[str, Any]) -> None:
-    """End the process after an error that leaves the CUDA context in ruins: whoever asks next gets a new one."""
+def end_if_unusable(row: Row) -> None:
+    """End the process after an error that leaves the CUDA context unusable; the next request gets a new process."""
     error = row.get("error") or ""
     if "CUDA error" in error or "AcceleratorError" in error:
         os._exit(3)
 
 
-def calls(session: LocalSession) -> list[float]:
-    """Seconds that the host is busy with a run: until everything is launched."""
+def host_seconds(session: LocalSession) -> list[float]:
+    """Seconds until everything is launched, for each set of inputs."""
     found = []
     for inputs in session._work.sets:
         began = time.perf_counter()
@@ -222,86 +182,58 @@ def calls(session: LocalSession) -> list[float]:
 
 
 def replays(session: LocalSession) -> list[float]:
-    """Seconds of a graph's replays: the call without what the host does for it."""
+    """Seconds of replays of a CUDA graph: the call without the host's work."""
     inputs = session._work.sets[0]
-    side = torch.cuda.Stream()
-    with torch.cuda.stream(side):
-        session._run(inputs)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        session._run(inputs)
-    graph.replay()
-    first = timed(graph.replay, device())
-    return [first, *(timed(graph.replay, device()) for _ in range(repetitions(first)))]
+    with session._mode():
+        side = torch.cuda.Stream()
+        with torch.cuda.stream(side):
+            session._run(inputs)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            session._run(inputs)
+        graph.replay()
+        first = timed(graph.replay, device())
+        return [first, *(timed(graph.replay, device()) for _ in range(repetitions(first, SECONDS)))]
 
 
-def repeats(session: LocalSession, runs: int) -> bool:
-    """Whether runs give the same bits, half of them beside matrix products on another stream."""
+def repeats(session: LocalSession, seconds: float) -> bool:
+    """Whether up to 20 runs give the same bits, every other one beside matrix products on another stream."""
     inputs, weights = session._work.sets[0], session._work.weights
 
     def run() -> Tensor:
         return session._decode(inputs, weights)
 
-    wanted = run()
-    side, square = torch.cuda.Stream(), torch.randn(2048, 2048, device="cuda")
-    same = True
-    for number in range(runs):
-        if number % 2:
-            with torch.cuda.stream(side):
-                square @ square
-        same &= torch.equal(run(), wanted)
-    torch.cuda.synchronize()
+    with session._mode():
+        wanted, same = run(), True
+        side, square = torch.cuda.Stream(), torch.randn(2048, 2048, device="cuda")
+        for number in range(repetitions(seconds, SECONDS) + 5):
+            if number % 2:
+                with torch.cuda.stream(side):
+                    square @ square
+            same &= torch.equal(run(), wanted)
+        torch.cuda.synchronize()
     return same
 
 
-def serve(name: str) -> None:
-    """Requests from standard input, rows to standard output, a line each."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever else prints must not come between the answers
-    server = Server(name)
-    for line in sys.stdin:
-        for file, key, row in server.answer(json.loads(line)):
-            print(json.dumps({"file": file, "key": key, "row": row}), file=answers, flush=True)
-        print(json.dumps({"done": True}), file=answers, flush=True)
+def serve(name: str, descriptor: str) -> None:
+    """Answer requests: rows as (file, key, row), then None."""
+    connection = Connection(int(descriptor))
+    server = Server(name, lambda *row: connection.send(row))
+    with contextlib.suppress(EOFError):
+        while True:
+            what, arguments = connection.recv()
+            getattr(server, what)(**arguments)
+            connection.send(None)
 
 
 def once(backend: str, which: str) -> None:
-    """A few runs of the plan's headline or of its training step, and their times."""
-    case = case_of({"headline": plan.HEADLINE, "train": plan.TRAIN_LARGE}[which])
+    """Run the plan's headline or its training step a few times, and print the times."""
+    case = {"headline": plan.HEADLINE, "train": plan.TRAIN_LARGE}[which]
     session = LocalSession(case, Contestant(backend, case.dtype, backend), device())
     times = sorted(session.time(turn).seconds for turn in range(10))
-    print(f"{backend} {which}: {1e3 * times[len(times) // 2]:.3f} ms, at least {1e3 * times[0]:.3f}", flush=True)
-
-
-def probe(name: str) -> int:
-    """The probe of that name: how many were not right."""
-    kernel, _, wanted = name.partition(": ")
-    backend, width, dtype = kernel.split()
-    chosen = [each for each in probes.probes(dtype) if wanted in ("", each.name)]
-    bad = int(not chosen)
-    if bad:
-        print(f"no probe has the name {wanted!r}; taken are {'; '.join(each.name for each in probes.probes(dtype))}")
-    for each in chosen:
-        print(f"{kernel}: {each.name} ...", flush=True)
-        verdict = probes.judge(each, backend, int(width), dtype, device(), draws=1, repeats=1)
-        print("right" if verdict["ok"] else f"not right: {verdict}", flush=True)
-        bad += not verdict["ok"]
-    return bad
-
-
-def sanitized_probes(backend: str) -> int:
-    """The probes that a sanitizer looks at, in bfloat16: how many were not right."""
-    return sum(probe(f"{backend} {width} bfloat16: {each.name}") for width, each in probes.sanitized())
+    print(f"{backend} {which}: {1e3 * statistics.median(times):.3f} ms, at least {1e3 * times[0]:.3f}", flush=True)
 
 
 if __name__ == "__main__":
-    run: dict[str, Callable[..., int | None]] = {
-        "serve": serve,
-        "once": once,
-        "probe": probe,
-        "probes": sanitized_probes,
-    }
-    if len(sys.argv) < 3 or sys.argv[1] not in run:
-        sys.exit(__doc__)
-    sys.exit(run[sys.argv[1]](*sys.argv[2:]))
+    sys.exit({"serve": serve, "once": once}[sys.argv[1]](*sys.argv[2:]))

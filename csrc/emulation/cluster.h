@@ -10,9 +10,9 @@
 
 namespace arasfsr::emulation {
 
-// The object of mbarrier, in the 64 bits that a device has for it. Poison is no state that completes.
+// The mbarrier object, in 64 bits as on a device. Poison is a state that never completes.
 struct Mbarrier {
-    int64_t bytes : 21;  // that are still to land; negative where more have landed than were expected so far
+    int64_t bytes : 21;  // still to land; negative if more have landed than were expected so far
     uint64_t pending : 20, count : 20, phase : 1, poisoned : 2;
 };
 static_assert(sizeof(Mbarrier) == 8, "as large as a device's");
@@ -49,19 +49,19 @@ inline void mbarrier_land(void* place, int bytes) {
     mbarrier_complete(barrier);
 }
 
-// Waits until the phase of that parity is over; `what` of a stage that is to be by then.
+// Waits until the phase of that parity is over; `what` and `stage` are for the report of a deadlock.
 inline void mbarrier_wait(void* place, int parity, const char* what, int stage) {
     Mbarrier& barrier = mbarrier(place);
     while (barrier.phase == static_cast<uint64_t>(parity)) sleep(&barrier, what, stage, parity);
 }
 
-// What lies in a block's shared memory where `mine` lies in the calling thread's.
+// The address in a block's shared memory that corresponds to `mine` in that of the calling thread.
 inline unsigned char* in_block(int rank, const void* mine) {
     return shared_of(rank) + (static_cast<const unsigned char*>(mine) - shared());
 }
 
-// cp.async.bulk with multicast: to the same place in each block of the mask, whose barrier there hears of it. Until it
-// lands, the place is poisoned. What lands was read when it did or, perhaps, when the copy started.
+// cp.async.bulk with multicast: to the same address in each block of the mask, and signals the barrier there. The
+// target is poisoned until the copy lands. The source is read when it lands or, perhaps, when the copy starts.
 inline void copy_bulk(void* to, const void* from, int bytes, void* barrier, uint32_t mask) {
     const unsigned char* source = static_cast<const unsigned char*>(from);
     std::vector<unsigned char> early;

@@ -1,6 +1,6 @@
-// Fibers, their schedule, barriers and what happens asynchronously on the emulated device.
+// Fibers, their schedule, barriers and the asynchronous operations of the emulated device.
 
-#undef _FORTIFY_SOURCE  // its check of longjmp takes a switch of stacks for a mistake
+#undef _FORTIFY_SOURCE  // its check of longjmp rejects a switch of stacks
 
 #include "emulator.h"
 
@@ -26,7 +26,7 @@ constexpr unsigned TURN = 64;  // how many switches a favoured warp stays so at 
 
 using Actions = std::vector<std::function<void()>>;
 
-// Shared memory of a block, aligned as a swizzle's pattern repeats, and poisoned.
+// Shared memory of a block, aligned to the period of the swizzle, and poisoned.
 class Memory {
   public:
     explicit Memory(size_t bytes) : bytes_(bytes), memory_(new unsigned char[bytes + 1024]) {
@@ -146,7 +146,7 @@ int ready_from(const Cluster& cluster, int first, int count, int start) {
 int next(Cluster& cluster, int last) {
     const int threads = static_cast<int>(cluster.fibers->size());
     if (!cluster.shuffled) return ready_from(cluster, 0, threads, last + 1);
-    // One warp runs as far as it can, until the lot falls on another: that is how warps get far apart.
+    // One warp runs as far as it can until another is drawn at random, so that warps get far apart.
     const int lane = static_cast<int>(cluster.random() % WARP);
     int chosen = -1;
     if (cluster.random() % cluster.turn != 0) chosen = ready_from(cluster, cluster.favoured * WARP, WARP, lane);
@@ -155,7 +155,7 @@ int next(Cluster& cluster, int last) {
     return chosen;
 }
 
-// Lets one of the things happen that are under way: the first, or under a random schedule any.
+// Performs one of the pending asynchronous operations: the first, or under a random schedule any.
 void happen(Cluster& cluster) {
     Actions& actions = cluster.under_way;
     const size_t chosen = cluster.shuffled ? cluster.random() % actions.size() : 0;
@@ -214,7 +214,7 @@ void wake_among(Fiber* fibers, int count, const void* object) {
     }
 }
 
-// What a thread is at, in words.
+// Describes what a thread waits for.
 std::string place_of(const Fiber& fiber) {
     if (fiber.sleeping_on == nullptr) return "running";
     const std::string what = fiber.what;
@@ -240,8 +240,9 @@ void run(int64_t blocks, int threads, size_t shared, const std::function<void()>
         cluster.shuffled = seed != 0;
         cluster.turn = TURN << cluster.random() % 7;
         for (int rank = 0; rank < each; ++rank) {
-            Fiber* own = fibers.data() + rank * threads;
-            cluster.blocks.push_back({first + rank, threads, own, {}, {}, Memory(shared), Memory(shared), threads});
+            Fiber* block_fibers = fibers.data() + rank * threads;
+            cluster.blocks.push_back(
+                {first + rank, threads, block_fibers, {}, {}, Memory(shared), Memory(shared), threads});
             cluster.blocks.back().warps.resize((threads + WARP - 1) / WARP);
         }
         for (size_t i = 0; i < fibers.size(); ++i) {
@@ -312,9 +313,9 @@ void wake(const void* object) {
     wake_among(the_cluster->fibers->data(), static_cast<int>(the_cluster->fibers->size()), object);
 }
 
-void barrier(int number, int threads) {
+void barrier(int id, int threads) {
     Block& block = *current->block;
-    int& arrived = block.arrived[number];
+    int& arrived = block.arrived[id];
     if (threads == 0) threads = block.threads;
     if (++arrived < threads) {
         sleep(&arrived, "a barrier of the block");
@@ -353,7 +354,7 @@ void defer_allow(bool fenced) { warp().fenced = fenced; }
 void defer(std::function<void()> product) {
     if (!warp().fenced) fail("a product without a fence since the last wait");
     warp().open_group.push_back(std::move(product));
-    // A device starts when it can; here it is at the wait or, under a random schedule, perhaps at once.
+    // A device may start at any time; the emulation does at the wait or, under a random schedule, perhaps at once.
     if (perhaps()) {
         for (Actions& group : warp().groups) {
             for (const auto& each : std::exchange(group, {})) each();
@@ -375,7 +376,8 @@ void copy_async(void* to, const void* from, int bytes) {
     std::memset(to, POISON, bytes);
     Copy copy{to, from, static_cast<size_t>(bytes), {}};
     const unsigned char* source = static_cast<const unsigned char*>(from);
-    // A device reads at any time until the wait; here it is at its end or, under a random schedule, perhaps at once.
+    // A device reads at any time until the wait; the emulation does at the wait or, under a random schedule, perhaps at
+    // once.
     if (perhaps()) copy.early.assign(source, source + bytes);
     current->open_group.push_back(std::move(copy));
 }

@@ -52,10 +52,10 @@ inline uint16_t to_float16(float x) {
     const float magnitude = std::fabs(x);
     if (std::isnan(x)) return 0x7FFF;
     if (magnitude >= 65520.0f) return sign | 0x7C00;
-    int exponent = -14;  // of the last place's 2^10; numbers below 2^-14 share the smallest one
+    int exponent = -14;  // numbers below 2^-14 have the smallest exponent
     if (magnitude >= 6.103515625e-05f) exponent = std::ilogb(magnitude);
     const int places = static_cast<int>(std::nearbyint(std::ldexp(magnitude, 10 - exponent)));
-    // 1024 .. 2048 places beyond the smallest exponent: the carry into the next exponent comes out right by itself
+    // 1024 .. 2048 units above the smallest exponent; a carry into the exponent is correct
     return static_cast<uint16_t>(sign | (places + ((exponent + 14) << 10)));
 }
 
@@ -64,8 +64,8 @@ inline uint32_t to_tf32(float x) {
     return std::isnan(x) ? 0x7FFFE000u : (bits_of(x) + 0x1000u) & 0xFFFFE000u;
 }
 
-// A sine or cosine with an error like that of a device's special-function unit, for which at most 2^-20.5 is
-// documented: rounded to multiples of 2^-20.
+// A sine or cosine with an error similar to that of a device's special-function unit, whose documented limit is
+// 2^-20.5: rounded to multiples of 2^-20.
 inline float as_coarse_as_the_unit(float x) { return std::ldexp(std::nearbyint(std::ldexp(x, 20)), -20); }
 
 struct Ldmatrix {
@@ -93,7 +93,7 @@ inline void ldmatrix(void* const lanes[WARP]) {
 
 struct Stmatrix {
     const uint32_t* matrices;  // four registers
-    void* row;                 // as of ldmatrix
+    void* row;                 // as for ldmatrix
 };
 
 inline void stmatrix(void* const lanes[WARP]) {
@@ -144,8 +144,8 @@ void mma(void* const lanes[WARP]) {
     add_product(lanes, a, b);
 }
 
-// Of TF32: a is 16 x 8, (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4); b is 8 x 8, (t, g), (t + 4, g). What lies
-// beyond TF32 in a register is not read.
+// In TF32 a is 16 x 8, (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4); b is 8 x 8, (t, g), (t + 4, g). The bits of a
+// register beyond TF32 are not read.
 inline void mma_tf32(void* const lanes[WARP]) {
     float a[16][8], b[8][8];
     for (int lane = 0; lane < WARP; ++lane) {

@@ -11,8 +11,8 @@
 namespace arasfsr::emulation {
 
 // A matrix in shared memory whose rows run along the inner dimension, with 128-byte swizzle: groups of eight rows of
-// 128 bytes lie `stride` bytes apart; of the address, bits 4 to 6 are flipped by bits 7 to 9. The other way around, 64
-// outer numbers lie in a row, eight inner ones in a group, and the next 64 `leading` bytes apart.
+// 128 bytes are `stride` bytes apart; bits 4 to 6 of the address are XORed with bits 7 to 9. Transposed, a row has 64
+// numbers along the outer dimension, a group has eight along the inner one, and the next 64 are `leading` bytes apart.
 struct SwizzledMatrix {
     const unsigned char* memory;  // of the block, as the asynchronous proxy sees it
     uint32_t start, stride, leading;
@@ -43,13 +43,13 @@ struct SwizzledMatrix {
 
 constexpr int WGMMA_COLUMNS = 256, WGMMA_INNER = 16;
 
-// What a lane brings to wgmma.m64n256k16.
+// A lane's operands of wgmma.m64n256k16.
 struct Wgmma {
     float* total;        // of each 8 columns j: (g, 8 j + 2t), (g, 8 j + 2t + 1), (g + 8, ..), (g + 8, ..)
-    const uint32_t* a;   // as for mma, or NULL: then the descriptor says where it is
+    const uint32_t* a;   // as for mma, or NULL to use the descriptor
     uint64_t a_matrix, b_matrix;
-    bool add;            // to what total holds, or else to nothing
-    bool transposed = false;  // b lies with its columns side by side
+    bool add;            // to total, which is otherwise overwritten
+    bool transposed = false;  // the columns of b are contiguous
 };
 
 template <float (*FROM)(uint16_t)>
@@ -87,7 +87,7 @@ void wgmma_execute(const std::array<Wgmma, WARP>& lanes, int warp_of_group) {
     }
 }
 
-// wgmma.mma_async: registers and shared memory are read, and the result is there, at any time until the wait.
+// wgmma.mma_async: may read registers and shared memory, and write the result, at any time until the wait.
 template <float (*FROM)(uint16_t)>
 void wgmma(void* const lanes[WARP]) {
     std::array<Wgmma, WARP> operands;

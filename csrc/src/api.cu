@@ -1,4 +1,6 @@
-// The C API: checks, the choice of a kernel, its launch.
+// The C API: checks arguments, chooses a kernel and launches it.
+#include <initializer_list>
+
 #include "checks.h"
 #include "kernels.h"
 #include "stream.h"
@@ -6,7 +8,7 @@
 namespace arasfsr {
 namespace {
 
-// Calls with the format of a dtype.
+// Calls `of` with the format of a dtype.
 template <class Of>
 auto by_format(int32_t dtype, const Of& of) {
     if (dtype == ARASFSR_TF32) return of(Tf32{});
@@ -15,13 +17,13 @@ auto by_format(int32_t dtype, const Of& of) {
 
 Kernel<ForwardArguments> portable_forward_for(const arasfsr_problem& problem, const Device& device) {
     return by_format(problem.dtype, [&](auto format) {
-        return forward_kernel(format, problem.padded, device.shared_limit);
+        return ForwardKernels<decltype(format)>::find(problem.padded, device.shared_limit);
     });
 }
 
 Kernel<BackwardArguments> portable_backward_for(const arasfsr_problem& problem, const Device& device) {
     return by_format(problem.dtype, [&](auto format) {
-        return backward_kernel(format, problem.padded, device.shared_limit);
+        return BackwardKernels<decltype(format)>::find(problem.padded, device.shared_limit);
     });
 }
 
@@ -34,18 +36,19 @@ bool streams(const arasfsr_problem& problem, const Device& device) {
 Kernel<ForwardArguments> forward_for(const arasfsr_problem& problem, const Device& device, bool keeps) {
     if (!streams(problem, device)) return portable_forward_for(problem, device);
     const bool bfloat16 = problem.dtype == ARASFSR_BFLOAT16;
-    return bfloat16 ? forward90_kernel(Bfloat16{}, keeps) : forward90_kernel(Float16{}, keeps);
+    return bfloat16 ? Forward90Kernels<Bfloat16>::find(keeps) : Forward90Kernels<Float16>::find(keeps);
 }
 
 Kernel<BackwardArguments> backward_for(const arasfsr_problem& problem, const Device& device) {
     if (!streams(problem, device)) return portable_backward_for(problem, device);
-    return problem.dtype == ARASFSR_BFLOAT16 ? backward90_kernel(Bfloat16{}) : backward90_kernel(Float16{});
+    const bool bfloat16 = problem.dtype == ARASFSR_BFLOAT16;
+    return bfloat16 ? Backward90Kernels<Bfloat16>::find() : Backward90Kernels<Float16>::find();
 }
 
-// Both are there for problems with modulation and a hidden layer.
+// The kernels for the weights and for the coordinate branch need modulation and a hidden layer.
 int64_t weight_splits_of(const arasfsr_problem& problem, const Device& device) {
-    const bool taken = streams(problem, device) && problem.modulated && problem.layers > 1;
-    return taken ? weight_splits90(problem, device.processors) : 0;
+    const bool has_kernel = streams(problem, device) && problem.modulated && problem.layers > 1;
+    return has_kernel ? weight_splits90(problem, device.processors) : 0;
 }
 
 Kernel<CoordinateArguments> coordinate_for(const arasfsr_problem& problem, const Device& device) {
@@ -69,7 +72,7 @@ Kernel<BackwardArguments> backward_for(const arasfsr_problem& problem, const Dev
 
 #endif
 
-// The problem is one that some kernel takes on this device.
+// Checks that there is a kernel for the problem on the current device.
 arasfsr_status supported(const arasfsr_problem* problem, Device* device) {
     arasfsr_status status = check_sizes(problem);
     if (failed(status)) return status;
@@ -90,20 +93,20 @@ int64_t tiles_of(int64_t queries) { return queries / ARASFSR_TILE + (queries % A
 
 bool empty(const arasfsr_problem& problem) { return problem.queries == 0 || problem.images == 0; }
 
-// A launch: of which kernel, how many blocks, and what of the scratch is whose.
+// A launch: the kernel, the number of blocks, and the layout of the scratch.
 template <class Arguments>
 struct Plan {
     const char* name;
     Kernel<Arguments> kernel;
     int64_t blocks = 0;
-    int64_t stream_bytes = 0;  // of weights, followed by
-    int64_t s_bytes = 0;       // of a forward that keeps nothing
+    int64_t stream_bytes = 0;  // for the ordered weights, followed by
+    int64_t s_bytes = 0;       // for s, if a forward keeps nothing
 
     int64_t at_a_time() const { return blocks / kernel.cluster * kernel.units; }
     size_t scratch_bytes() const { return static_cast<size_t>(stream_bytes + s_bytes); }
 };
 
-// `blocks` as many as take turns at that many units of work.
+// Sets the number of blocks for that many units of work, which resident blocks process in turns.
 template <class Arguments>
 arasfsr_status take_turns(Plan<Arguments>& plan, const Device& device, int64_t units) {
     const Kernel<Arguments>& kernel = plan.kernel;
@@ -113,7 +116,7 @@ arasfsr_status take_turns(Plan<Arguments>& plan, const Device& device, int64_t u
     return status;
 }
 
-// `render` or not: then everything is kept, and s needs no scratch.
+// A forward that renders, or one that keeps everything, which needs no scratch for s.
 arasfsr_status plan_forward(const arasfsr_problem& problem, const Device& device, int64_t tiles, bool render,
                             Plan<ForwardArguments>* plan) {
     *plan = {render ? "arasfsr_render" : "arasfsr_keep", forward_for(problem, device, !render)};
@@ -150,7 +153,7 @@ arasfsr_status check_scratch(const Plan<Arguments>& plan, const void* scratch, s
     return plan.scratch_bytes() > 0 ? check_pointer("scratch", scratch) : OK;
 }
 
-// `arguments` but for the stream, an S, whose place is the scratch.
+// Launches a plan with its arguments, after copying the weights to the start of the scratch in the order of stream S.
 template <class S, class Arguments>
 arasfsr_status run(const Plan<Arguments>& plan, Arguments arguments, void* scratch) {
     unsigned char* stream = static_cast<unsigned char*>(scratch);
@@ -164,7 +167,27 @@ arasfsr_status run(const Plan<Arguments>& plan, Arguments arguments, void* scrat
     return launch(plan.kernel, plan.name, plan.blocks, arguments.problem.stream, arguments);
 }
 
-// Bytes of what `make` plans, if there is something to compute.
+// The first failure of calls that are made in order, or OK.
+arasfsr_status first_failure(std::initializer_list<arasfsr_status> statuses) {
+    for (const arasfsr_status& status : statuses) {
+        if (failed(status)) return status;
+    }
+    return OK;
+}
+
+// The checks of every function over a chunk; then, if there is something to compute, work(device).
+template <class Work>
+arasfsr_status over_chunk(const arasfsr_problem* problem, const arasfsr_kept* kept, const Work& work) {
+    Device device;
+    arasfsr_status status = supported(problem, &device);
+    if (failed(status)) return status;
+    status = check_chunk(*problem, kept);
+    if (failed(status) || empty(*problem) || kept->count == 0) return status;
+    status = check_kept(*problem, *kept);
+    return failed(status) ? status : work(device);
+}
+
+// The scratch of what make(device, tiles, &plan) plans; 0 if there is nothing to compute.
 template <class Arguments, class Make>
 arasfsr_status scratch_of(const arasfsr_problem* problem, size_t* bytes, const Make& make) {
     if (bytes == nullptr) return {ARASFSR_BAD_ARGUMENT, "bytes", 0};
@@ -227,17 +250,13 @@ arasfsr_status arasfsr_render(const arasfsr_problem* problem, float* out, void* 
     Device device;
     arasfsr_status status = supported(problem, &device);
     if (failed(status) || empty(*problem)) return status;
-    status = check_inputs(*problem);
-    if (failed(status)) return status;
-    status = check_pointer("out", out);
-    if (failed(status)) return status;
     ForwardArguments arguments{*problem, Geometry::of(*problem), {}, out, nullptr};
     arguments.kept.count = problem->queries;
     arguments.kept.tiles = tiles_of(problem->queries);
     Plan<ForwardArguments> plan{};
-    status = plan_forward(*problem, device, arguments.kept.tiles, true, &plan);
-    if (failed(status)) return status;
-    status = check_scratch(plan, scratch, scratch_bytes);
+    status = first_failure({check_inputs(*problem), check_pointer("out", out),
+                            plan_forward(*problem, device, arguments.kept.tiles, true, &plan),
+                            check_scratch(plan, scratch, scratch_bytes)});
     if (failed(status)) return status;
     arguments.kept.s = static_cast<unsigned char*>(scratch) + plan.stream_bytes;
     return run<Stream>(plan, arguments, scratch);
@@ -245,21 +264,15 @@ arasfsr_status arasfsr_render(const arasfsr_problem* problem, float* out, void* 
 
 arasfsr_status arasfsr_keep(
     const arasfsr_problem* problem, const arasfsr_kept* kept, void* scratch, size_t scratch_bytes) {
-    Device device;
-    arasfsr_status status = supported(problem, &device);
-    if (failed(status)) return status;
-    status = check_chunk(*problem, kept);
-    if (failed(status) || empty(*problem) || kept->count == 0) return status;
-    status = check_inputs(*problem);
-    if (failed(status)) return status;
-    status = check_kept(*problem, *kept);
-    if (failed(status)) return status;
-    Plan<ForwardArguments> plan{};
-    status = plan_forward(*problem, device, kept->tiles, false, &plan);
-    if (failed(status)) return status;
-    status = check_scratch(plan, scratch, scratch_bytes);
-    if (failed(status)) return status;
-    return run<Stream>(plan, ForwardArguments{*problem, Geometry::of(*problem), *kept, nullptr, nullptr}, scratch);
+    return over_chunk(problem, kept, [&](const Device& device) {
+        Plan<ForwardArguments> plan{};
+        const arasfsr_status status =
+            first_failure({check_inputs(*problem), plan_forward(*problem, device, kept->tiles, false, &plan),
+                           check_scratch(plan, scratch, scratch_bytes)});
+        if (failed(status)) return status;
+        const ForwardArguments arguments{*problem, Geometry::of(*problem), *kept, nullptr, nullptr};
+        return run<Stream>(plan, arguments, scratch);
+    });
 }
 
 arasfsr_status arasfsr_backward_scratch(const arasfsr_problem* problem, size_t* bytes) {
@@ -270,39 +283,25 @@ arasfsr_status arasfsr_backward_scratch(const arasfsr_problem* problem, size_t* 
 
 arasfsr_status arasfsr_backward(const arasfsr_problem* problem, const arasfsr_kept* kept,
                                 const arasfsr_gradients* gradients, void* scratch, size_t scratch_bytes) {
-    Device device;
-    arasfsr_status status = supported(problem, &device);
-    if (failed(status)) return status;
-    status = check_chunk(*problem, kept);
-    if (failed(status)) return status;
     if (gradients == nullptr) return {ARASFSR_BAD_ARGUMENT, "gradients", 0};
-    if (empty(*problem) || kept->count == 0) return OK;
-    status = check_inputs(*problem);
-    if (failed(status)) return status;
-    status = check_kept(*problem, *kept);
-    if (failed(status)) return status;
-    status = check_gradients(*problem, *gradients);
-    if (failed(status)) return status;
-    Plan<BackwardArguments> plan{};
-    status = plan_backward(*problem, device, kept->tiles, &plan);
-    if (failed(status)) return status;
-    status = check_scratch(plan, scratch, scratch_bytes);
-    if (failed(status)) return status;
-    return run<BackwardStream>(plan, BackwardArguments{*problem, *kept, *gradients, nullptr}, scratch);
+    return over_chunk(problem, kept, [&](const Device& device) {
+        Plan<BackwardArguments> plan{};
+        const arasfsr_status status =
+            first_failure({check_inputs(*problem), check_gradients(*problem, *gradients),
+                           plan_backward(*problem, device, kept->tiles, &plan),
+                           check_scratch(plan, scratch, scratch_bytes)});
+        if (failed(status)) return status;
+        const BackwardArguments arguments{*problem, *kept, *gradients, nullptr};
+        return run<BackwardStream>(plan, arguments, scratch);
+    });
 }
 
 arasfsr_status arasfsr_scatter(
-    const arasfsr_problem* problem, const arasfsr_kept* kept, const void* z, float* latent, float* rel) {
-    Device device;
-    arasfsr_status status = supported(problem, &device);
-    if (failed(status)) return status;
-    status = check_chunk(*problem, kept);
-    if (failed(status) || empty(*problem) || kept->count == 0) return status;
-    status = check_kept(*problem, *kept);
-    if (failed(status)) return status;
-    status = check_scatter(z, latent, rel);
-    if (failed(status)) return status;
-    return scatter(*problem, *kept, z, latent, rel);
+    const arasfsr_problem* problem, const arasfsr_kept* kept, const void* z, float* lr_map, float* rel) {
+    return over_chunk(problem, kept, [&](const Device&) {
+        const arasfsr_status status = check_scatter(z, lr_map, rel);
+        return failed(status) ? status : scatter(*problem, *kept, z, lr_map, rel);
+    });
 }
 
 arasfsr_status arasfsr_weight_splits(const arasfsr_problem* problem, int64_t* splits) {
@@ -315,21 +314,16 @@ arasfsr_status arasfsr_weight_splits(const arasfsr_problem* problem, int64_t* sp
 
 arasfsr_status arasfsr_weight_gradients(const arasfsr_problem* problem, const arasfsr_kept* kept, const void* z,
                                         float* weights, double* biases, int64_t splits) {
-    Device device;
-    arasfsr_status status = supported(problem, &device);
-    if (failed(status)) return status;
-    status = check_chunk(*problem, kept);
-    if (failed(status) || empty(*problem) || kept->count == 0) return status;
-    if (splits < 1 || weight_splits_of(*problem, device) == 0) return {ARASFSR_UNSUPPORTED, "splits", splits};
-    status = check_kept(*problem, *kept);
-    if (failed(status)) return status;
-    status = check_weight_gradients(z, weights, biases);
-    if (failed(status)) return status;
+    return over_chunk(problem, kept, [&](const Device& device) {
+        if (splits < 1 || weight_splits_of(*problem, device) == 0) {
+            return arasfsr_status{ARASFSR_UNSUPPORTED, "splits", splits};
+        }
+        const arasfsr_status status = check_weight_gradients(z, weights, biases);
 #ifdef ARASFSR_WITH_90A
-    return weight_gradients90(*problem, *kept, z, weights, biases, splits);
-#else
-    return OK;
+        if (!failed(status)) return weight_gradients90(*problem, *kept, z, weights, biases, splits);
 #endif
+        return status;
+    });
 }
 
 arasfsr_status arasfsr_coordinate_scratch(const arasfsr_problem* problem, size_t* bytes) {
@@ -340,21 +334,14 @@ arasfsr_status arasfsr_coordinate_scratch(const arasfsr_problem* problem, size_t
 
 arasfsr_status arasfsr_coordinate(const arasfsr_problem* problem, const arasfsr_kept* kept, const float* s,
                                   void* scratch, size_t scratch_bytes) {
-    Device device;
-    arasfsr_status status = supported(problem, &device);
-    if (failed(status)) return status;
-    status = check_chunk(*problem, kept);
-    if (failed(status) || empty(*problem) || kept->count == 0) return status;
-    status = check_inputs(*problem);
-    if (failed(status)) return status;
-    status = check_kept(*problem, *kept);
-    if (failed(status)) return status;
-    status = check_pointer("s", s);
-    if (failed(status)) return status;
-    Plan<CoordinateArguments> plan{};
-    status = plan_coordinate(*problem, device, kept->tiles, &plan);
-    if (failed(status)) return status;
-    status = check_scratch(plan, scratch, scratch_bytes);
-    if (failed(status)) return status;
-    return run<CoordinateStream>(plan, CoordinateArguments{*problem, *kept, s, nullptr}, scratch);
+    return over_chunk(problem, kept, [&](const Device& device) {
+        Plan<CoordinateArguments> plan{};
+        const arasfsr_status status =
+            first_failure({check_inputs(*problem), check_pointer("s", s),
+                           plan_coordinate(*problem, device, kept->tiles, &plan),
+                           check_scratch(plan, scratch, scratch_bytes)});
+        if (failed(status)) return status;
+        const CoordinateArguments arguments{*problem, *kept, s, nullptr};
+        return run<CoordinateStream>(plan, arguments, scratch);
+    });
 }

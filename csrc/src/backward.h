@@ -1,8 +1,9 @@
-// Kernel: the backward of the content branch, over the activations that the forward kept. A block takes a part.
+// Kernel: the backward of the content branch, over the activations that the forward kept. A block processes a part.
 #ifndef ARASFSR_BACKWARD_H
 #define ARASFSR_BACKWARD_H
 
 #include "decoder_backward.h"
+#include "kernels.h"
 #include "shape.h"
 
 namespace arasfsr {
@@ -33,15 +34,15 @@ class Backward {
 
     ARASFSR_DEVICE void run() {
         const int last = problem.layers - 1;
-        for (int which = 0; which < problem.images; ++which) {
-            hw::barrier();  // the image before is done with z
+        for (int image_index = 0; image_index < problem.images; ++image_index) {
+            hw::barrier();  // the previous image no longer needs z
             if (last > 0) ring.open(weights(last - 1, last_half()));
-            layers.output_layer(start, which, typename Layers::Top(layers, start, which));
-            for (int layer = last;; --layer) {  // z is that of f[layer]
+            layers.output_layer(start, image_index, typename Layers::Top(layers, start, image_index));
+            for (int layer = last;; --layer) {  // z holds the gradient of f[layer] before the activation
                 hw::barrier();
-                layers.store(start, which, layer);
+                layers.store(start, image_index, layer);
                 if (layer == 0) break;
-                content_layer(layer - 1, which);
+                content_layer(layer - 1, image_index);
             }
         }
     }
@@ -55,32 +56,39 @@ class Backward {
                 WeightRing::STEPS};
     }
 
-    // From the gradient above hidden layer `layer`, before its ReLU, to the one below, before that one's ReLU; and to
-    // s. Both in z. The product f * s comes first: its gradient times s is where the sum for f starts.
-    ARASFSR_DEVICE void content_layer(int layer, int which) {
+    // From the gradient of the z above hidden layer `layer` to that of the z below it, in place, and to that of s. The
+    // product with the weights of f * s comes first: its result times s initializes the sum for f.
+    ARASFSR_DEVICE void content_layer(int layer, int image_index) {
         Total<S::ROWS, NP> total;
         total.clear();
         if (problem.modulated) {
             multiply<T>(total, layers.z, ring, weights(layer, 1), layers.z);
             hw::barrier();
             ring.open(weights(layer, 0));
-            layers.through_product(total, start, which, layer);
+            layers.through_product(total, start, image_index, layer);
         }
         multiply<T>(total, layers.z, ring, weights(layer, 0), layers.z);
         hw::barrier();
         if (layer > 0) ring.open(weights(layer - 1, last_half()));
-        layers.hidden_layer(total, start, which, layer);
+        layers.hidden_layer(total, start, image_index, layer);
     }
 
     const arasfsr_problem& problem;
     const Layers layers;
     const WeightRing ring;
-    const int64_t start;  // the part's first query of the chunk
+    const int64_t start;  // the part's first query, counted in the chunk
 };
 
 template <class S>
 ARASFSR_KERNEL(THREADS, S::BLOCKS) backward(const ARASFSR_PARAMETER BackwardArguments arguments) {
     Backward<S>(arguments).run();
+}
+
+template <class T>
+Kernel<BackwardArguments> BackwardKernels<T>::find(int padded, int shared_limit) {
+    return choose<Backward, T, BackwardArguments>(padded, shared_limit, [](auto shape) {
+        return kernel_of<Backward, decltype(shape)>(&backward<decltype(shape)>);
+    });
 }
 
 }  // namespace arasfsr

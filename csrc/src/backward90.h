@@ -1,29 +1,30 @@
-// Kernel for compute capability 9.0a: the backward of the content branch at a width of 256.
+// Kernel for compute capability 9.0a: the backward of the content branch at a padded width of 256.
 //
-// A consumer takes parts of 16 queries (64 content rows) in turn. One's output layers and epilogues run under the
-// other's products, whose weights come as the stream of the backward: transposed, the last layer first.
+// A consumer processes one part of 16 queries (64 content rows) after another. The output layers and epilogues of one
+// consumer overlap with the products of the other, whose weights are those of BackwardStream.
 #ifndef ARASFSR_BACKWARD90_H
 #define ARASFSR_BACKWARD90_H
 
 #include "decoder_backward.h"
+#include "kernels.h"
 #include "streaming.h"
 
 namespace arasfsr {
 
-// What a thread knows of f at its accumulators, kept through a product: which are above 0.
-struct Signs {
+// The activation's derivatives at a thread's accumulators, a bit each, to be kept in registers through a product.
+struct Derivatives {
     uint32_t words[hw::ACCUMULATORS / 32]{};
 
-    ARASFSR_DEVICE void set(int i, bool positive) { words[i / 32] |= static_cast<uint32_t>(positive) << i % 32; }
-    ARASFSR_DEVICE bool positive(int i) const { return words[i / 32] >> i % 32 & 1; }
+    ARASFSR_DEVICE void set(int i, bool passes) { words[i / 32] |= static_cast<uint32_t>(passes) << i % 32; }
+    ARASFSR_DEVICE bool passes(int i) const { return words[i / 32] >> i % 32 & 1; }
 
-    // Of two pairs, the i-th four of a thread's accumulators.
+    // Sets those of the i-th four accumulators, from two pairs of f.
     template <class T>
-    ARASFSR_DEVICE void note(int i, const uint32_t (&f)[2]) {
+    ARASFSR_DEVICE void set_four(int i, const uint32_t (&f)[2]) {
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
-            set(4 * i + 2 * j, hw::lower<T>(f[j]) > 0.0f);
-            set(4 * i + 2 * j + 1, hw::upper<T>(f[j]) > 0.0f);
+            set(4 * i + 2 * j, activation_passes(hw::lower<T>(f[j])));
+            set(4 * i + 2 * j + 1, activation_passes(hw::upper<T>(f[j])));
         }
     }
 };
@@ -39,7 +40,7 @@ class Backward90 {
         float share[ROWS], pixels[PIXELS];
     };
 
-    // Of f of the layer below and its s, a warp's rows and queries at a few columns, which come while others are read.
+    // A few columns of a warp's rows of f of the layer below, and of its queries of s; copied while others are read.
     struct Batch {
         static constexpr int COLUMNS = 32, ROWS_OF_WARP = 16, QUERIES_OF_WARP = ROWS_OF_WARP / CORNERS;
         using Numbers = Tile<COLUMNS>;
@@ -47,11 +48,11 @@ class Backward90 {
         static constexpr int BYTES = s + Numbers::bytes(QUERIES_OF_WARP);
     };
     static constexpr int BATCHES = NP / Batch::COLUMNS;
-    static constexpr int AHEAD = 3;  // batches that are under way or being read
+    static constexpr int AHEAD = 3;  // batches that are being copied or read
     static constexpr int WARP_BYTES = AHEAD * Batch::BYTES, BELOW_BYTES = Warpgroup::WARPS * WARP_BYTES;
-    static_assert(TopModulation::bytes(Layers::QUERIES) <= BELOW_BYTES, "the last layer's s has its place there");
+    static_assert(TopModulation::bytes(Layers::QUERIES) <= BELOW_BYTES, "no room there for the last layer's s");
 
-    struct Layout {  // of shared memory; what wgmma reads comes first, as swizzles want it aligned
+    struct Layout {  // of shared memory; the operands of wgmma come first, which need an alignment of 1024 bytes
         static constexpr int z = 0;
         static constexpr int ring = z + CONSUMERS * Rows::BYTES;
         static constexpr int below = ring + StreamRing::BYTES;
@@ -63,14 +64,14 @@ class Backward90 {
 
   public:
     static constexpr int SHARED_BYTES = Layout::end, QUERIES = Layers::QUERIES;
-    static_assert(SHARED_BYTES <= 227 * 1024, "what a block can have");
+    static_assert(SHARED_BYTES <= 227 * 1024, "more than a block can have");
     static_assert(Layout::ring % 1024 == 0, "swizzles repeat every 1024 bytes");
-    static_assert(ARASFSR_TILE / QUERIES % AT_A_TIME == 0, "in every turn every consumer has a part");
+    static_assert(ARASFSR_TILE / QUERIES % AT_A_TIME == 0, "in every turn every consumer must have a part");
 
     explicit ARASFSR_DEVICE Backward90(const BackwardArguments& arguments)
         : call(arguments),
           problem(arguments.problem),
-          layers(arguments, hw::shared() + Layout::z + consumer_number() * Rows::BYTES),
+          layers(arguments, hw::shared() + Layout::z + consumer_index() * Rows::BYTES),
           ring(hw::shared() + Layout::ring, hw::shared() + Layout::barriers) {}
 
     ARASFSR_DEVICE void run() {
@@ -84,61 +85,61 @@ class Backward90 {
 
     ARASFSR_DEVICE void produce() {
         const int stages = BackwardStream::of(problem).stages();
-        for (int which = 0; which < problem.images; ++which) ring.fill(call.stream, 0, stages);
+        for (int image_index = 0; image_index < problem.images; ++image_index) ring.fill(call.stream, 0, stages);
     }
 
     ARASFSR_DEVICE void consume(int64_t part) {
-        for (int which = 0; which < problem.images; ++which) image(part * QUERIES, which);
+        for (int image_index = 0; image_index < problem.images; ++image_index) image(part * QUERIES, image_index);
     }
 
-    ARASFSR_DEVICE void image(int64_t start, int which) {
+    ARASFSR_DEVICE void image(int64_t start, int image_index) {
         const int last = problem.layers - 1;
-        if (last > 0) prefetch(start, which, last - 1);
-        Warpgroup::barrier();  // z of the image before is stored
-        fetch_top(start, which);
-        layers.output_layer(start, which, Top{*this});
-        for (int layer = last;; --layer) {  // z is that of f[layer]
+        if (last > 0) prefetch(start, image_index, last - 1);
+        Warpgroup::barrier();  // z of the previous image is stored
+        fetch_top(start, image_index);
+        layers.output_layer(start, image_index, Top{*this});
+        for (int layer = last;; --layer) {  // z holds the gradient of f[layer] before the activation
             Warpgroup::publish();
-            store(start, which, layer);
+            store(start, image_index, layer);
             if (layer == 0) break;
             if (layer > 1) {
-                prefetch(start, which, layer - 2);
+                prefetch(start, image_index, layer - 2);
             } else {
-                prefetch_next(start, which);
+                prefetch_next(start, image_index);
             }
-            content_layer(start, which, layer - 1);
+            content_layer(start, image_index, layer - 1);
         }
     }
 
-    // z, of layers after the first while what reads it runs.
-    ARASFSR_DEVICE void store(int64_t start, int which, int layer) const {
+    // Stores z; for layers after the first, the copy runs while the next product reads it.
+    ARASFSR_DEVICE void store(int64_t start, int image_index, int layer) const {
         if (layer == 0 || !kept_as_rows(problem)) {
-            layers.store(start, which, layer);
+            layers.store(start, image_index, layer);
         } else if (Warpgroup::thread() == 0) {
-            auto* to = static_cast<uint16_t*>(call.gradients.z) + layers.at(layer, start, which);
+            auto* to = static_cast<uint16_t*>(call.gradients.z) + layers.at(layer, start, image_index);
             hw::store_bulk(to, layers.z.base, Rows::BYTES);
         }
     }
 
-    // What the output layer reads, f to where z will be.
-    ARASFSR_DEVICE void fetch_top(int64_t start, int which) const {
+    // Copies the inputs of the output layer to shared memory, f to the place of z.
+    ARASFSR_DEVICE void fetch_top(int64_t start, int image_index) const {
         constexpr int NUMBERS = CHUNK_BYTES / static_cast<int>(sizeof(float));
         const int thread = Warpgroup::thread(), last = problem.layers - 1;
         if (kept_as_rows(problem)) {
-            fetch_tile<ROWS, Warpgroup>(Plain{layers.z.base}, f_of(start, which, last));
+            fetch_tile<ROWS, Warpgroup>(Plain{layers.z.base}, f_of(start, image_index, last));
         } else {
-            fetch_tile<ROWS, Warpgroup>(layers.z, f_of(start, which, last));
+            fetch_tile<ROWS, Warpgroup>(layers.z, f_of(start, image_index, last));
         }
         if (problem.modulated) fetch_tile<QUERIES, Warpgroup>(TopModulation{below_place()}, s_of(start, last));
-        const float* share = call.kept.share + layers.first_row(start, which);
+        const float* share = call.kept.share + layers.first_row(start, image_index);
         if (thread < ROWS / NUMBERS) hw::copy16(seeds().share + thread * NUMBERS, share + thread * NUMBERS);
-        if (thread < PIXELS) seeds().pixels[thread] = layers.pixel(start, which, thread);
+        if (thread < PIXELS) seeds().pixels[thread] = layers.pixel(start, image_index, thread);
         hw::copy_commit();
         hw::copy_wait<0>();
         Warpgroup::barrier();
     }
 
-    // What the output layer reads, from shared memory.
+    // The inputs of the output layer, from shared memory.
     struct Top {
         const Backward90& kernel;
         ARASFSR_DEVICE uint32_t f(int row, int column) const { return kernel.layers.z.pair(row, column); }
@@ -152,30 +153,30 @@ class Backward90 {
         }
     };
 
-    // As in backward.h. The first batches of the layer below come while the first product runs.
-    ARASFSR_DEVICE void content_layer(int64_t start, int which, int layer) {
+    // As in backward.h. The first batches of the layer below are copied while the first product runs.
+    ARASFSR_DEVICE void content_layer(int64_t start, int image_index, int layer) {
         Accumulators total;
-        Signs signs;
+        Derivatives derivatives;
         StreamedProduct<T> product(ring);
         if (problem.modulated) {
-            Below<true>(*this, start, which, layer).begin();
+            Below<true>(*this, start, image_index, layer).begin();
         } else {
-            Below<false>(*this, start, which, layer).begin();
+            Below<false>(*this, start, image_index, layer).begin();
         }
         product.template multiply<Stream::PANELS, false>(total, layers.z);
         if (problem.modulated) {
-            through_product(total, signs, start, which, layer);
+            through_product(total, derivatives, start, image_index, layer);
             product.template multiply<Stream::PANELS, true>(total, layers.z);
         } else {
-            const Below<false> below(*this, start, which, layer);
-            below.each([&](int i, const Four& four) { signs.template note<T>(i, four.f); });
+            const Below<false> below(*this, start, image_index, layer);
+            below.each([&](int i, const Four& four) { derivatives.template set_four<T>(i, four.f); });
         }
         if (Warpgroup::thread() == 0) hw::store_wait();
-        Warpgroup::barrier();  // z is stored, and all have done their products with it
+        Warpgroup::barrier();  // z is stored, and all have finished their products with it
         int i = 0;
         total.each_pair([&](int row, int column, float& x, float& y) {
             layers.z.pair(row, column) =
-                hw::pack<T>(signs.positive(i) ? x : 0.0f, signs.positive(i + 1) ? y : 0.0f);
+                hw::pack<T>(gradient_if(derivatives.passes(i), x), gradient_if(derivatives.passes(i + 1), y));
             i += 2;
         });
     }
@@ -185,19 +186,19 @@ class Backward90 {
         uint32_t f[2], s[2];
     };
 
-    // f of the layer below and, with modulation, its s, as they come to a warp.
+    // A warp's part of f of the layer below and, with modulation, of s, copied in batches.
     template <bool MODULATED>
     class Below {
       public:
-        ARASFSR_DEVICE Below(const Backward90& kernel, int64_t start, int which, int layer) {
+        ARASFSR_DEVICE Below(const Backward90& kernel, int64_t start, int image_index, int layer) {
             const int thread = Warpgroup::thread(), warp = thread / hw::WARP, lane = thread % hw::WARP;
             row = lane / Numbers::CHUNKS;
             chunk = lane % Numbers::CHUNKS;
             place = kernel.below_place() + warp * WARP_BYTES;
             const int first = warp * Batch::ROWS_OF_WARP + row;
-            const uint16_t* const f = kernel.f_of(start, which, layer);
+            const uint16_t* const f = kernel.f_of(start, image_index, layer);
             const int permuted = MODULATED ? chunk ^ first % 8 : chunk;  // as kept_as_rows has it
-            even = f + first * WIDTH + permuted * CHUNK;
+            even = f + first * ROW_STRIDE + permuted * CHUNK;
             odd = even + (permuted < Numbers::CHUNKS ? Batch::COLUMNS : -Batch::COLUMNS);
             s = kernel.s_of(start, layer) + (warp * Batch::QUERIES_OF_WARP + row) * NP + chunk * CHUNK;
         }
@@ -207,13 +208,13 @@ class Backward90 {
             for (int batch = 0; batch < AHEAD; ++batch) fetch(batch);
         }
 
-        // Starts to copy a batch, if there is one; its place is free.
+        // Starts to copy a batch, if there is one. The place must be free.
         ARASFSR_DEVICE void fetch(int batch) const {
             if (batch < BATCHES) {
                 const uint16_t* const from = (batch % 2 ? odd : even) + batch / 2 * (MODULATED ? ROWS * 64 : 64);
 #pragma unroll
                 for (int i = 0; i < Batch::ROWS_OF_WARP; i += hw::WARP / Numbers::CHUNKS) {
-                    hw::copy16(f_in(batch).chunk(row + i, chunk), from + i * WIDTH);
+                    hw::copy16(f_in(batch).chunk(row + i, chunk), from + i * ROW_STRIDE);
                 }
                 if (MODULATED && row < Batch::QUERIES_OF_WARP) {
                     hw::copy16(s_in(batch).chunk(row, chunk), s + batch * Batch::COLUMNS);
@@ -222,8 +223,7 @@ class Backward90 {
             hw::copy_commit();
         }
 
-        // Calls with the number of each four of a thread's accumulators and what is there. While a batch is computed,
-        // the next are on their way.
+        // Calls function(i, four) for every four of the thread's accumulators, while the next batches are copied.
         template <class Function>
         ARASFSR_DEVICE void each(const Function& function) const {
             constexpr int FOURS = Batch::COLUMNS / 8, APART = 8;  // of a batch; rows
@@ -231,7 +231,7 @@ class Backward90 {
 #pragma unroll
             for (int batch = 0; batch < BATCHES; ++batch) {
                 hw::copy_wait<AHEAD - 1>();
-                hw::warp_barrier();  // the batch is there for the warp
+                hw::warp_barrier();  // the batch is visible to the warp
                 Four fours[FOURS]{};
 #pragma unroll
                 for (int i = 0; i < FOURS; ++i) {
@@ -250,28 +250,28 @@ class Backward90 {
 
       private:
         using Numbers = typename Batch::Numbers;
-        static constexpr int WIDTH = MODULATED ? 64 : NP;  // numbers from row to row of f
+        static constexpr int ROW_STRIDE = MODULATED ? 64 : NP;  // numbers from row to row of f
 
         ARASFSR_DEVICE Numbers f_in(int batch) const { return {place + batch % AHEAD * Batch::BYTES}; }
         ARASFSR_DEVICE Numbers s_in(int batch) const { return {place + batch % AHEAD * Batch::BYTES + Batch::s}; }
 
-        int row, chunk;  // that the lane copies first
+        int row, chunk;  // the first that the lane copies
         unsigned char* place;
-        const uint16_t *even, *odd, *s;  // where the lane's first chunk is, in batches of f by turns
+        const uint16_t *even, *odd, *s;  // the lane's first chunk in even and odd batches of f, and in s
     };
 
-    // From the gradient of f * s to that of s, summed over corners, and, in its place, to what reaches f.
+    // From the gradient of f * s to that of s, summed over corners, and in place to its contribution to that of f.
     ARASFSR_DEVICE void through_product(
-        Accumulators& total, Signs& signs, int64_t start, int which, int layer) const {
+        Accumulators& total, Derivatives& derivatives, int64_t start, int image_index, int layer) const {
         constexpr int APART = 8;  // rows of a thread
         const int thread = Warpgroup::thread(), lane = thread % hw::WARP, corner = lane / 4 % CORNERS;
         const int query = (thread / hw::WARP * 16 + lane / 4) / CORNERS, column = lane % 4 * 2;
         const bool odd = corner % 2, upper = corner / 2;
         float* const of_s = call.gradients.s + layers.at_s(layer, start) +
                             (query + odd * (APART / CORNERS)) * NP + column + upper;
-        const Below<true> below(*this, start, which, layer);
+        const Below<true> below(*this, start, image_index, layer);
         below.each([&](int i, const Four& four) {
-            signs.template note<T>(i, four.f);
+            derivatives.template set_four<T>(i, four.f);
             float* const numbers = total.numbers + 4 * i;
             float x[2], y[2];
 #pragma unroll
@@ -281,46 +281,46 @@ class Backward90 {
                 numbers[2 * j] *= hw::lower<T>(four.s[j]);
                 numbers[2 * j + 1] *= hw::upper<T>(four.s[j]);
             }
-            // The four lanes of a query's corners sum two rows of two numbers, and each of them gets one sum.
+            // The four lanes of a query's corners hold two rows of two numbers; each of them gets one of the four sums.
             const float sum_x = (odd ? x[1] : x[0]) + hw::shuffle_xor(odd ? x[0] : x[1], 4);
             const float sum_y = (odd ? y[1] : y[0]) + hw::shuffle_xor(odd ? y[0] : y[1], 4);
             const float sum = (upper ? sum_y : sum_x) + hw::shuffle_xor(upper ? sum_x : sum_y, 8);
             float& to = of_s[i * 8];
-            to = which > 0 ? to + sum : sum;
+            to = image_index > 0 ? to + sum : sum;
         });
     }
 
-    // Places in shared memory, found each time: kept in registers, they would spill.
+    // Addresses in shared memory, computed each time: kept in registers, they would spill.
     ARASFSR_DEVICE unsigned char* below_place() const {
-        return hw::shared() + Layout::below + consumer_number() * BELOW_BYTES;
+        return hw::shared() + Layout::below + consumer_index() * BELOW_BYTES;
     }
     ARASFSR_DEVICE Seeds& seeds() const {
-        return reinterpret_cast<Seeds*>(hw::shared() + Layout::seeds)[consumer_number()];
+        return reinterpret_cast<Seeds*>(hw::shared() + Layout::seeds)[consumer_index()];
     }
     ARASFSR_DEVICE float* output_weights() const { return reinterpret_cast<float*>(hw::shared() + Layout::output); }
 
-    // Where a part's rows of f[layer] and s[layer] start.
-    ARASFSR_DEVICE const uint16_t* f_of(int64_t start, int which, int layer) const {
-        return static_cast<const uint16_t*>(call.kept.f) + layers.at(layer, start, which);
+    // The part's first rows of f[layer] and s[layer].
+    ARASFSR_DEVICE const uint16_t* f_of(int64_t start, int image_index, int layer) const {
+        return static_cast<const uint16_t*>(call.kept.f) + layers.at(layer, start, image_index);
     }
     ARASFSR_DEVICE const uint16_t* s_of(int64_t start, int layer) const {
         return static_cast<const uint16_t*>(call.kept.s) + layers.at_s(layer, start);
     }
 
-    // One thread begins to bring a layer's f and s nearer.
-    ARASFSR_DEVICE void prefetch(int64_t start, int which, int layer) const {
+    // One thread starts to prefetch a layer's f and s into the L2 cache.
+    ARASFSR_DEVICE void prefetch(int64_t start, int image_index, int layer) const {
         if (Warpgroup::thread() > 0) return;
-        hw::prefetch(f_of(start, which, layer), ROWS * NP * 2);
+        hw::prefetch(f_of(start, image_index, layer), ROWS * NP * 2);
         if (problem.modulated) hw::prefetch(s_of(start, layer), QUERIES * NP * 2);
     }
 
-    // Likewise of the last layer, of what comes after this image's part.
-    ARASFSR_DEVICE void prefetch_next(int64_t start, int which) const {
-        if (++which == problem.images) {
-            which = 0;
+    // The same for the last layer of the next image, or of the next part.
+    ARASFSR_DEVICE void prefetch_next(int64_t start, int image_index) const {
+        if (++image_index == problem.images) {
+            image_index = 0;
             start += hw::blocks() / CLUSTER * AT_A_TIME * QUERIES;
         }
-        if (start < parts() * QUERIES) prefetch(start, which, problem.layers - 1);
+        if (start < parts() * QUERIES) prefetch(start, image_index, problem.layers - 1);
     }
 
     const BackwardArguments& call;
@@ -332,6 +332,11 @@ class Backward90 {
 template <class T>
 ARASFSR_KERNEL(STREAMING_THREADS, 1) backward90(const ARASFSR_PARAMETER BackwardArguments arguments) {
     Backward90<T>(arguments).run();
+}
+
+template <class T>
+Kernel<BackwardArguments> Backward90Kernels<T>::find() {
+    return streaming_kernel<Backward90<T>>(&backward90<T>);
 }
 
 }  // namespace arasfsr

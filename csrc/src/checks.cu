@@ -1,4 +1,4 @@
-// What the C API's functions refuse: sizes, switches and pointers that cannot be right.
+// Checks of the C API's arguments: sizes, switches and pointers.
 #include "checks.h"
 
 #include <initializer_list>
@@ -11,10 +11,10 @@ struct Range {
     int64_t value, least, most;
 };
 
-struct Needed {
+struct Pointer {
     const char* name;
     const void* pointer;
-    bool needed;
+    bool required;
 };
 
 constexpr int64_t MANY = INT64_MAX;
@@ -28,9 +28,9 @@ arasfsr_status check_ranges(std::initializer_list<Range> ranges) {
     return OK;
 }
 
-arasfsr_status check_pointers(std::initializer_list<Needed> pointers) {
-    for (const Needed& each : pointers) {
-        if (!each.needed && each.pointer == nullptr) continue;
+arasfsr_status check_pointers(std::initializer_list<Pointer> pointers) {
+    for (const Pointer& each : pointers) {
+        if (!each.required && each.pointer == nullptr) continue;
         const arasfsr_status status = check_pointer(each.name, each.pointer);
         if (failed(status)) return status;
     }
@@ -60,10 +60,10 @@ arasfsr_status check_pointer(const char* name, const void* pointer) {
     return OK;
 }
 
-arasfsr_status check_sizes(const arasfsr_problem* given) {
-    if (given == nullptr) return {ARASFSR_BAD_ARGUMENT, "problem", 0};
-    const arasfsr_problem& problem = *given;
-    const bool own = problem.per_image > 0;
+arasfsr_status check_sizes(const arasfsr_problem* pointer) {
+    if (pointer == nullptr) return {ARASFSR_BAD_ARGUMENT, "problem", 0};
+    const arasfsr_problem& problem = *pointer;
+    const bool per_image = problem.per_image > 0;
     const arasfsr_status status = check_ranges({
         {"abi", problem.abi, ARASFSR_ABI, ARASFSR_ABI},
         {"dtype", problem.dtype, ARASFSR_BFLOAT16, ARASFSR_TF32},
@@ -74,9 +74,9 @@ arasfsr_status check_sizes(const arasfsr_problem* given) {
         {"lr_height", problem.lr_height, 1, MANY},
         {"lr_width", problem.lr_width, 1, MANY},
         {"per_image", problem.per_image, 0, MANY},
-        {"images", problem.images, 0, own ? 1 : MANY},
+        {"images", problem.images, 0, per_image ? 1 : MANY},
         {"queries", problem.queries, 0, MANY},
-        {"grid_height", problem.grid_height, 0, own ? 0 : MANY},
+        {"grid_height", problem.grid_height, 0, per_image ? 0 : MANY},
     });
     if (failed(status)) return status;
     if (problem.layers > MOST_LAYERS) return {ARASFSR_UNSUPPORTED, "layers", problem.layers};
@@ -88,7 +88,7 @@ arasfsr_status check_sizes(const arasfsr_problem* given) {
 arasfsr_status check_inputs(const arasfsr_problem& problem) {
     const bool hidden = problem.layers > 1, modulated = problem.modulated != 0;
     return check_pointers({
-        {"latent", problem.latent, true},
+        {"lr_map", problem.lr_map, true},
         {"image", problem.image, false},
         {"coord", problem.coord, problem.grid_height == 0},
         {"cell", problem.cell, false},
@@ -119,7 +119,7 @@ arasfsr_status check_kept(const arasfsr_problem& problem, const arasfsr_kept& ke
         {"f", kept.f, true},
         {"s", kept.s, modulated},
         {"cosines", kept.cosines, modulated},
-        {"cells", kept.cells, true},
+        {"lr_rows", kept.lr_rows, true},
         {"rel", kept.rel, true},
         {"share", kept.share, true},
     });
@@ -135,8 +135,8 @@ arasfsr_status check_gradients(const arasfsr_problem& problem, const arasfsr_gra
     });
 }
 
-arasfsr_status check_scatter(const void* z, const float* latent, const float* rel) {
-    return check_pointers({{"z", z, true}, {"latent", latent, true}, {"rel", rel, true}});
+arasfsr_status check_scatter(const void* z, const float* lr_map, const float* rel) {
+    return check_pointers({{"z", z, true}, {"lr_map", lr_map, true}, {"rel", rel, true}});
 }
 
 arasfsr_status check_weight_gradients(const void* z, const float* weights, const double* biases) {

@@ -1,10 +1,11 @@
-// Kernel for compute capability 9.0a: the backward of the coordinate branch at a width of 256, from the gradients of s to
-// those of the angles, whose sine it is.
+// Kernel for compute capability 9.0a: the backward of the coordinate branch at a padded width of 256, from the
+// gradients of s = modulation(angle) to those of the angles.
 //
-// A consumer takes tiles of 64 queries in turn. Products are with the transposed weights, the last layer first.
+// A consumer processes one tile of 64 queries after another, from the last layer to the first, with transposed weights.
 #ifndef ARASFSR_COORDINATE90_H
 #define ARASFSR_COORDINATE90_H
 
+#include "activation.h"
 #include "streaming.h"
 
 namespace arasfsr {
@@ -20,7 +21,7 @@ template <class T>
 class Coordinate90 {
     static constexpr int NP = Stream::OUTPUTS;
 
-    struct Layout {  // of shared memory; what wgmma reads comes first, as swizzles want it aligned
+    struct Layout {  // of shared memory; the operands of wgmma come first, which need an alignment of 1024 bytes
         static constexpr int angles = 0;
         static constexpr int ring = angles + CONSUMERS * Rows::BYTES;
         static constexpr int barriers = ring + StreamRing::BYTES;
@@ -33,7 +34,7 @@ class Coordinate90 {
 
     explicit ARASFSR_DEVICE Coordinate90(const CoordinateArguments& arguments)
         : call(arguments),
-          angles{hw::shared() + Layout::angles + consumer_number() * Rows::BYTES},
+          angles{hw::shared() + Layout::angles + consumer_index() * Rows::BYTES},
           ring(hw::shared() + Layout::ring, hw::shared() + Layout::barriers) {}
 
     ARASFSR_DEVICE void run() {
@@ -65,8 +66,8 @@ class Coordinate90 {
     }
 
     ARASFSR_DEVICE void finish_layer(Accumulators& total, int64_t tile, int layer) const {
-        Warpgroup::barrier();  // all have stored the angles' gradients, and their products are over
-        through_sine(total, at(tile, layer));
+        Warpgroup::barrier();  // all have stored the angles' gradients and finished their products
+        through_modulation(total, at(tile, layer));
         Warpgroup::publish();
         store_tile<ARASFSR_TILE, Warpgroup>(static_cast<uint16_t*>(call.kept.cosines) + at(tile, layer), angles);
         if (layer > 0) prefetch(at(tile, layer - 1));
@@ -78,9 +79,9 @@ class Coordinate90 {
         uint32_t cosines[2];
     };
 
-    // From the gradient of s, of which `total` is what comes through the layer above, to that of the angle. While a batch
-    // is computed, the next one's loads are under way.
-    ARASFSR_DEVICE void through_sine(Accumulators& total, int64_t first) const {
+    // From the gradient of s, to which `total` is the contribution of the layer above, to that of the angle. The loads
+    // of the next batch run while a batch is computed.
+    ARASFSR_DEVICE void through_modulation(Accumulators& total, int64_t first) const {
         constexpr int BATCH = 4, BATCHES = hw::ACCUMULATORS / 4 / BATCH;
         const int thread = Warpgroup::thread(), lane = thread % hw::WARP;
         const int row = thread / hw::WARP * 16 + lane / 4, column = lane % 4 * 2;
@@ -108,20 +109,21 @@ class Coordinate90 {
                 for (int j = 0; j < 2; ++j) {
                     const Four& at = four[batch % 2][i];
                     const float* numbers = total.numbers + (batch * BATCH + i) * 4 + j * 2;
-                    const float x = (numbers[0] + at.of_s[j].x) * hw::lower<T>(at.cosines[j]);
-                    const float y = (numbers[1] + at.of_s[j].y) * hw::upper<T>(at.cosines[j]);
+                    const hw::Two grad{numbers[0] + at.of_s[j].x, numbers[1] + at.of_s[j].y};
+                    const float x = modulation_backward(hw::lower<T>(at.cosines[j]), grad.x);
+                    const float y = modulation_backward(hw::upper<T>(at.cosines[j]), grad.y);
                     angles.pair(row + j * 8, column + (batch * BATCH + i) * 8) = hw::pack<T>(x, y);
                 }
             }
         }
     }
 
-    // Where a tile's numbers of a layer start.
+    // The offset of a tile in a layer of s.
     ARASFSR_DEVICE int64_t at(int64_t tile, int layer) const {
         return (layer * call.kept.tiles + tile) * (ARASFSR_TILE * NP);
     }
 
-    // One thread begins to bring a layer's numbers nearer.
+    // One thread starts to prefetch a layer's inputs into the L2 cache.
     ARASFSR_DEVICE void prefetch(int64_t first) const {
         if (Warpgroup::thread() > 0) return;
         hw::prefetch(call.s + first, ARASFSR_TILE * NP * 4);

@@ -1,13 +1,14 @@
-// Kernel: from the LR map G to the picture, or, kept for the backward, to every layer's activations.
+// Kernel: from the LR map G to the output, or to the activations of every layer, kept for the backward.
 //
-// A block takes tiles of 64 queries in turn. It computes the coordinate branch of a tile, s_1 .. s_L, to global memory
-// that stays in the second level cache; then, for every image and part of the tile's queries, the content branch. A
-// part's f stays in shared memory from the first layer to the last: registers hold a layer's whole result before it
-// overwrites what it was computed from.
+// A block processes one tile of 64 queries after another. It computes the coordinate branch of a tile, s_1 .. s_L, to
+// global memory that stays in the L2 cache; then, for every image and part of the tile, the content branch. The f of a
+// part stays in shared memory from the first layer to the last: registers hold the whole result of a layer before it
+// overwrites the layer's input.
 #ifndef ARASFSR_FORWARD_H
 #define ARASFSR_FORWARD_H
 
 #include "decoder.h"
+#include "kernels.h"
 #include "shape.h"
 
 namespace arasfsr {
@@ -43,8 +44,8 @@ class Forward {
     ARASFSR_DEVICE void run() {
         for (int64_t tile = hw::block(); tile < kept.tiles; tile += hw::blocks()) {
             if (problem.modulated) coordinate_branch(tile);
-            for (int which = 0; which < problem.images; ++which) {
-                for (int part = 0; part < S::PARTS; ++part) content_branch(tile, which, part);
+            for (int image_index = 0; image_index < problem.images; ++image_index) {
+                for (int part = 0; part < S::PARTS; ++part) content_branch(tile, image_index, part);
             }
         }
     }
@@ -53,7 +54,7 @@ class Forward {
     ARASFSR_DEVICE void coordinate_branch(int64_t tile) {
         Weights<Number> weights{static_cast<const Number*>(problem.encoding_weight), ARASFSR_ENCODING,
                                 ARASFSR_ENCODING / WeightRing::DEPTH};
-        hw::barrier();  // the tile before is done with f and the ring
+        hw::barrier();  // the previous tile no longer needs f and the ring
         ring.open(weights);
         layers.encode(tile);
         for (int layer = 0; layer < problem.layers; ++layer) {
@@ -73,29 +74,29 @@ class Forward {
         }
     }
 
-    ARASFSR_DEVICE void content_branch(int64_t tile, int which, int part) {
+    ARASFSR_DEVICE void content_branch(int64_t tile, int image_index, int part) {
         const int64_t start = tile * ARASFSR_TILE + part * S::QUERIES;
-        hw::barrier();  // what went before is done with all shared memory, and s is there for all
+        hw::barrier();  // shared memory is free, and s visible to all
         prefetch(tile, part, 1);
-        layers.find_rows(start, which);
-        if (!layers.keeps()) layers.find_skip(start, which);
+        layers.find_rows(start, image_index);
+        if (!layers.keeps()) layers.find_skip(start, image_index);
         hw::barrier();
         layers.first_layer();
         for (int layer = 1;; ++layer) {  // f holds f_layer
             if (layers.keeps()) {
                 hw::barrier();
-                layers.keep_f(start, which, layer);
+                layers.keep_f(start, image_index, layer);
             }
             if (layer == problem.layers) break;
             content_layer(tile, part, layer);
         }
         if (layers.keeps()) return;
         hw::copy_wait<0>();
-        hw::barrier();  // f_L and s_L are there for all
-        layers.output_layer(start, which, InGlobal{problem.output_weight});
+        hw::barrier();  // f_L and s_L are visible to all
+        layers.output_layer(start, image_index, InGlobal{problem.output_weight});
     }
 
-    // Starts copying what f_layer will meet: the part's s_layer and the weights of the layer above.
+    // Starts copying the other inputs of the layer after f_layer: the part's s_layer and the weights.
     ARASFSR_DEVICE void prefetch(int64_t tile, int part, int layer) {
         const bool hidden = layer < problem.layers;
         if (problem.modulated && (hidden || !layers.keeps())) {
@@ -115,13 +116,13 @@ class Forward {
                 halves * WeightRing::STEPS};
     }
 
-    // f_{layer + 1} = relu(W_f f + W_p (f * s) + bias), in place of f = f_layer.
+    // f_{layer + 1} = activation(W_f f + W_p (f * s) + bias), which replaces f = f_layer.
     ARASFSR_DEVICE void content_layer(int64_t tile, int part, int layer) {
         Total<S::ROWS, NP> total;
         total.clear();
         multiply<T>(total, layers.f, ring, content_weights(layer), layers.s);
 #ifndef ARASFSR_TEST_MISSING_BARRIER
-        hw::barrier();  // all have read f, s and the ring
+        hw::barrier();  // all threads have read f, s and the ring
 #endif
         prefetch(tile, part, layer + 1);
         layers.hidden_layer(total, InGlobal{problem.content_bias + (layer - 1) * NP});
@@ -136,6 +137,13 @@ class Forward {
 template <class S>
 ARASFSR_KERNEL(THREADS, S::BLOCKS) forward(const ARASFSR_PARAMETER ForwardArguments arguments) {
     Forward<S>(arguments).run();
+}
+
+template <class T>
+Kernel<ForwardArguments> ForwardKernels<T>::find(int padded, int shared_limit) {
+    return choose<Forward, T, ForwardArguments>(padded, shared_limit, [](auto shape) {
+        return kernel_of<Forward, decltype(shape)>(&forward<decltype(shape)>);
+    });
 }
 
 }  // namespace arasfsr

@@ -1,4 +1,4 @@
-// The hardware: every instruction that C++ has no word for, with a body for the device and one for the emulation.
+// The hardware: every instruction without an equivalent in C++, with a body for the device and one for the emulation.
 #ifndef ARASFSR_HW_H
 #define ARASFSR_HW_H
 
@@ -20,8 +20,8 @@
 
 namespace arasfsr {
 
-// The formats of activations and weights: 16 bits wide, or float32 of which products read TF32's ten bits after the
-// leading one. They are handled in pairs; of a register's two halves the lower comes first.
+// The formats of activations and weights: 16 bits wide, or float32 of which products read only the ten bits of TF32's
+// mantissa. Numbers are handled in pairs; the lower half of a register comes first.
 struct Bfloat16 {};
 struct Float16 {};
 struct Tf32 {};
@@ -30,7 +30,7 @@ namespace hw {
 
 constexpr int WARP = 32;
 
-// Arithmetic that is rounded after each operation, whatever the compiler would like to contract.
+// Arithmetic that is rounded after each operation: the compiler cannot contract it.
 #if defined(__CUDA_ARCH__)
 ARASFSR_HOST_DEVICE float multiply(float x, float y) { return __fmul_rn(x, y); }
 ARASFSR_HOST_DEVICE float add(float x, float y) { return __fadd_rn(x, y); }
@@ -38,7 +38,7 @@ ARASFSR_HOST_DEVICE float divide(float x, float y) { return __fdiv_rn(x, y); }
 ARASFSR_HOST_DEVICE float fused(float x, float y, float z) { return __fmaf_rn(x, y, z); }  // x y + z
 #else
 ARASFSR_HOST_DEVICE float multiply(float x, float y) {
-    volatile float product = x * y;  // whatever the compiler's flags, it goes through memory
+    volatile float product = x * y;  // goes through memory, so that no compiler flag fuses it with a sum
     return product;
 }
 ARASFSR_HOST_DEVICE float add(float x, float y) { return x + y; }
@@ -130,7 +130,7 @@ uint32_t multiply_as(T, uint32_t x, uint32_t y) {  // exact in float32, so round
 }
 inline uint32_t to_tf32(float x) { return emulation::to_tf32(x); }
 inline uint32_t bits(float x) { return emulation::bits_of(x); }
-inline float number(uint32_t bits) { return emulation::float_of(bits); }
+inline float from_bits(uint32_t bits) { return emulation::float_of(bits); }
 
 inline void mma(Bfloat16, float (&total)[4], const uint32_t (&a)[4], const uint32_t* b) {
     emulation::Mma operands{total, a, b};
@@ -153,18 +153,19 @@ inline float shuffle_xor(float value, int mask) {
 
 #else
 
-// The thread's number, hidden from the compiler's sight: what follows from one call's result is not kept in registers
-// until another's, so that the phases of a kernel do not fill them with each other's addresses. Called once a phase.
+// The thread's index, opaque to the compiler: it cannot keep what it has computed from the result of one call for that
+// of another, so that the addresses of one phase of a kernel do not occupy registers in the next. Call it once per
+// phase.
 ARASFSR_DEVICE int thread() {
-    int number = static_cast<int>(threadIdx.x);
-    asm volatile("" : "+r"(number));
-    __builtin_assume(number >= 0);  // or quotients and remainders would mind the sign
-    return number;
+    int index = static_cast<int>(threadIdx.x);
+    asm volatile("" : "+r"(index));
+    __builtin_assume(index >= 0);  // otherwise quotients and remainders handle negative values
+    return index;
 }
 ARASFSR_DEVICE int64_t block() { return blockIdx.x; }
 ARASFSR_DEVICE int64_t blocks() { return gridDim.x; }
 ARASFSR_DEVICE unsigned char* shared() {
-    extern __shared__ __align__(1024) unsigned char memory[];  // as wgmma's swizzles repeat
+    extern __shared__ __align__(1024) unsigned char memory[];  // the period of wgmma's swizzle
     return memory;
 }
 ARASFSR_DEVICE void barrier() { __syncthreads(); }
@@ -173,14 +174,14 @@ ARASFSR_DEVICE uint32_t shared_address(const void* pointer) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-// The larger of x and 0, NaN of NaN: a number that is none is not to be hidden.
+// ReLU that propagates NaN.
 ARASFSR_DEVICE float relu(float x) {
     float result;
     asm("max.NaN.f32 %0, %1, 0f00000000;" : "=f"(result) : "f"(x));
     return result;
 }
 
-// The special-function unit's, in [-pi, pi] with an absolute error of at most 2^-20.5.
+// By the special-function unit: in [-pi, pi] with an absolute error of at most 2^-20.5.
 ARASFSR_DEVICE float fast_sine(float x) {
     float result;
     asm("sin.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
@@ -192,14 +193,14 @@ ARASFSR_DEVICE float fast_cosine(float x) {
     return result;
 }
 
-// Two numbers that no thread writes while the kernel runs, aligned to 8 bytes: the compiler may read them ahead of
-// writes that it cannot tell from them.
+// Loads two numbers that no thread writes while the kernel runs, aligned to 8 bytes: the compiler may move the load
+// ahead of any store.
 ARASFSR_DEVICE Two load_constant(const float* from) {
     Two result;
     asm("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(result.x), "=f"(result.y) : "l"(from));
     return result;
 }
-// Likewise four, aligned to 16 bytes.
+// The same for four, aligned to 16 bytes.
 ARASFSR_DEVICE void load_constant(float (&result)[4], const float* from) {
     asm("ld.global.nc.v4.f32 {%0, %1, %2, %3}, [%4];"
         : "=f"(result[0]), "=f"(result[1]), "=f"(result[2]), "=f"(result[3])
@@ -211,7 +212,7 @@ ARASFSR_DEVICE uint32_t load_constant(const uint16_t* from) {
     asm("ld.global.nc.b32 %0, [%1];" : "=r"(result) : "l"(from));
     return result;
 }
-// Likewise, but begun where the program says so, after the products before.
+// The same, but not moved by the compiler, for example ahead of products.
 ARASFSR_DEVICE uint32_t load_here(const uint16_t* from) {
     uint32_t result;
     asm volatile("ld.global.nc.b32 %0, [%1];" : "=r"(result) : "l"(from));
@@ -222,14 +223,14 @@ ARASFSR_DEVICE Two load_here(const float* from) {
     asm volatile("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(result.x), "=f"(result.y) : "l"(from));
     return result;
 }
-// Of numbers that are overwritten later.
+// The same for numbers that are overwritten later.
 ARASFSR_DEVICE uint32_t load_here_once(const uint16_t* from) {
     uint32_t result;
     asm volatile("ld.global.b32 %0, [%1];" : "=r"(result) : "l"(from));
     return result;
 }
 
-// Adds to a number in global memory, or to two at an even place, that other threads add to as well.
+// Adds atomically to a number in global memory, or to two, the first at an even index.
 ARASFSR_DEVICE void atomic_add(float* to, float x) { atomicAdd(to, x); }
 ARASFSR_DEVICE void atomic_add(float* to, Two x) {
 #if __CUDA_ARCH__ >= 900
@@ -240,7 +241,7 @@ ARASFSR_DEVICE void atomic_add(float* to, Two x) {
 #endif
 }
 
-// cp.async: lands in shared memory some time before its group's wait returns.
+// cp.async: copies 16 bytes to shared memory, where they are once the wait for its group returns.
 ARASFSR_DEVICE void copy16(void* to, const void* from) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from) : "memory");
 }
@@ -250,7 +251,7 @@ ARASFSR_DEVICE void copy_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
-// ldmatrix: four 8 x 8 matrices, the row of matrix l / 8 that lane l points to.
+// ldmatrix: four 8 x 8 matrices; lane l points to row l % 8 of matrix l / 8.
 ARASFSR_DEVICE void load_matrices(uint32_t (&result)[4], const void* row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(result[0]), "=r"(result[1]), "=r"(result[2]), "=r"(result[3])
@@ -264,7 +265,7 @@ ARASFSR_DEVICE void load_matrices_transposed(uint32_t (&result)[4], const void* 
                  : "memory");
 }
 
-// Conversions of the two formats, rounded to nearest even.
+// Conversions to and from the 16-bit formats, rounded to nearest even.
 ARASFSR_DEVICE uint32_t pack_as(Bfloat16, float lower, float upper) {
     uint32_t pair;
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(upper), "f"(lower));
@@ -286,9 +287,9 @@ ARASFSR_DEVICE float lower_as(Float16, uint32_t pair) { return from_float16(stat
 ARASFSR_DEVICE float upper_as(Float16, uint32_t pair) { return from_float16(static_cast<uint16_t>(pair >> 16)); }
 
 ARASFSR_DEVICE uint32_t bits(float x) { return __float_as_uint(x); }
-ARASFSR_DEVICE float number(uint32_t bits) { return __uint_as_float(bits); }
+ARASFSR_DEVICE float from_bits(uint32_t bits) { return __uint_as_float(bits); }
 
-// Rounded to nearest, ties away from zero.
+// Rounds to nearest, ties away from zero.
 ARASFSR_DEVICE uint32_t to_tf32(float x) {
     uint32_t result;
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(result) : "f"(x));
@@ -296,7 +297,7 @@ ARASFSR_DEVICE uint32_t to_tf32(float x) {
 }
 
 ARASFSR_DEVICE uint32_t multiply_as(Bfloat16, uint32_t x, uint32_t y) {
-    uint32_t product;  // sm_80 has no product of its own; adding -0 leaves it as it is
+    uint32_t product;  // sm_80 has no such multiplication, only a fused multiply-add; adding -0 changes nothing
     asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(product) : "r"(x), "r"(y), "r"(0x80008000u));
     return product;
 }
@@ -334,12 +335,12 @@ ARASFSR_DEVICE float shuffle_xor(float value, int mask) { return __shfl_xor_sync
 
 #endif
 
-ARASFSR_DEVICE Two pack_as(Tf32, float x, float y) { return {number(to_tf32(x)), number(to_tf32(y))}; }
+ARASFSR_DEVICE Two pack_as(Tf32, float x, float y) { return {from_bits(to_tf32(x)), from_bits(to_tf32(y))}; }
 ARASFSR_DEVICE float lower_as(Tf32, Two pair) { return pair.x; }
 ARASFSR_DEVICE float upper_as(Tf32, Two pair) { return pair.y; }
-ARASFSR_DEVICE uint32_t multiply_as(Tf32, uint32_t x, uint32_t y) { return to_tf32(number(x) * number(y)); }
+ARASFSR_DEVICE uint32_t multiply_as(Tf32, uint32_t x, uint32_t y) { return to_tf32(from_bits(x) * from_bits(y)); }
 
-// Two numbers as a pair, and back.
+// Packs two numbers into a pair, and unpacks them.
 template <class T>
 ARASFSR_DEVICE Pair<T> pack(float lower, float upper) {
     return pack_as(T{}, lower, upper);
@@ -353,7 +354,7 @@ ARASFSR_DEVICE float upper(Pair<T> pair) {
     return upper_as(T{}, pair);
 }
 
-// The product of what two registers hold: two numbers, or one of TF32.
+// The elementwise product of two registers, of two numbers each, or of one in TF32.
 template <class T>
 ARASFSR_DEVICE uint32_t multiply_registers(uint32_t x, uint32_t y) {
     return multiply_as(T{}, x, y);
@@ -365,7 +366,7 @@ ARASFSR_DEVICE float warp_sum(float value) {
     return value;
 }
 
-// Likewise of several numbers, none of which waits for another's sum.
+// The same for several numbers, whose sums are computed in parallel.
 template <int COUNT>
 ARASFSR_DEVICE void warp_sums(float (&values)[COUNT]) {
 #pragma unroll
@@ -375,14 +376,14 @@ ARASFSR_DEVICE void warp_sums(float (&values)[COUNT]) {
     }
 }
 
-// Likewise of as many numbers as there are in half a warp, each to two lanes: lane l has the sum of number l / 2.
+// The sums over all lanes of as many numbers as half a warp has lanes; lane l gets that of number l / 2.
 template <int COUNT>
 ARASFSR_DEVICE float warp_sums_apart(const float (&values)[COUNT]) {
     if constexpr (COUNT == 1) {
         return values[0] + shuffle_xor(values[0], 1);
     } else {
         const bool upper = thread() % WARP & COUNT;
-        float kept[COUNT / 2];  // by a lane and by that which it gives the others to
+        float kept[COUNT / 2];  // sums of this lane's and its partner's
 #pragma unroll
         for (int i = 0; i < COUNT / 2; ++i) {
             const float low = values[i], high = values[i + COUNT / 2];

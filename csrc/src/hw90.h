@@ -25,7 +25,7 @@ struct alignas(8) Mbarrier {
 
 inline int cluster_rank() { return emulation::rank(); }
 inline void cluster_barrier() { emulation::cluster_barrier(); }
-inline void barrier(int number, int threads) { emulation::barrier(number, threads); }
+inline void barrier(int id, int threads) { emulation::barrier(id, threads); }
 
 template <int>
 void give_registers() {}
@@ -109,11 +109,11 @@ ARASFSR_DEVICE void cluster_barrier() {
     asm volatile("barrier.cluster.arrive.release;" ::: "memory");
     asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
 }
-ARASFSR_DEVICE void barrier(int number, int threads) {
-    asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
+ARASFSR_DEVICE void barrier(int id, int threads) {
+    asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
-// setmaxnreg, of a whole warpgroup: down or up to so many registers a thread.
+// setmaxnreg: decreases or increases the registers per thread of a whole warpgroup.
 template <int REGISTERS>
 ARASFSR_DEVICE void give_registers() {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
@@ -123,39 +123,39 @@ ARASFSR_DEVICE void take_registers() {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
 }
 
-// The compiler moves no access of memory across; it is the least that does so.
+// The cheapest instruction across which the compiler moves no memory access.
 ARASFSR_DEVICE void keep_order() { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
 
-// What the lanes of a warp have written to shared memory, or seen to have landed there, is there for all of them.
+// Makes what the lanes of a warp have written to shared memory, or waited for, visible to all of them.
 ARASFSR_DEVICE void warp_barrier() { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
 
-// Brings so many bytes, a multiple of 16, into the second level cache; nobody waits for it.
+// Prefetches that many bytes, a multiple of 16, into the L2 cache, without waiting.
 ARASFSR_DEVICE void prefetch(const void* from, int bytes) {
     asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes));
 }
 
-// What the thread has written to shared memory is there for wgmma, which reads through another proxy.
+// Makes what the thread has written to shared memory visible to wgmma, which reads through another proxy.
 ARASFSR_DEVICE void fence_asynchronous() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 ARASFSR_DEVICE void mbarrier_init(Mbarrier* barrier, int count) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(count) : "memory");
 }
-// Initialised barriers are there for bulk copies and, after a barrier of the cluster, for its blocks.
+// Makes initialised barriers visible to bulk copies and, after a barrier of the cluster, to its blocks.
 ARASFSR_DEVICE void mbarrier_publish() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
-// Arrives, and lets the phase last until so many bytes more have landed.
+// Arrives, and extends the phase until that many more bytes have landed.
 ARASFSR_DEVICE void mbarrier_expect(Mbarrier* barrier, int bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
                  : "memory");
 }
-// Arrives at the barrier that lies at the same place in a block of the cluster. It tells of reads that are over, not of
-// writes: a release at the cluster's scope would flush the thread's writes each time.
+// Arrives at the corresponding barrier of another block of the cluster. It signals the end of reads, not of writes: a
+// release at cluster scope would flush the thread's writes each time.
 ARASFSR_DEVICE void mbarrier_arrive(const Mbarrier* barrier, int rank) {
     uint32_t there;
     asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(barrier)), "r"(rank));
     asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(there) : "memory");
 }
-// Waits until the phase of that parity is over. What has landed is there; an acquire at the cluster's scope would empty
-// the first level cache each time.
+// Waits until the phase of that parity is over. Copies that have landed are visible; an acquire at cluster scope would
+// invalidate the L1 cache each time.
 ARASFSR_DEVICE void mbarrier_wait(Mbarrier* barrier, int parity, Awaited awaited, int stage) {
     Patience patience;
     for (;;) {
@@ -171,7 +171,7 @@ ARASFSR_DEVICE void mbarrier_wait(Mbarrier* barrier, int parity, Awaited awaited
     }
 }
 
-// To the same place in the shared memory of each block of a mask; the barrier at the same place there hears of it.
+// Copies to the same address in the shared memory of each block of a mask, and signals the corresponding barrier there.
 ARASFSR_DEVICE void copy_bulk(void* to, const void* from, int bytes, Mbarrier* barrier, uint16_t blocks) {
     asm volatile(
         "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;"
@@ -179,8 +179,8 @@ ARASFSR_DEVICE void copy_bulk(void* to, const void* from, int bytes, Mbarrier* b
         : "memory");
 }
 
-// From shared memory, as it has been published, to global memory: begun by one thread, which can wait until all that it
-// has begun to store has been read.
+// Copies published shared memory to global memory. Called by one thread, which can wait until all sources of its copies
+// have been read.
 ARASFSR_DEVICE void store_bulk(void* to, const void* from, int bytes) {
     asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(shared_address(from)),
                  "r"(bytes)
@@ -189,16 +189,16 @@ ARASFSR_DEVICE void store_bulk(void* to, const void* from, int bytes) {
 }
 ARASFSR_DEVICE void store_wait() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
 
-// stmatrix: four 8 x 8 matrices, the row of matrix l / 8 to where lane l points; the inverse of ldmatrix.
+// stmatrix: four 8 x 8 matrices; row l % 8 of matrix l / 8 goes to where lane l points. The inverse of ldmatrix.
 ARASFSR_DEVICE void store_matrices(void* row, const uint32_t (&matrices)[4]) {
     asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(row)),
                  "r"(matrices[0]), "r"(matrices[1]), "r"(matrices[2]), "r"(matrices[3])
                  : "memory");
 }
 
-// wgmma.m64n256k16: total (64 x 256) += a (64 x 16) b (16 x 256), b given by columns; a by a descriptor, in which case
-// total may be set instead of added to, or by registers as for mma, warp w having rows 16 w .. 16 w + 15. In the form
-// `by_columns`, b lies the other way, its columns side by side.
+// wgmma.m64n256k16: total (64 x 256) += a (64 x 16) b (16 x 256), with b stored by columns. a is in shared memory, with
+// a descriptor, and total may then be set instead of added to; or it is in registers as for mma, warp w having rows 16
+// w .. 16 w + 15. In the form `by_columns`, b is stored by rows.
 #define ARASFSR_8(i) \
     "+f"(total[i]), "+f"(total[i + 1]), "+f"(total[i + 2]), "+f"(total[i + 3]), "+f"(total[i + 4]), \
         "+f"(total[i + 5]), "+f"(total[i + 6]), "+f"(total[i + 7])
@@ -234,15 +234,15 @@ ARASFSR_DEVICE void store_matrices(void* row, const uint32_t (&matrices)[4]) {
 ARASFSR_WGMMA(Bfloat16, "bf16")
 ARASFSR_WGMMA(Float16, "f16")
 
-// What registers hold is there for the products that follow.
+// Makes the contents of registers visible to the products that follow.
 ARASFSR_DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 ARASFSR_DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-// Waits until so many groups of products, or fewer, are under way.
+// Waits until at most that many groups of products are pending.
 template <int PENDING>
 ARASFSR_DEVICE void wgmma_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
 }
-// Waits for all; the compiler is to take the result from here on.
+// Waits for all; the compiler must not read the result before.
 ARASFSR_DEVICE void wgmma_finish(float (&total)[ACCUMULATORS]) {
     asm volatile("wgmma.wait_group.sync.aligned 0;" : ARASFSR_TOTAL::"memory");
 }
@@ -256,15 +256,15 @@ ARASFSR_DEVICE void wgmma_finish(float (&total)[ACCUMULATORS]) {
 
 #endif
 
-// Describes a matrix in shared memory to wgmma: rows along the inner dimension, 128 bytes each, 128-byte swizzle (1 in
-// the upper two bits), a group of eight rows every 1024 bytes. The other stride is not used with this swizzle.
+// The descriptor of a matrix in shared memory for wgmma: rows of 128 bytes along the inner dimension, 128-byte swizzle
+// (1 in the upper two bits), a group of eight rows every 1024 bytes. The other stride is unused with this swizzle.
 ARASFSR_DEVICE uint64_t swizzled_matrix(const void* start) {
     constexpr uint64_t stride = 1024;
     return uint64_t{1} << 62 | (stride >> 4) << 32 | uint64_t{1} << 16 | (shared_address(start) & 0x3FFFF) >> 4;
 }
 
-// Likewise a matrix whose columns run along the inner dimension: rows of 64 numbers, 128 bytes each, eight of them
-// every 1024 bytes, and the next 64 numbers of all rows `apart` bytes on.
+// The same for a matrix whose columns run along the inner dimension: rows of 64 numbers, 128 bytes, eight of them every
+// 1024 bytes, and the next 64 numbers of all rows after `apart` bytes.
 ARASFSR_DEVICE uint64_t swizzled_columns(const void* start, int apart) {
     return (swizzled_matrix(start) & ~(uint64_t{0x3FFF} << 16)) | static_cast<uint64_t>(apart >> 4) << 16;
 }

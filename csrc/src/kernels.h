@@ -1,41 +1,51 @@
-// The kernels' instances: one file each direction and dtype, so that they compile side by side.
+// The kernels as api.cu asks for them. Those that take long to compile are declared here and instantiated one file for
+// each format, so that they compile in parallel: the table is in CMakeLists.txt.
 #ifndef ARASFSR_KERNELS_H
 #define ARASFSR_KERNELS_H
 
-#include "backward.h"
 #include "coordinate90.h"
-#include "forward.h"
+#include "decoder.h"
+#include "decoder_backward.h"
 #include "launch.h"
+#include "shape.h"
 
 namespace arasfsr {
 
-// The kernel for rows `padded` long, of two the one that fits in the shared memory of a block.
-Kernel<ForwardArguments> forward_kernel(Bfloat16, int padded, int shared_limit);
-Kernel<ForwardArguments> forward_kernel(Float16, int padded, int shared_limit);
-Kernel<ForwardArguments> forward_kernel(Tf32, int padded, int shared_limit);
-Kernel<BackwardArguments> backward_kernel(Bfloat16, int padded, int shared_limit);
-Kernel<BackwardArguments> backward_kernel(Float16, int padded, int shared_limit);
-Kernel<BackwardArguments> backward_kernel(Tf32, int padded, int shared_limit);
+// The kernel for rows `padded` long; of two kernels, the one that fits into the shared memory of a block.
+template <class T>
+struct ForwardKernels {
+    static Kernel<ForwardArguments> find(int padded, int shared_limit);
+};
+template <class T>
+struct BackwardKernels {
+    static Kernel<BackwardArguments> find(int padded, int shared_limit);
+};
 
-// The kernels for rows 256 long on compute capability 9.0, where the build has code for 90a. A forward keeps what the
-// backward takes, or carries no code for it.
-Kernel<ForwardArguments> forward90_kernel(Bfloat16, bool keeps);
-Kernel<ForwardArguments> forward90_kernel(Float16, bool keeps);
-Kernel<BackwardArguments> backward90_kernel(Bfloat16);
-Kernel<BackwardArguments> backward90_kernel(Float16);
+// The kernels for rows 256 long on compute capability 9.0, if the build has code for 90a. One forward keeps what the
+// backward reads, the other has no code for that.
+template <class T>
+struct Forward90Kernels {
+    static Kernel<ForwardArguments> find(bool keeps);
+};
+template <class T>
+struct Backward90Kernels {
+    static Kernel<BackwardArguments> find();
+};
 
 Kernel<CoordinateArguments> coordinate90_kernel(Bfloat16);
 Kernel<CoordinateArguments> coordinate90_kernel(Float16);
 
-// Likewise of the weights' gradients with modulation: how many sums run side by side, and their launch.
+// The gradients of the weights, also for compute capability 9.0, with modulation: the number of partial sums, and the
+// launch.
 int64_t weight_splits90(const arasfsr_problem& problem, int processors);
 arasfsr_status weight_gradients90(const arasfsr_problem& problem, const arasfsr_kept& kept, const void* z,
                                   float* weights, double* biases, int64_t splits);
 
-// Launches the first layer's backward; `padded` is one that the kernels above take.
-arasfsr_status scatter(const arasfsr_problem& problem, const arasfsr_kept& kept, const void* z, float* latent,
+// Launches the backward of the first layer. `padded` must be supported by the kernels above.
+arasfsr_status scatter(const arasfsr_problem& problem, const arasfsr_kept& kept, const void* z, float* lr_map,
                        float* rel);
 
+// Of the instances of KERNEL in format T, the one for rows `padded` long; `of` has the kernel of a Shape.
 template <template <class> class KERNEL, class T, class Arguments, class Of>
 Kernel<Arguments> choose(int padded, int shared_limit, const Of& of) {
     using S = Shapes<T>;
@@ -44,20 +54,6 @@ Kernel<Arguments> choose(int padded, int shared_limit, const Of& of) {
     if (padded == 256 && shared_limit >= KERNEL<typename S::Wide>::SHARED_BYTES) return of(typename S::Wide{});
     if (padded == 256) return of(typename S::WideInLess{});
     return {nullptr, 0, 0};
-}
-
-template <class T>
-Kernel<ForwardArguments> choose_forward(int padded, int shared_limit) {
-    return choose<Forward, T, ForwardArguments>(padded, shared_limit, [](auto shape) {
-        return kernel_of<Forward, decltype(shape)>(&forward<decltype(shape)>);
-    });
-}
-
-template <class T>
-Kernel<BackwardArguments> choose_backward(int padded, int shared_limit) {
-    return choose<Backward, T, BackwardArguments>(padded, shared_limit, [](auto shape) {
-        return kernel_of<Backward, decltype(shape)>(&backward<decltype(shape)>);
-    });
 }
 
 }  // namespace arasfsr

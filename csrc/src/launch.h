@@ -1,4 +1,4 @@
-// Kernels as the host sees them: which there are, what they need, how they are launched. Two bodies, as in hw.h.
+// Kernels on the host's side: what they need and how they are launched; for CUDA and for the emulation, as in hw.h.
 #ifndef ARASFSR_LAUNCH_H
 #define ARASFSR_LAUNCH_H
 
@@ -23,13 +23,13 @@ inline bool failed(const arasfsr_status& status) { return status.code != ARASFSR
 
 template <class Arguments>
 struct Kernel {
-    void (*function)(Arguments);  // NULL: there is none
+    void (*function)(Arguments);  // NULL if there is no kernel
     int shared_bytes;
     int queries;  // of a part
     int threads = THREADS;
     int cluster = 1;       // blocks of a cluster
-    int units = 1;         // of work that a cluster takes at a time
-    bool streams = false;  // it takes the weights as stream.h orders them
+    int units = 1;         // of work that a cluster processes at the same time
+    bool streams = false;  // whether it reads the weights in the order of stream.h
 };
 
 template <template <class> class KERNEL, class S, class Arguments>
@@ -39,9 +39,9 @@ Kernel<Arguments> kernel_of(void (*function)(Arguments)) {
 
 struct Device {
     int processors;
-    int shared_limit;  // bytes that a block can have
+    int shared_limit;  // bytes of shared memory that a block can have
     int capability;    // such as 80
-    int number;
+    int index;
 };
 
 #ifdef ARASFSR_EMULATE
@@ -56,7 +56,7 @@ arasfsr_status has_code(const Kernel<Arguments>&, const Device&) {
     return OK;
 }
 
-// Blocks that the device runs at the same time.
+// The number of blocks that the device runs at the same time.
 template <class Arguments>
 arasfsr_status resident_blocks(const Kernel<Arguments>& kernel, const char*, const Device& device, int64_t* blocks) {
     *blocks = std::max(device.processors / kernel.cluster, 1) * kernel.cluster;
@@ -73,24 +73,24 @@ arasfsr_status launch(const Kernel<Arguments>& kernel, const char*, int64_t bloc
 
 inline arasfsr_status cuda_status(const char* what, cudaError_t error) {
     if (error == cudaSuccess) return OK;
-    cudaGetLastError();  // so that the next call does not find it again
+    cudaGetLastError();  // clear it, so that the next call does not return it
     return {ARASFSR_CUDA_ERROR, what, error};
 }
 
-// What the runtime was asked of a device, or of a kernel on it, and does not have to be asked again.
+// A cache of properties of a device, or of a kernel on it, that the runtime is asked for.
 template <class Value>
-class Known {
+class Cache {
   public:
-    // `find(Value*)` gives a status; what failed is not kept.
-    template <class Find>
-    arasfsr_status get(int device, const void* kernel, Value* value, const Find& find) {
+    // `query(Value*)` returns a status; failures are not cached.
+    template <class Query>
+    arasfsr_status get(int device, const void* kernel, Value* value, const Query& query) {
         const std::lock_guard<std::mutex> lock(mutex);
-        const auto known = values.find({device, kernel});
-        if (known != values.end()) {
-            *value = known->second;
+        const auto cached = values.find({device, kernel});
+        if (cached != values.end()) {
+            *value = cached->second;
             return OK;
         }
-        const arasfsr_status status = find(value);
+        const arasfsr_status status = query(value);
         if (!failed(status)) values[{device, kernel}] = *value;
         return status;
     }
@@ -100,27 +100,27 @@ class Known {
     std::map<std::pair<int, const void*>, Value> values;
 };
 
-inline arasfsr_status describe_device(int number, Device* device) {
+inline arasfsr_status describe_device(int index, Device* device) {
     int major = 0, minor = 0;
     cudaError_t error = cudaSuccess;
     const auto read = [&](int* value, cudaDeviceAttr attribute) {
-        if (error == cudaSuccess) error = cudaDeviceGetAttribute(value, attribute, number);
+        if (error == cudaSuccess) error = cudaDeviceGetAttribute(value, attribute, index);
     };
     read(&device->processors, cudaDevAttrMultiProcessorCount);
     read(&device->shared_limit, cudaDevAttrMaxSharedMemoryPerBlockOptin);
     read(&major, cudaDevAttrComputeCapabilityMajor);
     read(&minor, cudaDevAttrComputeCapabilityMinor);
     device->capability = 10 * major + minor;
-    device->number = number;
+    device->index = index;
     return cuda_status("cudaGetDevice", error);
 }
 
 inline arasfsr_status current_device(Device* device) {
-    static Known<Device> known;
-    int number = 0;
-    const cudaError_t error = cudaGetDevice(&number);
+    static Cache<Device> cache;
+    int index = 0;
+    const cudaError_t error = cudaGetDevice(&index);
     if (error != cudaSuccess) return cuda_status("cudaGetDevice", error);
-    return known.get(number, nullptr, device, [&](Device* found) { return describe_device(number, found); });
+    return cache.get(index, nullptr, device, [&](Device* described) { return describe_device(index, described); });
 }
 
 template <class Arguments>
@@ -130,18 +130,18 @@ const void* entry(const Kernel<Arguments>& kernel) {
 
 template <class Arguments>
 arasfsr_status has_code(const Kernel<Arguments>& kernel, const Device& device) {
-    static Known<bool> known;
-    bool there = false;
-    const arasfsr_status status = known.get(device.number, entry(kernel), &there, [&](bool* found) {
+    static Cache<bool> cache;
+    bool has_code = false;
+    const arasfsr_status status = cache.get(device.index, entry(kernel), &has_code, [&](bool* has_image) {
         cudaFuncAttributes attributes;
         const cudaError_t error = cudaFuncGetAttributes(&attributes, entry(kernel));
-        *found = error != cudaErrorNoKernelImageForDevice;
-        if (*found) return cuda_status("cudaFuncGetAttributes", error);
+        *has_image = error != cudaErrorNoKernelImageForDevice;
+        if (*has_image) return cuda_status("cudaFuncGetAttributes", error);
         cudaGetLastError();
         return OK;
     });
-    return failed(status) || there ? status : arasfsr_status{ARASFSR_UNSUPPORTED, "compute capability",
-                                                             device.capability};
+    if (failed(status) || has_code) return status;
+    return {ARASFSR_UNSUPPORTED, "compute capability", device.capability};
 }
 
 template <class Arguments>
@@ -149,7 +149,7 @@ cudaError_t allow_shared(const Kernel<Arguments>& kernel) {
     return cudaFuncSetAttribute(entry(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared_bytes);
 }
 
-// How a kernel is launched, and for clusters with which attribute.
+// A kernel's launch configuration, with the attribute for clusters.
 struct Configuration {
     template <class Arguments>
     Configuration(const Kernel<Arguments>& kernel, int64_t blocks, void* stream) {
@@ -171,21 +171,21 @@ struct Configuration {
 template <class Arguments>
 arasfsr_status resident_blocks(
     const Kernel<Arguments>& kernel, const char* name, const Device& device, int64_t* blocks) {
-    static Known<int64_t> known;
-    return known.get(device.number, entry(kernel), blocks, [&](int64_t* found) {
+    static Cache<int64_t> cache;
+    return cache.get(device.index, entry(kernel), blocks, [&](int64_t* resident) {
         int each = 0;
         cudaError_t error = allow_shared(kernel);
         if (error == cudaSuccess && kernel.cluster > 1) {
-            const Configuration given(kernel, kernel.cluster, nullptr);
-            error = cudaOccupancyMaxActiveClusters(&each, entry(kernel), &given.config);
-            *found = static_cast<int64_t>(std::max(each, 1)) * kernel.cluster;
+            const Configuration configuration(kernel, kernel.cluster, nullptr);
+            error = cudaOccupancyMaxActiveClusters(&each, entry(kernel), &configuration.config);
+            *resident = static_cast<int64_t>(std::max(each, 1)) * kernel.cluster;
             return cuda_status(name, error);
         }
         if (error == cudaSuccess) {
             error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(
                 &each, entry(kernel), kernel.threads, kernel.shared_bytes);
         }
-        *found = static_cast<int64_t>(device.processors) * std::max(each, 1);
+        *resident = static_cast<int64_t>(device.processors) * std::max(each, 1);
         return cuda_status(name, error);
     });
 }
@@ -196,9 +196,9 @@ arasfsr_status launch(
     if (blocks > 0x7FFFFFFF) return {ARASFSR_UNSUPPORTED, "blocks", blocks};
     cudaError_t error = allow_shared(kernel);
     if (error == cudaSuccess) {
-        const Configuration given(kernel, blocks, stream);
+        const Configuration configuration(kernel, blocks, stream);
         void* parameters[] = {const_cast<Arguments*>(&arguments)};
-        error = cudaLaunchKernelExC(&given.config, entry(kernel), parameters);
+        error = cudaLaunchKernelExC(&configuration.config, entry(kernel), parameters);
     }
     return cuda_status(name, error);
 }

@@ -1,5 +1,5 @@
-// Sine and cosine of the coordinate branch, in float32, without a slow path for large arguments: to float32's accuracy,
-// the same on every target, and for 16-bit formats by the special-function unit.
+// Sine and cosine in float32 without a slow path for large arguments: accurate to float32 and the same on every target,
+// or, for the 16-bit formats, by the special-function unit.
 #ifndef ARASFSR_NUMERICS_H
 #define ARASFSR_NUMERICS_H
 
@@ -7,7 +7,7 @@
 
 namespace arasfsr {
 
-// sin(x + quarter pi/2), quarter being 0 or 1, to 1.3e-7 where |x| < 4096.
+// sin(x + quarter pi/2) for quarter 0 or 1, with an absolute error below 1.3e-7 for |x| < 4096.
 ARASFSR_HOST_DEVICE float sine(float x, float quarter) {
     // pi/2 in three parts: products of the first two with an integer of up to 12 bits are exact, fused or not
     constexpr float half_pi_1 = 1.5703125f, half_pi_2 = 4.837512969970703125e-4f, half_pi_3 = 7.54978995489188216e-8f;
@@ -24,20 +24,20 @@ ARASFSR_HOST_DEVICE float sine(float x, float quarter) {
     return static_cast<int>(turn) & 1 ? -value : value;
 }
 
-// What differs from x by whole turns and lies in [-pi, pi], to 1.3e-7 where |x| < 2^20 and to 3e-7 where |x| < 2^24.
+// x modulo 2 pi, in [-pi, pi], with an absolute error below 1.3e-7 for |x| < 2^20 and below 3e-7 for |x| < 2^24.
 ARASFSR_DEVICE float within_a_turn(float x) {
     constexpr float inverse_turn = 0.15915494309189535f;
-    // float32 has no room for a fraction beside this number: adding it rounds, taking it off again leaves an integer
+    // float32 has no bits for a fraction next to 1.5 * 2^23: adding and subtracting it rounds to an integer
     constexpr float magic = 12582912.0f;
-    // 2 pi in two parts; with the first, the difference below has few enough bits to be exact
+    // 2 pi in two parts; the difference with the first has few enough bits to be exact
     constexpr float turn_1 = 6.2831854820251465f, turn_2 = -1.7484556000744883e-7f;
 
     const float turns = hw::add(hw::fused(x, inverse_turn, magic), -magic);
     return hw::fused(-turns, turn_2, hw::fused(-turns, turn_1, x));
 }
 
-// An angle whose sine and cosine will be stored as a format's numbers: to 7e-7 for those of 16 bits, which round by
-// 2.4e-4 (float16) or 2e-3 (bfloat16).
+// An angle whose sine and cosine are stored in format T. For the 16-bit formats, whose rounding errs by up to 2.4e-4
+// (float16) or 2e-3 (bfloat16), they have an absolute error below 7e-7.
 template <class T>
 class Angle {
   public:

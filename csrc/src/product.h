@@ -1,6 +1,6 @@
-// The matrix product that every layer is: activations in shared memory times weights that stream through a ring.
+// The matrix product of a layer: activations in shared memory times weights that stream through a ring of stages.
 //
-// Eight warps share a tile of rows x NP, two down and four across; a warp's part of the result stays in its registers.
+// Eight warps, two down and four across, share a tile of rows x NP; a warp's part of the result stays in its registers.
 #ifndef ARASFSR_PRODUCT_H
 #define ARASFSR_PRODUCT_H
 
@@ -10,7 +10,7 @@ namespace arasfsr {
 
 constexpr int WARPS_DOWN = 2, WARPS_ACROSS = 4;
 constexpr int THREADS = WARPS_DOWN * WARPS_ACROSS * hw::WARP;
-constexpr int DEPTH_BYTES = 64;  // of a stage of weights along the inner dimension
+constexpr int DEPTH_BYTES = 64;  // of a stage of weights, along the inner dimension
 
 // The threads that share a tile: a whole block.
 struct Block {
@@ -19,13 +19,13 @@ struct Block {
     static ARASFSR_DEVICE void barrier() { hw::barrier(); }
 };
 
-// Which way the inner dimension runs through a weight matrix (output, input).
+// Which dimension of a weight matrix (output, input) is the inner one.
 enum class Inner {
     INPUT,  // forward: result = activations * transposed matrix
     OUTPUT  // backward: result = gradients * matrix
 };
 
-// A matrix to stream, `steps` stages of it.
+// A matrix to stream in `steps` stages.
 template <class NUMBER>
 struct Weights {
     const NUMBER* matrix;
@@ -33,35 +33,35 @@ struct Weights {
     int steps;
 };
 
-// Stages of DEPTH x NP weights, filled asynchronously and in turn.
+// Stages of DEPTH x NP weights, filled asynchronously one after another.
 template <class NUMBER, int NP, int STAGES, Inner INNER>
 struct Ring {
     static constexpr int DEPTH = DEPTH_BYTES / static_cast<int>(sizeof(NUMBER));
     using Stage = Tile<INNER == Inner::INPUT ? DEPTH : NP, NUMBER>;
     static constexpr int STAGE_BYTES = NP * DEPTH_BYTES;
     static constexpr int BYTES = STAGES * STAGE_BYTES;
-    static constexpr int STEPS = NP / DEPTH;  // that a square matrix takes
+    static constexpr int STEPS = NP / DEPTH;  // of a square matrix
 
     unsigned char* base;
 
-    ARASFSR_DEVICE Stage stage(int number) const { return {base + number * STAGE_BYTES}; }
+    ARASFSR_DEVICE Stage stage(int index) const { return {base + index * STAGE_BYTES}; }
 
-    // Where a step's weights start: matrices of several halves follow each other.
+    // Where the weights of a step start; with two halves, one matrix follows the other.
     static ARASFSR_DEVICE const NUMBER* at(const Weights<NUMBER>& weights, int step) {
         if (INNER == Inner::OUTPUT) return weights.matrix + step * (DEPTH * NP);
         return weights.matrix + step / STEPS * (NP * NP) + step % STEPS * DEPTH;
     }
 
-    ARASFSR_DEVICE void load(int thread, int number, const Weights<NUMBER>& weights, int step) const {
+    ARASFSR_DEVICE void load(int thread, int index, const Weights<NUMBER>& weights, int step) const {
         const NUMBER* from = at(weights, step);
 #pragma unroll
         for (int i = 0; i < STAGE_BYTES / CHUNK_BYTES / THREADS; ++i) {
             const int row = (thread + i * THREADS) / Stage::CHUNKS, chunk = (thread + i * THREADS) % Stage::CHUNKS;
-            hw::copy16(stage(number).chunk(row, chunk), from + row * weights.row_length + chunk * Stage::NUMBERS);
+            hw::copy16(stage(index).chunk(row, chunk), from + row * weights.row_length + chunk * Stage::NUMBERS);
         }
     }
 
-    // Starts the first stages. Nobody may be reading the ring any more.
+    // Starts to fill the first stages. No thread may still be reading the ring.
     ARASFSR_DEVICE void open(const Weights<NUMBER>& weights) const {
         const int thread = hw::thread();
         for (int step = 0; step < STAGES - 1; ++step) {
@@ -70,10 +70,10 @@ struct Ring {
         }
     }
 
-    // The operand of mma for two chunks of inner numbers and 16 columns: two registers for the first eight columns, two
-    // for the others. What ldmatrix does not transpose, float, is read one by one.
-    ARASFSR_DEVICE void fragment(uint32_t (&result)[4], int lane, int number, int inner, int column) const {
-        const Stage from = stage(number);
+    // The operand of mma for two chunks along the inner dimension and 16 columns: two registers for the first eight
+    // columns, two for the others. Floats, which ldmatrix cannot transpose, are read one by one.
+    ARASFSR_DEVICE void fragment(uint32_t (&result)[4], int lane, int index, int inner, int column) const {
+        const Stage from = stage(index);
         if constexpr (INNER == Inner::INPUT) {
             const int row = column + lane / 16 * 8 + lane % 8;
             hw::load_matrices(result, from.chunk(row, inner / Stage::NUMBERS + lane / 8 % 2));
@@ -88,7 +88,7 @@ struct Ring {
     }
 };
 
-// A thread's part of a product: of DOWN x ACROSS fragments of 16 x 8, four numbers each.
+// A thread's part of a product: four numbers of each of DOWN x ACROSS fragments of 16 x 8.
 template <int ROWS, int NP>
 struct Total {
     static constexpr int DOWN = ROWS / WARPS_DOWN / 16, ACROSS = NP / WARPS_ACROSS / 8;
@@ -107,12 +107,12 @@ struct Total {
         }
     }
 
-    // Where the fragments of a thread's warp start.
+    // The first row and column of the thread's warp.
     static ARASFSR_DEVICE int row_of(int thread) { return thread / hw::WARP / WARPS_ACROSS * (ROWS / WARPS_DOWN); }
     static ARASFSR_DEVICE int column_of(int thread) { return thread / hw::WARP % WARPS_ACROSS * (NP / WARPS_ACROSS); }
 
-    // Stores to a matrix what `function` makes of every pair that this thread holds, called with (row, column, the
-    // numbers there and right of there, and what `of_column` has for that column).
+    // Stores function(row, column, x, y, of_column(column)) for every pair x, y of adjacent numbers that this thread
+    // holds, x being at (row, column).
     template <class Matrix, class OfColumn, class Function>
     ARASFSR_DEVICE void store(const Matrix& to, const OfColumn& of_column, const Function& function) {
         each_pair([&](int row, int column, float& x, float& y) {
@@ -120,7 +120,7 @@ struct Total {
         });
     }
 
-    // Calls with (row, column, and the numbers there and right of there) for every pair this thread holds.
+    // Calls function(row, column, x, y) for every pair x, y of adjacent numbers that this thread holds.
     template <class Function>
     ARASFSR_DEVICE void each_pair(const Function& function) {
         const int thread = hw::thread(), lane = thread % hw::WARP;
@@ -137,10 +137,10 @@ struct Total {
     }
 };
 
-// total += activations * weights, whose first stages `ring.open` has started; with more steps than one square matrix,
-// the second half multiplies activations * s, formed in registers: row r of the activations has row r / 4 of s.
+// total += activations * weights, whose first stages `ring.open` has started to fill. The steps beyond one square
+// matrix multiply activations * s, formed in registers; row r of the activations meets row r / 4 of s.
 //
-// Ends with the ring empty but other warps perhaps still reading it and the activations.
+// When it returns, other warps may still be reading the ring and the activations.
 template <class T, int ROWS, int NP, class NUMBER, int STAGES, Inner INNER>
 ARASFSR_DEVICE void multiply(Total<ROWS, NP>& total, const Tile<NP, NUMBER>& activations,
                              const Ring<NUMBER, NP, STAGES, INNER>& ring, const Weights<NUMBER>& weights,
@@ -153,7 +153,7 @@ ARASFSR_DEVICE void multiply(Total<ROWS, NP>& total, const Tile<NP, NUMBER>& act
     int reading = 0, filling = STAGES - 1;
     for (int step = 0; step < weights.steps; ++step) {
         hw::copy_wait<STAGES - 2>();
-        hw::barrier();  // the step's stage is there for all, and all have left the one before
+        hw::barrier();  // the step's stage has arrived for all threads, and all have read the previous one
         if (step + STAGES - 1 < weights.steps) ring.load(thread, filling, weights, step + STAGES - 1);
         hw::copy_commit();
         const int first = step % Stages::STEPS * (Stages::DEPTH / NUMBERS) + chunk;

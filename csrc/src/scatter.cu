@@ -1,7 +1,7 @@
-// Kernel: the first layer backward, from the gradient of f_1 before its ReLU to those of the LR map and of rel's weight.
+// Kernel: the backward of the first layer, from the gradient of z_1 to those of the LR map and of the weight of rel.
 //
-// A block takes a tile's queries, a warp one of their corners. Neighbouring queries of a grid meet the same LR cell, so
-// that a warp sums as long as the cell is the same, and only then adds to the map.
+// A block processes the queries of a tile, a warp one of their four corners. Neighbouring queries of a grid have the
+// same LR pixel, so a warp sums over a run of rows with the same row of the LR map before it adds to the map.
 #include "kernels.h"
 
 namespace arasfsr {
@@ -11,7 +11,7 @@ struct ScatterArguments {
     arasfsr_problem problem;
     arasfsr_kept kept;
     const void* z;
-    float *latent, *rel;
+    float *lr_map, *rel;
 };
 
 constexpr int SCATTER_THREADS = CORNERS * hw::WARP;
@@ -20,8 +20,8 @@ template <class T, int NP>
 class Scatter {
     using Number = typename hw::Format<T>::Number;
     static constexpr int PAIRS = NP / (2 * hw::WARP);  // of a lane, in a row
-    static constexpr int AT_ONCE = 16 / PAIRS;         // rows whose loads are under way together
-    static_assert(ARASFSR_TILE % AT_ONCE == 0, "a tile is whole batches");
+    static constexpr int AT_ONCE = 16 / PAIRS;         // rows that are loaded together
+    static_assert(ARASFSR_TILE % AT_ONCE == 0, "a tile must be whole batches");
 
   public:
     static constexpr int SHARED_BYTES = CORNERS * 2 * NP * static_cast<int>(sizeof(float));
@@ -31,16 +31,16 @@ class Scatter {
 
     ARASFSR_DEVICE void run() {
         const int64_t first = hw::block() * (ARASFSR_TILE * CORNERS) + corner;
-        int64_t cell = -1;
+        int64_t lr_row = -1;
         for (int query = 0; query < ARASFSR_TILE; query += AT_ONCE) {
             hw::Pair<T> z[AT_ONCE][PAIRS];
-            int64_t cells[AT_ONCE];
+            int64_t lr_rows[AT_ONCE];
             hw::Two rel[AT_ONCE];
 #pragma unroll
             for (int i = 0; i < AT_ONCE; ++i) {
                 const int64_t row = first + (query + i) * CORNERS;
                 const Number* numbers = static_cast<const Number*>(call.z) + row * NP;
-                cells[i] = call.kept.cells[row];
+                lr_rows[i] = call.kept.lr_rows[row];
                 rel[i] = reinterpret_cast<const hw::Two*>(call.kept.rel)[row];
 #pragma unroll
                 for (int j = 0; j < PAIRS; ++j) {
@@ -49,20 +49,20 @@ class Scatter {
             }
 #pragma unroll
             for (int i = 0; i < AT_ONCE; ++i) {
-                if (cells[i] != cell) {
-                    if (cell >= 0) add_to(cell);
-                    cell = cells[i];
+                if (lr_rows[i] != lr_row) {
+                    if (lr_row >= 0) add_to(lr_row);
+                    lr_row = lr_rows[i];
                 }
 #pragma unroll
                 for (int j = 0; j < PAIRS; ++j) {
                     const hw::Two of{hw::lower<T>(z[i][j]), hw::upper<T>(z[i][j])};
                     add(sums[j], of, 1.0f);
-                    add(of_y[j], of, rel[i].x);  // rel comes as (y, x)
+                    add(of_y[j], of, rel[i].x);  // rel is (y, x)
                     add(of_x[j], of, rel[i].y);
                 }
             }
         }
-        add_to(cell);
+        add_to(lr_row);
         sum_corners();
     }
 
@@ -74,11 +74,11 @@ class Scatter {
         sum.y += of.y * times;
     }
 
-    ARASFSR_DEVICE void add_to(int64_t cell) {
+    ARASFSR_DEVICE void add_to(int64_t lr_row) {
         const int width = call.problem.width;
 #pragma unroll
         for (int j = 0; j < PAIRS; ++j) {
-            float* to = call.latent + cell * width + column(j);
+            float* to = call.lr_map + lr_row * width + column(j);
             if (width % 2 == 0) {
                 if (column(j) < width) hw::atomic_add(to, sums[j]);
             } else {
@@ -89,7 +89,7 @@ class Scatter {
         }
     }
 
-    // What the four warps found of rel's weight, (2, NP), in one order.
+    // Adds the four warps' gradients of the weight of rel, (2, NP), in a fixed order.
     ARASFSR_DEVICE void sum_corners() const {
         float* const all = reinterpret_cast<float*>(hw::shared());
 #pragma unroll
@@ -127,13 +127,13 @@ Kernel<ScatterArguments> scatter_for(int padded) {
 
 }  // namespace
 
-arasfsr_status scatter(const arasfsr_problem& problem, const arasfsr_kept& kept, const void* z, float* latent,
+arasfsr_status scatter(const arasfsr_problem& problem, const arasfsr_kept& kept, const void* z, float* lr_map,
                        float* rel) {
     const Kernel<ScatterArguments> kernel = problem.dtype == ARASFSR_TF32       ? scatter_for<Tf32>(problem.padded)
                                             : problem.dtype == ARASFSR_BFLOAT16 ? scatter_for<Bfloat16>(problem.padded)
                                                                                 : scatter_for<Float16>(problem.padded);
     return launch(kernel, "arasfsr_scatter", problem.images * kept.tiles, problem.stream,
-                  {problem, kept, z, latent, rel});
+                  {problem, kept, z, lr_map, rel});
 }
 
 }  // namespace arasfsr

@@ -8,17 +8,17 @@
 namespace arasfsr {
 
 // Activations of type T, NP wide; a part is ROWS content rows: ROWS / 4 queries with their four corners. Registers are
-// shared out so that BLOCKS blocks fit on a multiprocessor.
-template <class T, int WIDTH, int PART_ROWS, int RING_STAGES, int RESIDENT_BLOCKS>
+// limited so that BLOCKS blocks fit on a multiprocessor.
+template <class T, int PADDED, int PART_ROWS, int RING_STAGES, int RESIDENT_BLOCKS>
 struct Shape {
     using Type = T;
-    static constexpr int NP = WIDTH, ROWS = PART_ROWS, STAGES = RING_STAGES, BLOCKS = RESIDENT_BLOCKS;
+    static constexpr int NP = PADDED, ROWS = PART_ROWS, STAGES = RING_STAGES, BLOCKS = RESIDENT_BLOCKS;
     static constexpr int QUERIES = ROWS / CORNERS;
     static constexpr int PARTS = ARASFSR_TILE / QUERIES;
-    static_assert(ROWS >= ARASFSR_TILE, "the coordinate branch of a tile works where the content rows will be");
+    static_assert(ROWS >= ARASFSR_TILE, "the coordinate branch of a tile uses the memory of the content rows");
 };
 
-// Many rows a part, so that weights are read seldom, where shared memory has room for them.
+// As many rows in a part as fit into shared memory, so that weights are read less often.
 template <class T>
 struct Shapes {
     using Wide = Shape<T, 256, 128, 4, 1>;       // 150 KB
@@ -27,7 +27,7 @@ struct Shapes {
     using Narrow = Shape<T, 64, 128, 4, 2>;
 };
 
-// Numbers of twice the length: half the rows, which is the least. In 100 KB there is none for a width of 256.
+// Numbers twice as long, so half the rows, the fewest possible. 100 KB are too little for a width of 256.
 template <>
 struct Shapes<Tf32> {
     using Wide = Shape<Tf32, 256, 64, 4, 1>;  // 147 KB

@@ -1,4 +1,4 @@
-// Kernel: brings the weights of a problem into a stream's order, some 1.2 MB before each picture or chunk.
+// Kernel: copies the weights of a problem into the order of a stream, some 1.2 MB before each render or chunk.
 #include "stream.h"
 
 namespace arasfsr {
@@ -9,7 +9,7 @@ struct StreamArguments {
     unsigned char* to;
 };
 
-constexpr int BLOCKS = 4;  // for each stage
+constexpr int BLOCKS = 4;  // of each stage
 
 // A chunk of consecutive inputs.
 ARASFSR_DEVICE Chunk read(const uint16_t* first, int step) {

@@ -1,5 +1,5 @@
-// All weights as one stream of stages, each of them 256 outputs x 64 inputs in the order that wgmma reads: a block's
-// shared memory holds what global memory does, so that a stage is a plain bulk copy.
+// All weights as one stream of stages of 256 outputs x 64 inputs, in the order in which wgmma reads them: global and
+// shared memory have the same layout, so that a stage is one bulk copy.
 #ifndef ARASFSR_STREAM_H
 #define ARASFSR_STREAM_H
 
@@ -8,16 +8,16 @@
 
 namespace arasfsr {
 
-// The stages in the order in which they are used: those of the coordinate branch, once a tile, then those of the
-// content branch, once a part. A layer's panel of 64 inputs comes as the stage of f and, with modulation, that of f s.
+// The stages in the order in which they are used: those of the coordinate branch, once per tile, then those of the
+// content branch, once per part. Each 64 inputs of a layer are a stage for f and, with modulation, another for f s.
 struct Stream {
     static constexpr int OUTPUTS = 256, INPUTS = 64;
     static constexpr int PANELS = OUTPUTS / INPUTS;  // of a square matrix
     static constexpr int STAGE_BYTES = OUTPUTS * INPUTS * 2;
     using Stage = Tile<INPUTS>;
-    static_assert(ARASFSR_ENCODING == INPUTS, "the first layer of the coordinate branch is one stage");
+    static_assert(ARASFSR_ENCODING == INPUTS, "the first layer of the coordinate branch must be one stage");
 
-    int hidden, halves;  // layers above the first, products of each in the content branch
+    int hidden, halves;  // layers after the first, and products of each in the content branch
 
     static ARASFSR_HOST_DEVICE Stream of(const arasfsr_problem& problem) {
         return {problem.layers - 1, problem.modulated ? 2 : 1};
@@ -28,7 +28,7 @@ struct Stream {
     ARASFSR_HOST_DEVICE int stages() const { return coordinate_stages() + content_stages(); }
     ARASFSR_HOST_DEVICE int64_t bytes() const { return static_cast<int64_t>(stages()) * STAGE_BYTES; }
 
-    // Where a stage's first number lies, and how far it is to the next output's and the next input's.
+    // A stage's first number, and the strides of outputs and inputs.
     struct Source {
         const uint16_t* first;
         int output, input;
@@ -44,20 +44,20 @@ struct Stream {
         return square(problem.modulator_weight, (stage - 1) / PANELS, (stage - 1) % PANELS);
     }
 
-    // A panel of outputs of one of several square matrices, as inputs.
-    static ARASFSR_DEVICE Source transposed(const void* matrices, int number, int panel) {
-        const uint16_t* first = static_cast<const uint16_t*>(matrices) + number * (OUTPUTS * OUTPUTS);
+    // A stage of the transpose of one of several square matrices.
+    static ARASFSR_DEVICE Source transposed(const void* matrices, int index, int panel) {
+        const uint16_t* first = static_cast<const uint16_t*>(matrices) + index * (OUTPUTS * OUTPUTS);
         return {first + panel * (INPUTS * OUTPUTS), 1, OUTPUTS};
     }
 
   private:
-    static ARASFSR_DEVICE Source square(const void* matrices, int number, int panel) {
-        return {static_cast<const uint16_t*>(matrices) + number * (OUTPUTS * OUTPUTS) + panel * INPUTS, OUTPUTS, 1};
+    static ARASFSR_DEVICE Source square(const void* matrices, int index, int panel) {
+        return {static_cast<const uint16_t*>(matrices) + index * (OUTPUTS * OUTPUTS) + panel * INPUTS, OUTPUTS, 1};
     }
 };
 
-// Likewise for the backward of the content branch, once a part and image: from the last layer to the first, the matrix
-// of f s before that of f. What is an input there is an output of the layer.
+// The same for the backward of the content branch, once per part and image: from the last layer to the first, the
+// matrix of f s before that of f, each transposed.
 struct BackwardStream {
     int hidden, halves;
 
@@ -74,7 +74,7 @@ struct BackwardStream {
     }
 };
 
-// Likewise for the backward of the coordinate branch, once a tile.
+// The same for the backward of the coordinate branch, once per tile.
 struct CoordinateStream {
     int hidden;
 
@@ -89,7 +89,7 @@ struct CoordinateStream {
     }
 };
 
-// Launches the kernel that brings a problem's weights into a stream's order.
+// Launches the kernel that copies a problem's weights into the order of the stream S.
 template <class S>
 arasfsr_status order_stream(const arasfsr_problem& problem, unsigned char* to);
 

@@ -1,8 +1,8 @@
-// What the kernels for compute capability 9.0a share: blocks of a cluster with one stream of weights, and products with
+// Shared by the kernels for compute capability 9.0a: clusters whose blocks share a stream of weights, and products with
 // its stages.
 //
-// Two blocks of a cluster share the stream: each copies half of a stage to both. A block has one producer warp and two
-// consumers, warpgroups that know nothing of each other but the ring.
+// The two blocks of a cluster share the stream: each copies half of a stage to both. A block has one producer warp and
+// two consumers, warpgroups that are independent except for the ring.
 #ifndef ARASFSR_STREAMING_H
 #define ARASFSR_STREAMING_H
 
@@ -14,15 +14,15 @@ namespace arasfsr {
 constexpr int CLUSTER = 2;    // blocks
 constexpr int CONSUMERS = 2;  // warpgroups of a block, after the producer's
 constexpr int STREAMING_THREADS = (1 + CONSUMERS) * hw::WARPGROUP;
-constexpr int AT_A_TIME = CLUSTER * CONSUMERS;  // units of work that a cluster takes
+constexpr int AT_A_TIME = CLUSTER * CONSUMERS;  // units of work that a cluster processes at the same time
 
-// The threads of a consumer. Barrier 0 is the block's.
+// The threads of a consumer. Barrier 0 is that of the block.
 struct Warpgroup {
     static constexpr int THREADS = hw::WARPGROUP, WARPS = THREADS / hw::WARP;
     static ARASFSR_DEVICE int thread() { return hw::thread() % THREADS; }
     static ARASFSR_DEVICE void barrier() { hw::barrier(hw::thread() / THREADS, THREADS); }
 
-    // What its threads have written to shared memory is there for all of them, and for wgmma.
+    // Makes what its threads have written to shared memory visible to all of them, and to wgmma.
     static ARASFSR_DEVICE void publish() {
         hw::fence_asynchronous();
         barrier();
@@ -42,7 +42,7 @@ class StreamRing {
     ARASFSR_DEVICE StreamRing(unsigned char* base, unsigned char* barriers)
         : base(base), barriers(*reinterpret_cast<Barriers*>(barriers)) {}
 
-    // By one thread, before the barrier of the cluster.
+    // Called by one thread, before the barrier of the cluster.
     ARASFSR_DEVICE void initialise() const {
         for (int i = 0; i < STAGES; ++i) {
             hw::mbarrier_init(&barriers.full[i], 1);
@@ -51,20 +51,20 @@ class StreamRing {
         hw::mbarrier_publish();
     }
 
-    // Stages `first` to `end` of a stream, by one thread of each block.
+    // Fills the ring with stages `first` to `end` of a stream; called by one thread of each block.
     ARASFSR_DEVICE void fill(const unsigned char* stream, int first, int end) {
         for (int stage = first; stage < end; ++stage) fill(stream + stage * Stream::STAGE_BYTES);
     }
 
-    // A stage, of which each block copies its share to all of them.
+    // Fills a stage, of which each block copies a part to all blocks.
     ARASFSR_DEVICE void fill(const unsigned char* stage) {
-        constexpr int SHARE = Stream::STAGE_BYTES / CLUSTER;
-        const int start = hw::cluster_rank() * SHARE;
-        hw::mbarrier_wait(&barriers.empty[place()], parity() ^ 1,  // at first, the phase before counts as over
+        constexpr int PART_BYTES = Stream::STAGE_BYTES / CLUSTER;
+        const int start = hw::cluster_rank() * PART_BYTES;
+        hw::mbarrier_wait(&barriers.empty[place()], parity() ^ 1,  // returns at once in the first phase
                           hw::Awaited::WEIGHTS_READ, place());
         hw::mbarrier_expect(&barriers.full[place()], Stream::STAGE_BYTES);
-        hw::copy_bulk(base + place() * Stream::STAGE_BYTES + start, stage + start, SHARE, &barriers.full[place()],
-                      (1 << CLUSTER) - 1);
+        hw::copy_bulk(base + place() * Stream::STAGE_BYTES + start, stage + start, PART_BYTES,
+                      &barriers.full[place()], (1 << CLUSTER) - 1);
         advance();
     }
 
@@ -73,14 +73,14 @@ class StreamRing {
         return base + place() * Stream::STAGE_BYTES;
     }
 
-    // By every warp: it is done with the stage before the present one.
+    // Called by every warp when it no longer needs the stage before the current one.
     ARASFSR_DEVICE void release_last() const {
         const int lane = hw::thread() % hw::WARP;
         if (lane < CLUSTER) hw::mbarrier_arrive(&barriers.empty[(place() + STAGES - 1) % STAGES], lane);
     }
 
-    // A consumer that has nothing to compute lets that many stages pass. Only those of its threads wait that release:
-    // one that did not would find the barrier a phase ahead.
+    // For a consumer without work: skips that many stages. Only the threads that release a stage wait for it; for
+    // others the barrier could be a phase ahead.
     ARASFSR_DEVICE void drain(int stages) {
         const bool releases = hw::thread() % hw::WARP < CLUSTER;
         for (int i = 0; i < stages; ++i) {
@@ -105,9 +105,8 @@ class StreamRing {
 struct Accumulators {
     float numbers[hw::ACCUMULATORS];
 
-    // Stores to the rows what `function` makes of every pair that this thread holds, called with (row, column, the
-    // numbers there and right of there, and what `of_column` has for that column), which is asked for eight columns
-    // before the first is used.
+    // Stores function(row, column, x, y, of_column(column)) for every pair x, y of adjacent numbers that this thread
+    // holds, x being at (row, column). Calls `of_column` for eight columns before the first result is used.
     template <class OfColumn, class Function>
     ARASFSR_DEVICE void store(const Panels<64, Stream::OUTPUTS>& to, const OfColumn& of_column,
                               const Function& function) const {
@@ -129,14 +128,14 @@ struct Accumulators {
                     matrices[j] =
                         function(row + j % 2 * 8, column + chunk * CHUNK, pair[0], pair[1], ahead[i + j / 2]);
                 }
-                const auto panel = to.panel((first + i) / 8);  // eight chunks each
+                const auto panel = to.panel((first + i) / 8);  // of eight chunks
                 hw::store_matrices(panel.chunk(first_row + lane % 16, (first + i) % 8 + lane / 16), matrices);
             }
         }
     }
 
-    // Calls with (row, column, and the numbers there and right of there) for every pair this thread holds. What the
-    // function loads for one pair may begin before another's turn, but for AT_ONCE numbers at the most.
+    // Calls function(row, column, x, y) for every pair x, y of adjacent numbers that this thread holds. Loads in the
+    // function may be moved ahead, but within AT_ONCE numbers only.
     template <int AT_ONCE = hw::ACCUMULATORS, class Function>
     ARASFSR_DEVICE void each_pair(const Function& function) {
         const int thread = Warpgroup::thread(), lane = thread % hw::WARP;
@@ -150,19 +149,19 @@ struct Accumulators {
     }
 };
 
-// Which of its block's consumers a thread belongs to.
-ARASFSR_DEVICE int consumer_number() { return hw::thread() < hw::WARPGROUP ? 0 : hw::thread() / hw::WARPGROUP - 1; }
+// The index of the thread's consumer in the block.
+ARASFSR_DEVICE int consumer_index() { return hw::thread() < hw::WARPGROUP ? 0 : hw::thread() / hw::WARPGROUP - 1; }
 
-// The whole of a kernel: in every turn the producers call `produce`, and each consumer `consume` with its unit of work.
-// In the last turn there may be fewer than `units`, and a consumer without one has to drain its stages.
+// The body of a kernel: in every turn the producers call `produce`, and each consumer calls `consume` with the index of
+// its unit of work. In the last turn that may be `units` or above; the consumer then has to drain its stages.
 template <class Units, class Produce, class Consume>
 ARASFSR_DEVICE void run_cluster(
     const StreamRing& ring, const Units& units, const Produce& produce, const Consume& consume) {
     const auto first = [] { return hw::block() / CLUSTER * AT_A_TIME; };
     const auto step = [] { return hw::blocks() / CLUSTER * AT_A_TIME; };
-    const auto own = [] { return hw::cluster_rank() * CONSUMERS + consumer_number(); };
+    const auto rank = [] { return hw::cluster_rank() * CONSUMERS + consumer_index(); };
     if (hw::thread() == 0) ring.initialise();
-    hw::cluster_barrier();  // barriers are there for copies and arrivals from the other block
+    hw::cluster_barrier();  // the barriers are ready for copies and arrivals from the other block
     if (hw::thread() < hw::WARPGROUP) {
         hw::give_registers<hw::PRODUCER_REGISTERS>();
         if (hw::thread() == 0) {
@@ -170,9 +169,9 @@ ARASFSR_DEVICE void run_cluster(
         }
     } else {
         hw::take_registers<hw::CONSUMER_REGISTERS>();
-        for (int64_t unit = first() + own(); unit - own() < units(); unit += step()) consume(unit);
+        for (int64_t unit = first() + rank(); unit - rank() < units(); unit += step()) consume(unit);
     }
-    hw::cluster_barrier();  // nobody arrives at the barriers of a block that has gone
+    hw::cluster_barrier();  // no thread arrives at the barriers of a block that has exited
 }
 
 template <class K, class Arguments>
@@ -181,19 +180,19 @@ Kernel<Arguments> streaming_kernel(void (*function)(Arguments)) {
     return {function, K::SHARED_BYTES, K::QUERIES, STREAMING_THREADS, CLUSTER, AT_A_TIME, true};
 }
 
-// f of a warpgroup, as wgmma reads it.
+// f of a warpgroup, in the layout that wgmma reads.
 using Rows = Panels<64, Stream::OUTPUTS>;
 
-// Whether what is kept of f, and z of the layers after the first, lie in memory as Rows lie in shared memory: where
-// only these kernels read them, weights90.h among them.
+// Whether the kept f, and the gradients z of the layers after the first, have the layout of Rows in global memory too:
+// only if no other kernels read them, which is so if weights90.h computes the weights' gradients.
 ARASFSR_DEVICE bool kept_as_rows(const arasfsr_problem& problem) { return problem.modulated && problem.layers > 1; }
 
-// Bytes in the order in which they lie, as rows that a crew copies.
+// Bytes in their order in memory, for fetch_tile.
 struct Plain {
     static constexpr int CHUNKS = Rows::CHUNKS;
     unsigned char* base;
-    ARASFSR_DEVICE unsigned char* chunk(int row, int number) const {
-        return base + (row * CHUNKS + number) * CHUNK_BYTES;
+    ARASFSR_DEVICE unsigned char* chunk(int row, int index) const {
+        return base + (row * CHUNKS + index) * CHUNK_BYTES;
     }
 };
 
@@ -214,7 +213,7 @@ class StreamedProduct {
         finish(total);
     }
 
-    // Begins the product with a panel of f; that with the panel before it is done.
+    // Starts the product with a panel of f, and waits for that with the previous panel.
     template <bool ADD>
     ARASFSR_DEVICE void start(Accumulators& total, const Rows& f, int panel) {
         const uint64_t left = hw::swizzled_matrix(f.panel(panel).base);
@@ -227,12 +226,12 @@ class StreamedProduct {
         next_stage(panel == 0);
     }
 
-    // Likewise of a panel in registers, the next after another.
+    // The same with a panel in registers, which is not the first.
     ARASFSR_DEVICE void start(Accumulators& total, const uint32_t (&panel)[STEPS][4]) {
         start(total, panel, [] {});
     }
 
-    // Calls `meanwhile` while the panel before may still be under way.
+    // Calls `meanwhile` before it waits for the previous panel.
     template <class Meanwhile>
     ARASFSR_DEVICE void start(
         Accumulators& total, const uint32_t (&panel)[STEPS][4], const Meanwhile& meanwhile) {
@@ -252,7 +251,7 @@ class StreamedProduct {
     }
 
   private:
-    // The products with this stage are on their way; those before are done.
+    // After the products with a stage have been issued: waits for the previous ones, and advances.
     ARASFSR_DEVICE void next_stage(bool first) {
         hw::wgmma_commit();
         last_done(first);

@@ -1,10 +1,9 @@
-// With ARASFSR_WATCHDOG, a build to find out where a kernel hangs: a wait for a memory barrier that lasts two seconds
-// tells the host what it is for, which prints it, and ends the kernel. Without it, nothing of this is compiled.
+// With ARASFSR_WATCHDOG, a build for debugging hangs: after two seconds of waiting for a memory barrier, a kernel
+// reports what it waits for to the host, which prints it, and ends. Without it, nothing of this is compiled.
 //
-// The kernels must not call printf: where a kernel calls anything, ptxas lets its warpgroup products run one at a time.
-// So they write a note to memory of the host, where a thread looks for it.
-// Not watched are bar.sync and barrier.cluster, which have no wait that gives up: where threads are stuck there and none
-// at a memory barrier, the kernel hangs as it does without the watchdog.
+// The kernels must not call printf: if a kernel calls any function, ptxas serializes its warpgroup products. So they
+// write a note to host memory, which a host thread polls. bar.sync and barrier.cluster are not watched, because they
+// have no wait with a timeout: if all threads are stuck there, the kernel hangs as without the watchdog.
 #ifndef ARASFSR_WATCHDOG_H
 #define ARASFSR_WATCHDOG_H
 
@@ -26,7 +25,7 @@
 
 namespace arasfsr::hw {
 
-// What a wait is for, of a stage that is named beside it.
+// What a wait for a stage is for.
 enum class Awaited { WEIGHTS, WEIGHTS_READ, ROWS, ROWS_READ };
 
 inline const char* words_of(Awaited awaited) {
@@ -40,13 +39,13 @@ inline const char* words_of(Awaited awaited) {
 
 #ifdef ARASFSR_WATCHED
 
-// Of a thread of each kind of warpgroup: the producers have to look at the clock too.
+// Registers per thread: producers need more than without the watchdog, to read the clock.
 constexpr int PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232;
 
 constexpr uint32_t LONGEST_WAIT = 2000000000;  // nanoseconds
-constexpr int MILLISECONDS_TO_PRINT = 500;     // from the note to the end
+constexpr int MILLISECONDS_TO_PRINT = 500;     // from the note to the kernel's end
 
-// What the host prints.
+// The contents of the message that the host prints.
 struct Note {
     Awaited awaited;
     int block, thread, stage, parity, written;
@@ -55,12 +54,12 @@ struct Note {
 static __device__ volatile Note* host_note;
 static __device__ int note_taken;
 
-// Of one wait: since when its tries have failed.
+// Measures how long a wait has lasted.
 class Patience {
   public:
-    // After a try, in which the hardware has itself waited for a while. The first thread whose patience ends leaves the
-    // note. That nothing comes after this spares registers, but in the forward it makes the compiler spill: there,
-    // it is not told.
+    // Called after a failed try, in which the hardware has already waited for a while. The first thread to exceed the
+    // limit writes the note. Marking the end as unreachable saves registers, but makes the compiler spill in the
+    // forward.
     ARASFSR_DEVICE void failed(Awaited awaited, int stage, int parity) {
         if (since == 0) since = nanoseconds() | 1;
         if (nanoseconds() - since < LONGEST_WAIT) return;
@@ -88,7 +87,7 @@ class Patience {
     uint32_t since = 0;
 };
 
-// Prints the note when it comes.
+// Prints the note once it has been written.
 inline void watch(const volatile Note* note) {
     while (note->written == 0) std::this_thread::sleep_for(std::chrono::milliseconds(10));
     std::atomic_thread_fence(std::memory_order_acquire);
@@ -96,7 +95,7 @@ inline void watch(const volatile Note* note) {
                  note->thread / WARP, note->stage, words_of(note->awaited), note->parity);
 }
 
-// The process's note, which outlives all else: its thread looks at it to the end. NULL where CUDA does not take it.
+// The process's note, never freed, as its thread polls it until the end. NULL if CUDA cannot register the memory.
 inline Note* note_of_process() {
     static Note* const note = [] {
         constexpr size_t PAGE = 4096;
@@ -111,8 +110,8 @@ inline Note* note_of_process() {
     return note;
 }
 
-// Lets the kernels of the including file know of the note: before the first of them is launched on the current device,
-// and not while a stream is captured.
+// Passes the note's address to the kernels of the including file; called before the first of them is launched on the
+// current device, and not while a stream is captured.
 static inline void watch_kernels() {
     static std::mutex mutex;
     static std::set<int> watched;

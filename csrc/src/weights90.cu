@@ -1,4 +1,4 @@
-// The weights' gradients for compute capability 9.0a, in both formats.
+// The gradients of the weights for compute capability 9.0a, in both formats.
 #include "weights90.h"
 
 #include "kernels.h"

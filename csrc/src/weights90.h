@@ -1,9 +1,9 @@
-// Kernel for compute capability 9.0a: the gradients of the hidden layers' weights and biases at a width of 256, over a
-// chunk's rows of z, f and, with modulation, f s, which is formed in registers.
+// Kernel for compute capability 9.0a: the gradients of the hidden layers' weights and biases at a padded width of 256,
+// with modulation: products of z with f and with f s, which is formed in registers, summed over the rows of a chunk.
 //
-// A block has 64 inputs of a layer: one warpgroup multiplies their f with z, the other their f s. The four blocks that
-// share z run side by side, so that it comes from the second level cache, and two of them are a cluster, each of which
-// copies half of z to both: f and z lie in memory as shared memory holds them.
+// A block computes the gradients for 64 inputs of a layer: one warpgroup multiplies z by their f, the other by their f
+// s. The four blocks that read the same z run at the same time, so that it comes from the L2 cache. Two of them form a
+// cluster, and each copies half of z to both: f and z have the same order in global as in shared memory.
 #ifndef ARASFSR_WEIGHTS90_H
 #define ARASFSR_WEIGHTS90_H
 
@@ -28,7 +28,7 @@ class Weights90 {
     using Gradients = Panels<ROWS, NP>;
     using Inputs = Tile<INPUTS>;
 
-    static constexpr int WORKERS = HALVES * hw::WARPGROUP;  // threads; one of another warpgroup copies f and z
+    static constexpr int WORKERS = HALVES * hw::WARPGROUP;  // threads; one thread of another warpgroup copies f and z
     static constexpr int WORKERS_BARRIER = 1;
 
     struct Stage {  // of shared memory
@@ -40,21 +40,21 @@ class Weights90 {
     static_assert(Stage::end % 1024 == 0, "swizzles repeat every 1024 bytes");
 
     static constexpr int STAGES = 5;
-    static constexpr int AHEAD = STAGES - 2;  // one is being read, of the one before products may be under way
+    static constexpr int AHEAD = STAGES - 2;  // one is being read, and products may still read the one before
     static constexpr int STEPS = ROWS / 16;   // of wgmma with a stage
     static constexpr int STEP = 2048 >> 4;    // from one to the next in a descriptor's address
 
-    struct Barriers {  // f and z of a stage are there; both blocks are done with a stage
+    struct Barriers {  // full: f and z have arrived; empty: both blocks have read the stage
         hw::Mbarrier full[STAGES], empty[STAGES];
     };
 
   public:
     static constexpr int THREADS = WORKERS + hw::WARPGROUP;
     static constexpr int SHARED_BYTES = STAGES * Stage::end + static_cast<int>(sizeof(Barriers));
-    static_assert(SHARED_BYTES <= 227 * 1024, "what a block can have");
-    static_assert(PANELS % CLUSTER == 0, "the blocks of a cluster have one layer's rows");
+    static_assert(SHARED_BYTES <= 227 * 1024, "more than a block can have");
+    static_assert(PANELS % CLUSTER == 0, "the blocks of a cluster must read rows of the same layer");
 
-    // How many parts the rows are cut into, so that the device is full.
+    // How many parts the rows are split into, so that there are enough blocks for the device.
     static int64_t splits(const arasfsr_problem& problem, int processors) {
         return std::max(processors / (PANELS * std::max(problem.layers - 1, 1)), 1);
     }
@@ -69,11 +69,11 @@ class Weights90 {
           split(hw::block() / PANELS / (arguments.problem.layers - 1)) {}
 
     ARASFSR_DEVICE void run() {
-        const int64_t pairs = all_rows() / (2 * ROWS);  // of stages, so that operands alternate between two places
+        const int64_t pairs = all_rows() / (2 * ROWS);  // of stages: operands alternate between two sets of registers
         const int64_t first = pairs * split / call.splits * 2, end = pairs * (split + 1) / call.splits * 2;
-        if (first == end) return;  // nor has the cluster's other block any
+        if (first == end) return;  // as does the other block of the cluster
         if (hw::thread() == 0) initialise();
-        hw::cluster_barrier();  // barriers are there for copies and arrivals from the other block
+        hw::cluster_barrier();  // the barriers are ready for copies and arrivals from the other block
         if (hw::thread() < WORKERS) {
             hw::take_registers<hw::CONSUMER_REGISTERS>();
             work(first, end);
@@ -83,7 +83,7 @@ class Weights90 {
                 for (int64_t stage = first; stage < end; ++stage) copy_rows(stage, stage - first);
             }
         }
-        hw::cluster_barrier();  // nobody arrives at the barriers of a block that has gone
+        hw::cluster_barrier();  // no thread arrives at the barriers of a block that has exited
     }
 
   private:
@@ -123,42 +123,45 @@ class Weights90 {
         hw::mbarrier_publish();
     }
 
-    // By one thread of each block, of a stage and how many there were before it: half of z to both blocks, and f.
+    // Called by one thread of each block for a stage that `before` others precede: copies half of z to both blocks, and
+    // f.
     ARASFSR_DEVICE void copy_rows(int64_t stage, int64_t before) const {
-        constexpr int SHARE = Gradients::BYTES / CLUSTER;
-        const int number = static_cast<int>(before % STAGES), parity = static_cast<int>(before / STAGES % 2);
+        constexpr int PART_BYTES = Gradients::BYTES / CLUSTER;
+        const int index = static_cast<int>(before % STAGES), parity = static_cast<int>(before / STAGES % 2);
         const int rank = hw::cluster_rank();
         const int64_t rows = (layer * all_rows() + stage * ROWS) * (NP * 2);
-        const auto* const z = static_cast<const unsigned char*>(call.z) + all_rows() * (NP * 2) + rows + rank * SHARE;
+        const auto* const z =
+            static_cast<const unsigned char*>(call.z) + all_rows() * (NP * 2) + rows + rank * PART_BYTES;
         const auto* const f = static_cast<const unsigned char*>(call.kept.f) + rows + panel * Gradients::PANEL_BYTES;
-        hw::mbarrier_wait(&barriers().empty[number], parity ^ 1,  // at first, the phase before counts as over
-                          hw::Awaited::ROWS_READ, number);
-        hw::mbarrier_expect(&barriers().full[number], Gradients::BYTES + Gradients::PANEL_BYTES);
-        hw::copy_bulk(place(number) + Stage::f, f, Gradients::PANEL_BYTES, &barriers().full[number], 1 << rank);
-        hw::copy_bulk(place(number) + Stage::z + rank * SHARE, z, SHARE, &barriers().full[number],
+        hw::mbarrier_wait(&barriers().empty[index], parity ^ 1,  // returns at once in the first phase
+                          hw::Awaited::ROWS_READ, index);
+        hw::mbarrier_expect(&barriers().full[index], Gradients::BYTES + Gradients::PANEL_BYTES);
+        hw::copy_bulk(place(index) + Stage::f, f, Gradients::PANEL_BYTES, &barriers().full[index], 1 << rank);
+        hw::copy_bulk(place(index) + Stage::z + rank * PART_BYTES, z, PART_BYTES, &barriers().full[index],
                       (1 << CLUSTER) - 1);
     }
 
-    ARASFSR_DEVICE int64_t padded() const { return call.kept.tiles * ARASFSR_TILE; }
-    ARASFSR_DEVICE int64_t all_rows() const { return call.problem.images * padded() * CORNERS; }
-    static ARASFSR_DEVICE unsigned char* place(int number) { return hw::shared() + number * Stage::end; }
+    ARASFSR_DEVICE int64_t padded_queries() const { return call.kept.tiles * ARASFSR_TILE; }
+    ARASFSR_DEVICE int64_t all_rows() const { return call.problem.images * padded_queries() * CORNERS; }
+    static ARASFSR_DEVICE unsigned char* place(int index) { return hw::shared() + index * Stage::end; }
 
-    // Starts to copy the s of 64 rows to a place of the ring.
-    ARASFSR_DEVICE void load(int64_t stage, int number) const {
+    // Starts to copy the s of 64 rows to a stage of the ring.
+    ARASFSR_DEVICE void load(int64_t stage, int index) const {
         const int thread = hw::thread(), row = thread / Inputs::CHUNKS, chunk = thread % Inputs::CHUNKS;
         if (row >= QUERIES) return;
-        const int64_t query = stage * QUERIES % padded();
-        const auto* s = static_cast<const uint16_t*>(call.kept.s) + (layer * padded() + query) * NP + panel * INPUTS;
-        hw::copy16(Inputs{place(number) + Stage::s}.chunk(row, chunk), s + row * NP + chunk * CHUNK);
+        const int64_t query = stage * QUERIES % padded_queries();
+        const int64_t row_of_s = layer * padded_queries() + query;
+        const auto* s = static_cast<const uint16_t*>(call.kept.s) + row_of_s * NP + panel * INPUTS;
+        hw::copy16(Inputs{place(index) + Stage::s}.chunk(row, chunk), s + row * NP + chunk * CHUNK);
     }
 
-    // Begins the products with a stage whose f and z are there; those with the one before are done. There may have been
-    // others before that one.
+    // Starts the products with a stage whose f and z have arrived, and waits for those with the previous stage.
+    // `others` says whether a stage precedes that one.
     ARASFSR_DEVICE void multiply(Accumulators& total, uint32_t (&inputs)[STEPS][4], hw::Two& bias, int64_t stage,
                                  int64_t end, int reading, bool others) const {
         const int next = (reading + AHEAD) % STAGES;
         hw::copy_wait<AHEAD - 1>();
-        hw::barrier(WORKERS_BARRIER, WORKERS);  // all have s, and are done with the second before, whose place is next
+        hw::barrier(WORKERS_BARRIER, WORKERS);  // s has arrived, and the stage before the last one, `next`, is free
         if (others && hw::thread() < CLUSTER) hw::mbarrier_arrive(&barriers().empty[next], hw::thread());
         if (stage + AHEAD < end) load(stage + AHEAD, next);
         hw::copy_commit();
@@ -172,7 +175,7 @@ class Weights90 {
         hw::wgmma_wait<1>();
     }
 
-    // The left operand: f of 16 inputs a warp, transposed, for the second warpgroup times s.
+    // The left operand: f of 16 inputs for each warp, transposed; in the second warpgroup times s.
     ARASFSR_DEVICE void read_inputs(uint32_t (&inputs)[STEPS][4], int reading) const {
         const int thread = hw::thread(), lane = thread % hw::WARP, warp = thread / hw::WARP % Warpgroup::WARPS;
         const Inputs f{place(reading) + Stage::f}, s{place(reading) + Stage::s};
@@ -191,7 +194,7 @@ class Weights90 {
         }
     }
 
-    // Adds a stage's rows of the block's part of z: a thread has two of its 64 outputs and every eighth row.
+    // Adds up the rows of the block's 64 outputs of z: a thread has two outputs and every eighth row.
     ARASFSR_DEVICE void add_rows(hw::Two& bias, int reading) const {
         const int thread = hw::thread(), column = thread % hw::WARP * 2, row = thread / hw::WARP;
         const typename Gradients::Panel z = Gradients{place(reading) + Stage::z}.panel(panel);
@@ -217,7 +220,7 @@ class Weights90 {
         constexpr int WARPS = WORKERS / hw::WARP;
         float* const all = reinterpret_cast<float*>(hw::shared());
         const int thread = hw::thread();
-        hw::barrier(WORKERS_BARRIER, WORKERS);  // nobody reads a stage any more
+        hw::barrier(WORKERS_BARRIER, WORKERS);  // all have read the last stage
         *reinterpret_cast<hw::Two*>(all + thread * 2) = bias;
         hw::barrier(WORKERS_BARRIER, WORKERS);
         if (thread >= INPUTS) return;

@@ -1,4 +1,4 @@
-// What the C API refuses, and that its answers name the argument and its value.
+// The checks of the C API: a status names the argument and its value.
 #include <cstdlib>
 #include <cstring>
 
@@ -55,7 +55,7 @@ void sizes_are_checked(const Model& model) {
     CHECK(is(with(model, &P::region_top, 8), ARASFSR_BAD_ARGUMENT, "queries", 10));        // rows, of a grid 15 high
 }
 
-void own_queries_come_without_a_grid(const Model& model) {
+void queries_of_each_image_cannot_be_a_grid(const Model& model) {
     arasfsr_problem problem = model.problem;
     problem.per_image = 10;
     CHECK(is(arasfsr_supports(&problem), ARASFSR_BAD_ARGUMENT, "grid_height", problem.grid_height));
@@ -70,8 +70,8 @@ void padded_widths_without_a_kernel_are_named(const Model& model) {
 
 void pointers_are_checked(const Model& model) {
     using P = arasfsr_problem;
-    CHECK(is(rendered_with<const float*>(model, &P::latent, nullptr), ARASFSR_BAD_ARGUMENT, "latent", 0));
-    CHECK(is(rendered_with(model, &P::latent, model.problem.latent + 1), ARASFSR_BAD_ARGUMENT, "latent", 4));
+    CHECK(is(rendered_with<const float*>(model, &P::lr_map, nullptr), ARASFSR_BAD_ARGUMENT, "lr_map", 0));
+    CHECK(is(rendered_with(model, &P::lr_map, model.problem.lr_map + 1), ARASFSR_BAD_ARGUMENT, "lr_map", 4));
     CHECK(is(rendered_with<const void*>(model, &P::encoding_weight, nullptr), ARASFSR_BAD_ARGUMENT, "encoding_weight",
              0));
     CHECK(is(render(model.problem, nullptr), ARASFSR_BAD_ARGUMENT, "out", 0));
@@ -95,20 +95,20 @@ void chunks_are_checked(const Model& model) {
     kept = buffers.kept;
     kept.cosines = nullptr;
     CHECK(is(arasfsr_keep(&model.problem, &kept, nullptr, 0), ARASFSR_BAD_ARGUMENT, "cosines", 0));
-    const auto backward = [&](const arasfsr_gradients* given) {
-        return arasfsr_backward(&model.problem, &buffers.kept, given, nullptr, 0);
+    const auto backward = [&](const arasfsr_gradients* gradients) {
+        return arasfsr_backward(&model.problem, &buffers.kept, gradients, nullptr, 0);
     };
     CHECK(is(backward(nullptr), ARASFSR_BAD_ARGUMENT, "gradients", 0));
-    const Gradients found(model, buffers, false);
-    arasfsr_gradients gradients = found.gradients;
+    const Gradients all(model, buffers, false);
+    arasfsr_gradients gradients = all.gradients;
     gradients.combined = nullptr;
     CHECK(is(backward(&gradients), ARASFSR_BAD_ARGUMENT, "combined", 0));
     const Buffer<float> sums(16);
-    CHECK(is(arasfsr_scatter(&model.problem, &buffers.kept, found.z.data(), nullptr, sums.data()), ARASFSR_BAD_ARGUMENT,
-             "latent", 0));
+    CHECK(is(arasfsr_scatter(&model.problem, &buffers.kept, all.z.data(), nullptr, sums.data()), ARASFSR_BAD_ARGUMENT,
+             "lr_map", 0));
 }
 
-void nothing_to_do_is_done(const Model& model) {
+void empty_problems_succeed(const Model& model) {
     arasfsr_problem problem = model.problem;
     problem.queries = 0;
     size_t bytes = 1;
@@ -121,7 +121,7 @@ void nothing_to_do_is_done(const Model& model) {
     CHECK(arasfsr_render(&problem, nullptr, nullptr, 0).code == ARASFSR_OK);
 }
 
-void turns_are_told(const Model& model) {
+void a_turn_is_at_least_one_tile(const Model& model) {
     int64_t tiles = 0;
     CHECK(is(arasfsr_turn(&model.problem, nullptr), ARASFSR_BAD_ARGUMENT, "tiles", 0));
     CHECK(arasfsr_turn(&model.problem, &tiles).code == ARASFSR_OK && tiles > 0);
@@ -138,11 +138,11 @@ void scratch_is_bounded(const Model& model) {
     CHECK(some == many && some > 0);
 }
 
-// Kernels that stream their weights take scratch for them.
+// Kernels that stream their weights need scratch for them.
 void scratch_for_streams_is_checked() {
-    Case given;
-    given.padded = 256;
-    const Model model(given);
+    Case config;
+    config.padded = 256;
+    const Model model(config);
     const Kept buffers(model, 0, model.problem.queries);
     size_t bytes = 1;
     CHECK(arasfsr_keep_scratch(&model.problem, &bytes).code == ARASFSR_OK && bytes == 0);
@@ -151,8 +151,8 @@ void scratch_for_streams_is_checked() {
     CHECK(is(arasfsr_keep(&model.problem, &buffers.kept, nullptr, 5), ARASFSR_BAD_ARGUMENT, "scratch_bytes", 5));
     CHECK(is(arasfsr_keep(&model.problem, &buffers.kept, nullptr, bytes), ARASFSR_BAD_ARGUMENT, "scratch", 0));
     CHECK(is(arasfsr_keep_scratch(&model.problem, nullptr), ARASFSR_BAD_ARGUMENT, "bytes", 0));
-    const Gradients found(model, buffers, false);
-    CHECK(is(arasfsr_backward(&model.problem, &buffers.kept, &found.gradients, nullptr, 5), ARASFSR_BAD_ARGUMENT,
+    const Gradients all(model, buffers, false);
+    CHECK(is(arasfsr_backward(&model.problem, &buffers.kept, &all.gradients, nullptr, 5), ARASFSR_BAD_ARGUMENT,
              "scratch_bytes", 5));
     unsetenv("ARASFSR_EMULATION_CAPABILITY");
 }
@@ -164,9 +164,9 @@ int main() {
     CHECK(arasfsr_abi() == ARASFSR_ABI);
     CHECK(std::strlen(arasfsr_architectures()) > 0);
     sizes_are_checked(model);
-    own_queries_come_without_a_grid(model);
+    queries_of_each_image_cannot_be_a_grid(model);
     const arasfsr_status status = arasfsr_supports(&model.problem);
-    if (status.code != ARASFSR_OK) {  // a build for GPUs on a machine that has none
+    if (status.code != ARASFSR_OK) {  // a build for GPUs on a machine without one
         std::printf("not checked further: %s %lld\n", status.what, static_cast<long long>(status.value));
         CHECK(status.code == ARASFSR_CUDA_ERROR && status.value != 0);
         return check::report("arguments");
@@ -175,8 +175,8 @@ int main() {
     pointers_are_checked(model);
     chunks_are_checked(model);
     if (std::strcmp(arasfsr_architectures(), "emulated") == 0) scratch_for_streams_is_checked();
-    nothing_to_do_is_done(model);
-    turns_are_told(model);
+    empty_problems_succeed(model);
+    a_turn_is_at_least_one_tile(model);
     scratch_is_bounded(model);
     return check::report("arguments");
 }

@@ -1,4 +1,4 @@
-// The little that the tests need of a framework: checks that print what failed and where, and a count.
+// A minimal test framework: checks that print what failed and where, and count.
 #ifndef ARASFSR_TESTS_CHECK_H
 #define ARASFSR_TESTS_CHECK_H
 
@@ -18,16 +18,16 @@ inline void that(bool holds, const std::string& what, const char* file, int line
     std::printf("%s:%d: %s\n", file, line, what.c_str());
 }
 
-// Root mean square of the difference over that of what is right.
-template <class Given, class Right>
-double relative_error(const std::vector<Given>& given, const std::vector<Right>& right) {
+// Root mean square of the difference over that of the expected values.
+template <class Actual, class Expected>
+double relative_error(const std::vector<Actual>& actual, const std::vector<Expected>& expected) {
     double difference = 0, size = 0;
-    for (size_t i = 0; i < right.size(); ++i) {
-        const double off = static_cast<double>(given[i]) - right[i];
+    for (size_t i = 0; i < expected.size(); ++i) {
+        const double off = static_cast<double>(actual[i]) - expected[i];
         difference += off * off;
-        size += static_cast<double>(right[i]) * right[i];
+        size += static_cast<double>(expected[i]) * expected[i];
     }
-    if (given.size() != right.size() || std::isnan(difference)) return INFINITY;
+    if (actual.size() != expected.size() || std::isnan(difference)) return INFINITY;
     return size > 0 ? std::sqrt(difference / size) : std::sqrt(difference);
 }
 

@@ -75,7 +75,7 @@ void store_product(std::vector<double>& to, const uint32_t (&a)[4], const uint32
 template <class T>
 void fragments_multiply(bool transposed) {
     const Matrices matrices = random_matrices<T>();
-    std::vector<double> given(256), right(&matrices.product[0][0], &matrices.product[0][0] + 256);
+    std::vector<double> actual(256), expected(&matrices.product[0][0], &matrices.product[0][0] + 256);
     emulation::run(1, 32, 0, [&] {
         const int lane = hw::thread();
         uint32_t a[4], b[4];
@@ -85,51 +85,51 @@ void fragments_multiply(bool transposed) {
         } else {
             hw::load_matrices(b, &matrices.b_by_columns[lane / 16 * 8 + lane % 8][lane / 8 % 2 * 8]);
         }
-        store_product<T>(given, a, b);
+        store_product<T>(actual, a, b);
     });
-    CHECK(check::relative_error(given, right) < 1e-6);
+    CHECK(check::relative_error(actual, expected) < 1e-6);
 }
 
 void tf32_is_rounded_away_from_zero() {
     const float step = 1.0f / 1024;
-    CHECK(hw::number(hw::to_tf32(1.0f + step / 2)) == 1.0f + step);
-    CHECK(hw::number(hw::to_tf32(-1.0f - step / 2)) == -1.0f - step);
-    CHECK(hw::number(hw::to_tf32(1.0f + 0.499f * step)) == 1.0f);
-    CHECK(std::isinf(hw::number(hw::to_tf32(INFINITY))));
-    CHECK(std::isnan(hw::number(hw::to_tf32(NAN))));
+    CHECK(hw::from_bits(hw::to_tf32(1.0f + step / 2)) == 1.0f + step);
+    CHECK(hw::from_bits(hw::to_tf32(-1.0f - step / 2)) == -1.0f - step);
+    CHECK(hw::from_bits(hw::to_tf32(1.0f + 0.499f * step)) == 1.0f);
+    CHECK(std::isinf(hw::from_bits(hw::to_tf32(INFINITY))));
+    CHECK(std::isnan(hw::from_bits(hw::to_tf32(NAN))));
 }
 
 // The same in TF32: 8 inner numbers at a time, the right fragment by ldmatrix from columns, or from rows one by one.
 void tf32_fragments_multiply(bool transposed) {
     struct {
         alignas(16) float a[16][8], b_by_columns[16][8], b_by_rows[8][16];
-    } given{};
+    } matrices{};
     std::mt19937 random(7);
     std::normal_distribution<float> normal;
-    std::vector<double> found(256), right(256);
+    std::vector<double> actual(256), expected(256);
     for (int i = 0; i < 16; ++i) {
         for (int k = 0; k < 8; ++k) {
-            given.a[i][k] = hw::number(hw::to_tf32(normal(random)));
-            given.b_by_rows[k][i] = given.b_by_columns[i][k] = hw::number(hw::to_tf32(normal(random)));
+            matrices.a[i][k] = hw::from_bits(hw::to_tf32(normal(random)));
+            matrices.b_by_rows[k][i] = matrices.b_by_columns[i][k] = hw::from_bits(hw::to_tf32(normal(random)));
         }
     }
     for (int i = 0; i < 256; ++i) {
         for (int k = 0; k < 8; ++k) {
-            right[i] += static_cast<double>(given.a[i / 16][k]) * given.b_by_rows[k][i % 16];
+            expected[i] += static_cast<double>(matrices.a[i / 16][k]) * matrices.b_by_rows[k][i % 16];
         }
     }
     emulation::run(1, 32, 0, [&] {
         const int lane = hw::thread();
         uint32_t a[4], b[4];
-        hw::load_matrices(a, &given.a[lane % 16][lane / 16 * 4]);
+        hw::load_matrices(a, &matrices.a[lane % 16][lane / 16 * 4]);
         if (transposed) {
-            for (int i = 0; i < 4; ++i) b[i] = hw::bits(given.b_by_rows[i % 2 * 4 + lane % 4][i / 2 * 8 + lane / 4]);
+            for (int i = 0; i < 4; ++i) b[i] = hw::bits(matrices.b_by_rows[i % 2 * 4 + lane % 4][i / 2 * 8 + lane / 4]);
         } else {
-            hw::load_matrices(b, &given.b_by_columns[lane / 16 * 8 + lane % 8][lane / 8 % 2 * 4]);
+            hw::load_matrices(b, &matrices.b_by_columns[lane / 16 * 8 + lane % 8][lane / 8 % 2 * 4]);
         }
-        store_product<Tf32>(found, a, b);
+        store_product<Tf32>(actual, a, b);
     });
-    CHECK(check::relative_error(found, right) < 1e-6);
+    CHECK(check::relative_error(actual, expected) < 1e-6);
 }
 
 void tiles_hold_what_is_put_in() {
@@ -153,9 +153,9 @@ void tiles_hold_what_is_put_in() {
 template <int COLUMNS, class Number = uint16_t>
 void tiles_have_no_conflicts() {
     const Tile<COLUMNS, Number> tile{nullptr};
-    for (int number = 0; number < Tile<COLUMNS, Number>::CHUNKS; ++number) {
+    for (int index = 0; index < Tile<COLUMNS, Number>::CHUNKS; ++index) {
         bool taken[8] = {};
-        for (int row = 8; row < 16; ++row) taken[reinterpret_cast<uintptr_t>(tile.chunk(row, number)) / 16 % 8] = true;
+        for (int row = 8; row < 16; ++row) taken[reinterpret_cast<uintptr_t>(tile.chunk(row, index)) / 16 % 8] = true;
         for (bool bank : taken) CHECK(bank);
     }
 }

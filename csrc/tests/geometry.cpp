@@ -1,4 +1,4 @@
-// The geometry shared with the device against straightforward formulas, borders included.
+// The geometry that host and device share against straightforward formulas, borders included.
 #include <random>
 
 #include "../src/geometry.h"
@@ -13,14 +13,14 @@ Geometry geometry_of(int h, int w, int64_t height, int64_t width, int64_t top, i
 }
 
 // As arasfsr.coords computes it: float32, one rounding an operation.
-int nearest_cell(float x, int v, int n) {
+int nearest_lr_pixel(float x, int v, int n) {
     const float shift = static_cast<float>(v / static_cast<double>(n) + 1e-6);
     float moved = x + shift;
     moved = std::fmin(std::fmax(moved, static_cast<float>(-1 + 1e-6)), static_cast<float>(1 - 1e-6));
     const float sum = moved + 1.0f;
     const float scaled = sum * static_cast<float>(n);
-    const int cell = static_cast<int>(std::nearbyint((scaled - 1.0f) / 2.0f));
-    return std::min(std::max(cell, 0), n - 1);
+    const int nearest = static_cast<int>(std::nearbyint((scaled - 1.0f) / 2.0f));
+    return std::min(std::max(nearest, 0), n - 1);
 }
 
 void grid_coordinates_are_rounded_twice() {
@@ -50,12 +50,13 @@ void check_corners(int h, int w, Point at) {
     const Geometry geometry = geometry_of(h, w, 0, 0, 0, 0, 0);
     double areas[4], sum = 0, shares = 0;
     for (int v = 0; v < 4; ++v) {
-        const int row = nearest_cell(at.y, v / 2 ? 1 : -1, h), column = nearest_cell(at.x, v % 2 ? 1 : -1, w);
-        const Corner found = corner(geometry, at, v);
+        const int row = nearest_lr_pixel(at.y, v / 2 ? 1 : -1, h), column = nearest_lr_pixel(at.x, v % 2 ? 1 : -1, w);
+        const Corner actual = corner(geometry, at, v);
         const double rel_y = (at.y - ((2.0 * row + 1) / h - 1)) * h, rel_x = (at.x - ((2.0 * column + 1) / w - 1)) * w;
-        CHECK(found.cell == static_cast<int64_t>(row) * w + column);
-        CHECK(std::fabs(found.rel_y - rel_y) < 1.5e-7 * h + 1e-7 && std::fabs(found.rel_x - rel_x) < 1.5e-7 * w + 1e-7);
-        areas[v] = std::fabs(static_cast<double>(found.rel_y) * found.rel_x) + 1e-9;
+        CHECK(actual.lr_pixel == static_cast<int64_t>(row) * w + column);
+        CHECK(std::fabs(actual.rel_y - rel_y) < 1.5e-7 * h + 1e-7);
+        CHECK(std::fabs(actual.rel_x - rel_x) < 1.5e-7 * w + 1e-7);
+        areas[v] = std::fabs(static_cast<double>(actual.rel_y) * actual.rel_x) + 1e-9;
         sum += areas[v];
     }
     for (int v = 0; v < 4; ++v) {
@@ -79,23 +80,24 @@ void corners_are_those_of_the_formula() {
     }
 }
 
-// At a corner of the picture all four corners are the same cell, or next to it; offsets and shares are known.
+// At a corner of the grid all four corners are the same LR pixel; inside they are four neighbours. Offsets and shares
+// are known.
 void golden_corners() {
     const Geometry geometry = geometry_of(2, 2, 4, 4, 0, 0, 4);
     const Point at = coordinates(geometry, 0);  // (-0.75, -0.75): a quarter of a pixel towards the border
-    const int64_t cells[4] = {0, 0, 0, 0};
+    const int64_t lr_pixels[4] = {0, 0, 0, 0};
     for (int v = 0; v < 4; ++v) {
-        const Corner found = corner(geometry, at, v);
-        CHECK(found.cell == cells[v]);
-        CHECK(found.rel_y == -0.5f && found.rel_x == -0.5f && found.share == 0.25f);
+        const Corner actual = corner(geometry, at, v);
+        CHECK(actual.lr_pixel == lr_pixels[v]);
+        CHECK(actual.rel_y == -0.5f && actual.rel_x == -0.5f && actual.share == 0.25f);
     }
     const Point inside = coordinates(geometry, 5);  // (-0.25, -0.25)
     const float shares[4] = {0.5625f, 0.1875f, 0.1875f, 0.0625f};
     for (int v = 0; v < 4; ++v) {
-        const Corner found = corner(geometry, inside, v);
-        CHECK(found.cell == v);
-        CHECK(found.rel_y == (v / 2 ? -1.5f : 0.5f) && found.rel_x == (v % 2 ? -1.5f : 0.5f));
-        CHECK(std::fabs(found.share - shares[v]) < 1e-6);
+        const Corner actual = corner(geometry, inside, v);
+        CHECK(actual.lr_pixel == v);
+        CHECK(actual.rel_y == (v / 2 ? -1.5f : 0.5f) && actual.rel_x == (v % 2 ? -1.5f : 0.5f));
+        CHECK(std::fabs(actual.share - shares[v]) < 1e-6);
     }
 }
 
@@ -113,7 +115,7 @@ void encoding_is_that_of_the_formula(double most) {
                 CHECK(std::fabs(fourier_encoding<T>(at, 4 + 4 * k + axis) - std::cos(angle)) < most);
             }
         }
-        for (int number = 42; number < 64; ++number) CHECK(fourier_encoding<T>(at, number) == 0.0f);
+        for (int index = 42; index < 64; ++index) CHECK(fourier_encoding<T>(at, index) == 0.0f);
     }
 }
 
@@ -133,9 +135,9 @@ void skip_is_bilinear_and_repeats_borders() {
         const double x = std::min(std::max(((at.x + 1.0) * w - 1) / 2, 0.0), w - 1.0);
         const int row = static_cast<int>(y), column = static_cast<int>(x);
         const double b = y - row, c = x - column;
-        const double right = (pixel(row, column) * (1 - c) + pixel(row, column + 1) * c) * (1 - b) +
+        const double expected = (pixel(row, column) * (1 - c) + pixel(row, column + 1) * c) * (1 - b) +
                              (pixel(row + 1, column) * (1 - c) + pixel(row + 1, column + 1) * c) * b;
-        CHECK(std::fabs(bilinear(plane.data(), geometry, at) - right) < 2e-6);
+        CHECK(std::fabs(bilinear(plane.data(), geometry, at) - expected) < 2e-6);
     }
 }
 

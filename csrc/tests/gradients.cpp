@@ -20,17 +20,17 @@ std::vector<double> in_rows(const Model& model, const Numbers& kept, int64_t fir
 
 Kept::Kept(const Model& model, int64_t first, int64_t count) {
     const arasfsr_problem& problem = model.problem;
-    const int64_t tiles = (count + ARASFSR_TILE - 1) / ARASFSR_TILE, padded = tiles * ARASFSR_TILE;
-    const size_t layers = problem.layers, width = problem.padded;
-    rows = problem.images * padded * 4;
-    f = Numbers(problem.dtype, layers * rows * width);
-    s = Numbers(problem.dtype, problem.modulated ? layers * padded * width : 0);
+    const int64_t tiles = (count + ARASFSR_TILE - 1) / ARASFSR_TILE, padded_queries = tiles * ARASFSR_TILE;
+    const size_t layers = problem.layers, np = problem.padded;
+    rows = problem.images * padded_queries * 4;
+    f = Numbers(problem.dtype, layers * rows * np);
+    s = Numbers(problem.dtype, problem.modulated ? layers * padded_queries * np : 0);
     cosines = Numbers(problem.dtype, s.size());
-    cells = Buffer<int64_t>(rows);
+    lr_rows = Buffer<int64_t>(rows);
     rel = Buffer<float>(2 * rows);
     share = Buffer<float>(rows);
     kept = {first,          count,        tiles,       f.data(),     s.or_null(),
-            cosines.or_null(), cells.data(), rel.data(), share.data()};
+            cosines.or_null(), lr_rows.data(), rel.data(), share.data()};
 }
 
 arasfsr_status Kept::fill(const Model& model) const {
@@ -43,7 +43,7 @@ arasfsr_status Kept::fill(const Model& model) const {
 
 Gradients::Gradients(const Model& model, const Kept& kept, bool with_share) {
     const arasfsr_problem& problem = model.problem;
-    const size_t padded = static_cast<size_t>(kept.kept.tiles) * ARASFSR_TILE;
+    const size_t padded_queries = static_cast<size_t>(kept.kept.tiles) * ARASFSR_TILE;
     grad = Buffer<float>(static_cast<size_t>(problem.images * problem.queries) * 3);
     std::mt19937 random(11);
     std::normal_distribution<float> normal;
@@ -51,7 +51,7 @@ Gradients::Gradients(const Model& model, const Kept& kept, bool with_share) {
     z = Numbers(problem.dtype, kept.f.size());
     s = Buffer<float>(kept.s.size());
     share = Buffer<float>(with_share ? kept.rows : 0);
-    combined = Buffer<float>(problem.images * padded * problem.padded);
+    combined = Buffer<float>(problem.images * padded_queries * problem.padded);
     gradients = {grad.data(), z.data(), s.or_null(), share.or_null(), combined.data()};
 }
 
@@ -63,36 +63,36 @@ arasfsr_status Gradients::fill(const Model& model, const Kept& kept) const {
     return arasfsr_backward(&model.problem, &kept.kept, &gradients, scratch.or_null(), bytes);
 }
 
-PlainGradients::PlainGradients(const Model& model, const Kept& kept, const Gradients& given) {
+PlainGradients::PlainGradients(const Model& model, const Kept& kept, const Gradients& gradients) {
     const arasfsr_problem& problem = model.problem;
     const int np = problem.padded, layers = problem.layers, halves = problem.modulated ? 2 : 1;
-    const int64_t padded = kept.kept.tiles * ARASFSR_TILE;
+    const int64_t padded_queries = kept.kept.tiles * ARASFSR_TILE;
     const std::vector<double> f = in_rows(model, kept.f, 0), s_kept = kept.s.values();
     const std::vector<double> weights = model.content_weight.values();
     z.assign(f.size(), 0);
     s.assign(s_kept.size(), 0);
     share.assign(kept.rows, 0);
-    combined.assign(problem.images * padded * np, 0);
+    combined.assign(problem.images * padded_queries * np, 0);
     const auto rounded = [&](double x) { return rounded_to(problem.dtype, x); };
 
     for (int64_t row = 0; row < kept.rows; ++row) {
-        const int64_t query = row / 4 % padded, image = row / 4 / padded;
+        const int64_t query = row / 4 % padded_queries, image = row / 4 / padded_queries;
         const auto at = [&](int layer) { return (static_cast<int64_t>(layer) * kept.rows + row) * np; };
-        const auto at_s = [&](int layer) { return (layer * padded + query) * np; };
-        const double weight = kept.share[row];
+        const auto at_s = [&](int layer) { return (layer * padded_queries + query) * np; };
+        const double corner_share = kept.share[row];
         for (int i = 0; i < np; ++i) {
             double gradient = 0;
             for (int channel = 0; channel < 3 && query < kept.kept.count; ++channel) {
-                gradient += given.grad[(image * problem.queries + kept.kept.first + query) * 3 + channel] *
+                gradient += gradients.grad[(image * problem.queries + kept.kept.first + query) * 3 + channel] *
                             static_cast<double>(problem.output_weight[channel * np + i]);
             }
             const double activation = f[at(layers - 1) + i];
             const double modulation = problem.modulated ? s_kept[at_s(layers - 1) + i] : 1.0;
-            combined[(image * padded + query) * np + i] += weight * activation * modulation;
-            if (problem.modulated) s[at_s(layers - 1) + i] += weight * activation * gradient;
+            combined[(image * padded_queries + query) * np + i] += corner_share * activation * modulation;
+            if (problem.modulated) s[at_s(layers - 1) + i] += corner_share * activation * gradient;
             gradient *= modulation;
             share[row] += gradient * activation;
-            z[at(layers - 1) + i] = activation > 0 ? rounded(gradient * weight) : 0;
+            z[at(layers - 1) + i] = activation > 0 ? rounded(gradient * corner_share) : 0;
         }
         for (int layer = layers - 2; layer >= 0; --layer) {
             const double* matrix = weights.data() + size_t(layer) * halves * np * np;

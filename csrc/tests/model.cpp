@@ -25,7 +25,7 @@ uint16_t to_16(int dtype, float x) {
 
 double rounded_to(int dtype, double x) {
     const float number = static_cast<float>(x);
-    if (dtype == ARASFSR_TF32) return arasfsr::hw::number(arasfsr::hw::to_tf32(number));
+    if (dtype == ARASFSR_TF32) return arasfsr::hw::from_bits(arasfsr::hw::to_tf32(number));
     return from_16(dtype, to_16(dtype, number));
 }
 
@@ -63,18 +63,18 @@ std::vector<Case> cases() {
         };
         add("modulated", [](Case&) {});
         add("plain", [](Case& c) { c.modulated = c.skip = false; });
-        add("given coordinates with cells", [](Case& c) {
+        add("given coordinates with cell", [](Case& c) {
             c.grid = false;
-            c.cells = true;
+            c.has_cell = true;
         });
         add("images that share queries", [](Case& c) { c.images = 3; });
         add("plain images that share queries", [](Case& c) {
             c.images = 2;
             c.modulated = false;
         });
-        add("images with their own queries", [](Case& c) {
+        add("images with their per_image queries", [](Case& c) {
             c.images = 3;
-            c.own = c.cells = true;
+            c.per_image = c.has_cell = true;
             c.grid = false;
             c.queries = 45;
         });
@@ -100,13 +100,13 @@ std::vector<Case> cases() {
 
 Numbers Model::weights(int matrices, int outputs, int inputs, int row, double scale) {
     std::uniform_real_distribution<double> uniform(-scale, scale);
-    Numbers result(given.dtype, static_cast<size_t>(matrices) * given.padded * row);
+    Numbers result(config.dtype, static_cast<size_t>(matrices) * config.padded * row);
     for (size_t i = 0; i < result.size(); ++i) result.set(i, 0.0f);
     for (int m = 0; m < matrices; ++m) {
         for (int i = 0; i < outputs; ++i) {
             for (int j = 0; j < inputs; ++j) {
                 const float weight = static_cast<float>(uniform(random));
-                result.set((static_cast<size_t>(m) * given.padded + i) * row + j, weight);
+                result.set((static_cast<size_t>(m) * config.padded + i) * row + j, weight);
             }
         }
     }
@@ -120,46 +120,46 @@ Buffer<float> Model::numbers(int rows, int used, int row, double scale) {
     return result;
 }
 
-Model::Model(const Case& from, unsigned seed) : given(from), random(seed) {
-    const int n = given.width, np = given.padded, hidden = given.layers - 1, halves = given.modulated ? 2 : 1;
-    const int pixels = given.lr_height * given.lr_width;
-    const int64_t total = given.own ? given.images * given.queries : given.queries;
-    const int branch = given.modulated ? 1 : 0;
+Model::Model(const Case& from, unsigned seed) : config(from), random(seed) {
+    const int n = config.width, np = config.padded, hidden = config.layers - 1, halves = config.modulated ? 2 : 1;
+    const int pixels = config.lr_height * config.lr_width;
+    const int64_t total = config.per_image ? config.images * config.queries : config.queries;
+    const int branch = config.modulated ? 1 : 0;
 
-    latent = numbers(given.images * pixels, n, n, 1.5);
-    if (given.skip) image = numbers(given.images * 3, pixels, pixels, 1.0);
-    if (!given.grid) coord = numbers(static_cast<int>(total), 2, 2, 1.0);
-    if (given.cells) cell = numbers(static_cast<int>(total), 2, 2, 1.0);
+    lr_map = numbers(config.images * pixels, n, n, 1.5);
+    if (config.skip) image = numbers(config.images * 3, pixels, pixels, 1.0);
+    if (!config.grid) coord = numbers(static_cast<int>(total), 2, 2, 1.0);
+    if (config.has_cell) cell = numbers(static_cast<int>(total), 2, 2, 1.0);
     rel_weight = numbers(2, n, np, 0.5);
-    if (given.cells) cell_weight = numbers(2, n, np, 0.5);
+    if (config.has_cell) cell_weight = numbers(2, n, np, 0.5);
     content_weight = weights(hidden * halves, n, n, np, std::sqrt(6.0 / (n * halves)));
     content_bias = numbers(hidden, n, np, 0.1);
     encoding_weight = weights(branch, n, 42, ARASFSR_ENCODING, 0.3);
     modulator_weight = weights(hidden * branch, n, n, np, std::sqrt(6.0 / n));
-    modulator_bias = numbers(given.layers * branch, n, np, 1.0);
+    modulator_bias = numbers(config.layers * branch, n, np, 1.0);
     output_weight = numbers(3, n, np, 0.2);
     output_bias = numbers(1, 3, 3, 0.5);
 
     const int region_width = 10, height = static_cast<int>((total + region_width - 1) / region_width);
     problem.abi = ARASFSR_ABI;
-    problem.dtype = given.dtype;
-    problem.layers = given.layers;
+    problem.dtype = config.dtype;
+    problem.layers = config.layers;
     problem.width = n;
     problem.padded = np;
-    problem.modulated = given.modulated;
-    problem.lr_height = given.lr_height;
-    problem.lr_width = given.lr_width;
-    problem.images = given.own ? 1 : given.images;
+    problem.modulated = config.modulated;
+    problem.lr_height = config.lr_height;
+    problem.lr_width = config.lr_width;
+    problem.images = config.per_image ? 1 : config.images;
     problem.queries = total;
-    problem.per_image = given.own ? given.queries : 0;
-    if (given.grid) {
+    problem.per_image = config.per_image ? config.queries : 0;
+    if (config.grid) {
         problem.grid_height = height + 5;
         problem.grid_width = region_width + 3;
         problem.region_top = 2;
         problem.region_left = 1;
         problem.region_width = region_width;
     }
-    problem.latent = latent.data();
+    problem.lr_map = lr_map.data();
     problem.image = image.or_null();
     problem.coord = coord.or_null();
     problem.cell = cell.or_null();
@@ -174,10 +174,10 @@ Model::Model(const Case& from, unsigned seed) : given(from), random(seed) {
     problem.output_bias = output_bias.data();
 }
 
-double Model::round(double x, bool rounded) const { return rounded ? rounded_to(given.dtype, x) : x; }
+double Model::round(double x, bool rounded) const { return rounded ? rounded_to(config.dtype, x) : x; }
 
 double Model::of_unit(double x, bool rounded) const {
-    const bool unit = rounded && given.dtype != ARASFSR_TF32;
+    const bool unit = rounded && config.dtype != ARASFSR_TF32;
     return unit ? arasfsr::emulation::as_coarse_as_the_unit(static_cast<float>(x)) : x;
 }
 
@@ -185,7 +185,7 @@ namespace {
 
 // One axis of the local ensemble, in float32 and in the order of arasfsr.coords.
 struct Side {
-    int cell;
+    int lr_pixel;
     double rel;
 };
 
@@ -193,17 +193,17 @@ Side side(float x, int v, int n) {
     float moved = x + static_cast<float>(v / static_cast<double>(n) + 1e-6);
     moved = std::min(std::max(moved, static_cast<float>(-1 + 1e-6)), static_cast<float>(1 - 1e-6));
     const float place = ((moved + 1.0f) * static_cast<float>(n) - 1.0f) / 2.0f;
-    const int cell = std::min(std::max(static_cast<int>(std::nearbyint(place)), 0), n - 1);
-    return {cell, (x - ((2.0 * cell + 1) / n - 1)) * n};
+    const int nearest = std::min(std::max(static_cast<int>(std::nearbyint(place)), 0), n - 1);
+    return {nearest, (x - ((2.0 * nearest + 1) / n - 1)) * n};
 }
 
 }  // namespace
 
 // Where the query is and what its corners are.
-void Model::locate(Trace& result, int image_number, int64_t query) const {
-    const int h = given.lr_height, w = given.lr_width;
-    result.number = given.own ? image_number * given.queries + query : query;
-    if (given.grid) {
+void Model::locate(Trace& result, int image_index, int64_t query) const {
+    const int h = config.lr_height, w = config.lr_width;
+    result.query_index = config.per_image ? image_index * config.queries + query : query;
+    if (config.grid) {
         const int64_t row = problem.region_top + query / problem.region_width;
         const int64_t column = problem.region_left + query % problem.region_width;
         result.y = static_cast<float>(row) * static_cast<float>(2.0 / problem.grid_height) +
@@ -211,15 +211,15 @@ void Model::locate(Trace& result, int image_number, int64_t query) const {
         result.x = static_cast<float>(column) * static_cast<float>(2.0 / problem.grid_width) +
                    static_cast<float>(1.0 / problem.grid_width - 1);
     } else {
-        result.y = coord[2 * result.number];
-        result.x = coord[2 * result.number + 1];
+        result.y = coord[2 * result.query_index];
+        result.x = coord[2 * result.query_index + 1];
     }
     const Side ys[2] = {side(result.y, -1, h), side(result.y, 1, h)};
     const Side xs[2] = {side(result.x, -1, w), side(result.x, 1, w)};
     double areas[4], sum = 0;
     for (int v = 0; v < 4; ++v) {
         const Side row = ys[v / 2], column = xs[v % 2];
-        result.cell[v] = static_cast<int64_t>(image_number) * h * w + row.cell * w + column.cell;
+        result.lr_row[v] = static_cast<int64_t>(image_index) * h * w + row.lr_pixel * w + column.lr_pixel;
         result.rel[v][0] = row.rel;
         result.rel[v][1] = column.rel;
         areas[v] = std::fabs(row.rel * column.rel) + 1e-9;
@@ -229,7 +229,7 @@ void Model::locate(Trace& result, int image_number, int64_t query) const {
 }
 
 void Model::coordinate_branch(Trace& result, bool rounded) const {
-    const int n = given.width, np = given.padded;
+    const int n = config.width, np = config.padded;
     Vector below(ARASFSR_ENCODING);
     below[0] = result.y;
     below[1] = result.x;
@@ -241,7 +241,7 @@ void Model::coordinate_branch(Trace& result, bool rounded) const {
         }
     }
     for (double& value : below) value = round(value, rounded);
-    for (int layer = 0; layer < given.layers; ++layer) {
+    for (int layer = 0; layer < config.layers; ++layer) {
         const size_t row = layer ? np : ARASFSR_ENCODING;
         const Numbers& matrix = layer ? modulator_weight : encoding_weight;
         const size_t first = layer ? size_t(layer - 1) * np * np : 0;
@@ -259,26 +259,26 @@ void Model::coordinate_branch(Trace& result, bool rounded) const {
 }
 
 void Model::content_branch(Trace& result, int v, bool rounded) const {
-    const int n = given.width, np = given.padded, halves = given.modulated ? 2 : 1;
+    const int n = config.width, np = config.padded, halves = config.modulated ? 2 : 1;
     Vector f(n), product(n);
     for (int i = 0; i < n; ++i) {
-        double z = latent[result.cell[v] * n + i];
+        double z = lr_map[result.lr_row[v] * n + i];
         z += result.rel[v][0] * rel_weight[i] + result.rel[v][1] * rel_weight[np + i];
-        for (int axis = 0; axis < 2 && given.cells; ++axis) {
-            z += static_cast<double>(cell[2 * result.number + axis]) * cell_weight[axis * np + i];
+        for (int axis = 0; axis < 2 && config.has_cell; ++axis) {
+            z += static_cast<double>(cell[2 * result.query_index + axis]) * cell_weight[axis * np + i];
         }
         f[i] = round(std::max(z, 0.0), rounded);
     }
     result.f[v].push_back(f);
-    for (int layer = 1; layer < given.layers; ++layer) {
+    for (int layer = 1; layer < config.layers; ++layer) {
         const size_t of_f = size_t(layer - 1) * halves * np * np, of_product = of_f + size_t(np) * np;
-        for (int j = 0; j < n && given.modulated; ++j) product[j] = round(f[j] * result.s[layer - 1][j], rounded);
+        for (int j = 0; j < n && config.modulated; ++j) product[j] = round(f[j] * result.s[layer - 1][j], rounded);
         Vector next(n);
         for (int i = 0; i < n; ++i) {
             double z = content_bias[(layer - 1) * np + i];
             for (int j = 0; j < n; ++j) {
                 z += content_weight[of_f + size_t(i) * np + j] * f[j];
-                if (given.modulated) z += content_weight[of_product + size_t(i) * np + j] * product[j];
+                if (config.modulated) z += content_weight[of_product + size_t(i) * np + j] * product[j];
             }
             next[i] = round(std::max(z, 0.0), rounded);
         }
@@ -287,42 +287,42 @@ void Model::content_branch(Trace& result, int v, bool rounded) const {
     }
 }
 
-double Model::skip(const Trace& found, int image_number, int channel) const {
-    const int h = given.lr_height, w = given.lr_width;
-    const double row = std::min(std::max(((found.y + 1.0) * h - 1) / 2, 0.0), h - 1.0);
-    const double column = std::min(std::max(((found.x + 1.0) * w - 1) / 2, 0.0), w - 1.0);
+double Model::skip(const Trace& at, int image_index, int channel) const {
+    const int h = config.lr_height, w = config.lr_width;
+    const double row = std::min(std::max(((at.y + 1.0) * h - 1) / 2, 0.0), h - 1.0);
+    const double column = std::min(std::max(((at.x + 1.0) * w - 1) / 2, 0.0), w - 1.0);
     const int top = static_cast<int>(row), left = static_cast<int>(column);
     const int bottom = std::min(top + 1, h - 1), right = std::min(left + 1, w - 1);
-    const float* plane = image.data() + (size_t(image_number) * 3 + channel) * h * w;
+    const float* plane = image.data() + (size_t(image_index) * 3 + channel) * h * w;
     const double b = row - top, c = column - left;
     return (plane[top * w + left] * (1 - c) + plane[top * w + right] * c) * (1 - b) +
            (plane[bottom * w + left] * (1 - c) + plane[bottom * w + right] * c) * b;
 }
 
-Trace Model::trace(int image_number, int64_t query, bool rounded) const {
+Trace Model::trace(int image_index, int64_t query, bool rounded) const {
     Trace result;
-    locate(result, image_number, query);
-    if (given.modulated) coordinate_branch(result, rounded);
+    locate(result, image_index, query);
+    if (config.modulated) coordinate_branch(result, rounded);
     for (int v = 0; v < 4; ++v) content_branch(result, v, rounded);
     for (int channel = 0; channel < 3; ++channel) {
         double out = output_bias[channel];
-        for (int i = 0; i < given.width; ++i) {
+        for (int i = 0; i < config.width; ++i) {
             double ensemble = 0;
             for (int v = 0; v < 4; ++v) ensemble += result.share[v] * result.f[v].back()[i];
-            if (given.modulated) ensemble *= result.s.back()[i];
-            out += output_weight[channel * given.padded + i] * ensemble;
+            if (config.modulated) ensemble *= result.s.back()[i];
+            out += output_weight[channel * config.padded + i] * ensemble;
         }
-        result.out[channel] = given.skip ? out + skip(result, image_number, channel) : out;
+        result.out[channel] = config.skip ? out + skip(result, image_index, channel) : out;
     }
     return result;
 }
 
 std::vector<double> Model::render(bool rounded) const {
     std::vector<double> result;
-    for (int i = 0; i < given.images; ++i) {
-        for (int64_t query = 0; query < given.queries; ++query) {
-            const Trace found = trace(i, query, rounded);
-            result.insert(result.end(), found.out, found.out + 3);
+    for (int i = 0; i < config.images; ++i) {
+        for (int64_t query = 0; query < config.queries; ++query) {
+            const Trace query_trace = trace(i, query, rounded);
+            result.insert(result.end(), query_trace.out, query_trace.out + 3);
         }
     }
     return result;

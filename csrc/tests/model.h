@@ -1,4 +1,4 @@
-// A random problem with all its buffers, and the decoder computed plainly, in double, one query at a time.
+// A random problem with all its buffers, and a plain decoder in double, one query at a time.
 #ifndef ARASFSR_TESTS_MODEL_H
 #define ARASFSR_TESTS_MODEL_H
 
@@ -14,8 +14,8 @@
 
 namespace tests {
 
-// Memory aligned as the C API wants it, filled with NaN until written: what nobody writes shows. Whoever writes beyond
-// its end is found when it goes.
+// Memory aligned as the C API requires, filled with NaN so that elements nobody writes show. The destructor aborts if
+// there was a write beyond the end.
 template <class Number>
 class Buffer {
   public:
@@ -51,7 +51,7 @@ class Buffer {
     std::unique_ptr<unsigned char[]> memory_;
 };
 
-// A number as a dtype of the C API holds it.
+// A number rounded to a dtype of the C API.
 double rounded_to(int dtype, double x);
 
 // Numbers of a dtype, NaN until set.
@@ -77,18 +77,18 @@ struct Case {
     std::string name;
     int dtype = ARASFSR_BFLOAT16;
     int layers = 3, width = 60, padded = 64;
-    bool modulated = true, grid = true, cells = false, skip = true, own = false;
+    bool modulated = true, grid = true, has_cell = false, skip = true, per_image = false;
     int images = 1;
     int64_t queries = 100;  // of an image
     int lr_height = 5, lr_width = 7;
 };
 
-// What one query of one image gives; vectors are `width` long.
+// All intermediate results of one query of one image; vectors are `width` long.
 struct Trace {
     using Vector = std::vector<double>;
-    int64_t number;  // among all queries of the problem
+    int64_t query_index;  // among all queries of the problem
     float y, x;
-    int64_t cell[4];
+    int64_t lr_row[4];
     double rel[4][2], share[4];
     std::vector<Vector> f[4];  // of each corner, of each layer
     std::vector<Vector> s, cosines;
@@ -97,49 +97,49 @@ struct Trace {
 
 class Model {
   public:
-    explicit Model(const Case& given, unsigned seed = 1);
+    explicit Model(const Case& config, unsigned seed = 1);
 
-    // With `rounded`, activations are rounded where the kernels round them, and sines as the emulation's unit does.
+    // With `rounded`, activations are rounded where the kernels round them, and sines as in the emulation.
     Trace trace(int image, int64_t query, bool rounded) const;
 
-    // As the plain decoder gives it: (images, queries, 3).
+    // The output, (images, queries, 3).
     std::vector<double> render(bool rounded) const;
 
-    Case given;
+    Case config;
     arasfsr_problem problem{};
     Numbers content_weight, encoding_weight, modulator_weight;
 
   private:
     using Vector = Trace::Vector;
 
-    void locate(Trace& result, int image_number, int64_t query) const;
+    void locate(Trace& result, int image_index, int64_t query) const;
     void coordinate_branch(Trace& result, bool rounded) const;
     void content_branch(Trace& result, int v, bool rounded) const;
-    double skip(const Trace& found, int image_number, int channel) const;
+    double skip(const Trace& at, int image_index, int channel) const;
     double round(double x, bool rounded) const;
-    double of_unit(double x, bool rounded) const;  // a sine or cosine, where it is the special-function unit's
+    double of_unit(double x, bool rounded) const;  // rounds a sine or cosine like the special-function unit
     Numbers weights(int matrices, int outputs, int inputs, int row, double scale);
     Buffer<float> numbers(int rows, int used, int row, double scale);
 
     std::mt19937 random;
-    Buffer<float> latent, image, coord, cell, rel_weight, cell_weight;
+    Buffer<float> lr_map, image, coord, cell, rel_weight, cell_weight;
     Buffer<float> content_bias, modulator_bias, output_weight, output_bias;
 };
 
-// Cases that between them reach every branch of the kernels.
+// Cases that together reach every branch of the kernels.
 std::vector<Case> cases();
 
-// What kernels have written of rows, row by row, whatever order they wrote the rows from `first` on in.
+// Kept rows in plain order; from row `first` on they may be in the private order of core.h.
 std::vector<double> in_rows(const Model& model, const Numbers& kept, int64_t first);
 
-// A chunk's kept activations, and what the backward finds.
+// A chunk's kept activations.
 struct Kept {
     Kept(const Model& model, int64_t first, int64_t count);
     arasfsr_status fill(const Model& model) const;
     arasfsr_kept kept;
     int64_t rows;
     Numbers f, s, cosines;
-    Buffer<int64_t> cells;
+    Buffer<int64_t> lr_rows;
     Buffer<float> rel, share;
 };
 
@@ -152,9 +152,9 @@ struct Gradients {
     Buffer<float> s, share, combined;
 };
 
-// The backward, plainly, over what a chunk kept: in double, z rounded where the kernels round it.
+// A plain backward over the kept activations of a chunk: in double, z rounded where the kernels round it.
 struct PlainGradients {
-    PlainGradients(const Model& model, const Kept& kept, const Gradients& given);
+    PlainGradients(const Model& model, const Kept& kept, const Gradients& gradients);
     std::vector<double> z, s, share, combined;
 };
 

@@ -1,4 +1,4 @@
-// The kernels without a barrier that keeps what is still read from being overwritten: the randomised schedule sees it.
+// The emulation's random schedule exposes a missing barrier: a write to memory that others still read.
 //
 // Built from the kernels' sources with ARASFSR_TEST_MISSING_BARRIER.
 #include "check.h"
@@ -12,13 +12,13 @@ void race_is_seen(const Model& model) {
     size_t bytes = 0;
     CHECK(arasfsr_render_scratch(&model.problem, &bytes).code == ARASFSR_OK);
     const Buffer<unsigned char> scratch(bytes);
-    const std::vector<double> right = model.render(true);
+    const std::vector<double> expected = model.render(true);
     int seen = 0;
     for (const char* seed : {"1", "2", "3", "4"}) {
         setenv("ARASFSR_EMULATION_SEED", seed, 1);
-        const Buffer<float> out(right.size());
+        const Buffer<float> out(expected.size());
         CHECK(arasfsr_render(&model.problem, out.data(), scratch.data(), bytes).code == ARASFSR_OK);
-        const double error = check::relative_error(out.values(), right);
+        const double error = check::relative_error(out.values(), expected);
         std::printf("rows of %d, seed %s: error %.1e\n", model.problem.padded, seed, error);
         seen += error > 1e-2;
     }

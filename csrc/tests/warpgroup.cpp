@@ -42,13 +42,13 @@ uint32_t pair(const std::vector<uint16_t>& numbers, int at) {
     return numbers[at] | static_cast<uint32_t>(numbers[at + 1]) << 16;
 }
 
-// A warpgroup's work on one pair of matrices: put into shared memory by threads, multiplied, stored as the ISA says.
+// A warpgroup's work on a pair of matrices: written to shared memory by threads, multiplied, stored as the ISA says.
 template <class T>
 struct Product {
     const Matrices<T>& matrices;
-    std::vector<double>& given;
+    std::vector<double>& actual;
     const Left left{hw::shared()};
-    const Tile<INNER> right{hw::shared() + LEFT_BYTES};
+    const Tile<INNER> expected{hw::shared() + LEFT_BYTES};
     float total[hw::ACCUMULATORS] = {};
     uint32_t a[STEPS][4] = {};
 
@@ -57,14 +57,14 @@ struct Product {
             left.pair(i / INNER, i % INNER) = pair(matrices.a, i);
         }
         for (int i = hw::thread() * 2; i < COLUMNS * INNER; i += 2 * hw::WARPGROUP) {
-            right.pair(i / INNER, i % INNER) = pair(matrices.b, i);
+            expected.pair(i / INNER, i % INNER) = pair(matrices.b, i);
         }
     }
 
     void start(bool registers) {
         hw::wgmma_fence();
         for (int k = 0; k < STEPS; ++k) {
-            const uint64_t b = hw::swizzled_matrix(right.base) + 2 * k;
+            const uint64_t b = hw::swizzled_matrix(expected.base) + 2 * k;
             if (registers) {
                 hw::wgmma(T{}, total, a[k], b);
             } else {
@@ -83,7 +83,7 @@ struct Product {
         const int thread = hw::thread(), lane = thread % 32;
         for (int i = 0; i < hw::ACCUMULATORS; ++i) {
             const int row = thread / 32 * 16 + lane / 4 + i / 2 % 2 * 8, column = i / 4 * 8 + lane % 4 * 2 + i % 2;
-            given[row * COLUMNS + column] = total[i];
+            actual[row * COLUMNS + column] = total[i];
         }
     }
 };
@@ -92,16 +92,16 @@ struct Product {
 template <class T, class Work>
 double error_of(const Work& work) {
     const Matrices<T> matrices;
-    std::vector<double> given(ROWS * COLUMNS);
+    std::vector<double> actual(ROWS * COLUMNS);
     emulation::run(1, hw::WARPGROUP, SHARED_BYTES, [&] {
-        Product<T> product{matrices, given};
+        Product<T> product{matrices, actual};
         work(product);
     });
-    return check::relative_error(given, matrices.product);
+    return check::relative_error(actual, matrices.product);
 }
 
 template <class T>
-void products_are_right(bool registers) {
+void products_are_correct(bool registers) {
     const double error = error_of<T>([&](Product<T>& product) {
         product.put_in();
         hw::fence_asynchronous();
@@ -121,15 +121,15 @@ void matrices_are_stored_where_the_isa_says() {
         const int lane = hw::thread();
         uint32_t matrices[4];
         for (int j = 0; j < 4; ++j) {
-            const int number = (lane / 4 + j % 2 * 8) * 16 + lane % 4 * 2 + j / 2 * 8;
-            matrices[j] = static_cast<uint32_t>(number) | static_cast<uint32_t>(number + 1) << 16;
+            const int index = (lane / 4 + j % 2 * 8) * 16 + lane % 4 * 2 + j / 2 * 8;
+            matrices[j] = static_cast<uint32_t>(index) | static_cast<uint32_t>(index + 1) << 16;
         }
         hw::store_matrices(&stored[lane % 16][lane / 16 * 8], matrices);
     });
     for (int i = 0; i < 256; ++i) CHECK(stored[i / 16][i % 16] == i);
 }
 
-// What goes wrong on a device when a step is left out goes wrong here.
+// A missing step goes wrong here as on a device.
 void mistakes_show() {
     using Work = Product<Bfloat16>;
     CHECK(error_of<Bfloat16>([](Work& product) {  // no fence between the threads' writes and wgmma
@@ -169,7 +169,7 @@ void mistakes_show() {
           }) > 0.1);
 }
 
-// Two blocks fetch a half each for both, twice through the same place.
+// Each of two blocks fetches a half for both, twice to the same place.
 void both_blocks_of_a_cluster_get_what_each_copies() {
     constexpr int BYTES = 256, HALF = BYTES / 2;
     alignas(16) static uint16_t source[2][BYTES / 2];
@@ -210,7 +210,7 @@ void both_blocks_of_a_cluster_get_what_each_copies() {
     unsetenv("ARASFSR_EMULATION_SEED");
 }
 
-// What a kernel's run says that ends the process.
+// The message of a kernel that ends the process.
 std::string report_of(void (*kernel)(), int blocks = 1, int threads = hw::WARPGROUP) {
     std::fflush(stdout);
     int ends[2];
@@ -222,29 +222,31 @@ std::string report_of(void (*kernel)(), int blocks = 1, int threads = hw::WARPGR
         std::exit(EXIT_SUCCESS);
     }
     close(ends[1]);
-    std::string told;
+    std::string report;
     char part[4096];
-    for (ssize_t bytes; (bytes = read(ends[0], part, sizeof part)) > 0;) told.append(part, static_cast<size_t>(bytes));
+    for (ssize_t bytes; (bytes = read(ends[0], part, sizeof part)) > 0;) {
+        report.append(part, static_cast<size_t>(bytes));
+    }
     close(ends[0]);
     int status = 0;
     waitpid(child, &status, 0);
-    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT ? told : "it has ended";
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT ? report : "it has ended";
 }
 
-void aborts(void (*kernel)(), const char* said, int blocks = 1) {
-    const std::string told = report_of(kernel, blocks);
-    CHECK_CASE(told.find(said) != std::string::npos, told);
+void aborts(void (*kernel)(), const char* message, int blocks = 1) {
+    const std::string report = report_of(kernel, blocks);
+    CHECK_CASE(report.find(message) != std::string::npos, report);
 }
 
 hw::Mbarrier* some_barrier() { return reinterpret_cast<hw::Mbarrier*>(hw::shared()); }
 void wait_for_it() { hw::mbarrier_wait(some_barrier(), 0, hw::Awaited::ROWS, 3); }
 
-void what_cannot_go_on_is_told() {
+void deadlocks_are_reported() {
     aborts(wait_for_it, "a memory barrier that nobody has initialised");
     aborts([] {
         if (hw::thread() > 0) return;
         hw::mbarrier_init(some_barrier(), 1);
-        hw::mbarrier_expect(some_barrier(), 16);  // of which nothing lands
+        hw::mbarrier_expect(some_barrier(), 16);  // no copy follows
         wait_for_it();
     }, "lanes 0 to 0: waiting for stage 3 of z and f to be filled (phase parity 0)");
     aborts([] {
@@ -266,7 +268,7 @@ void what_cannot_go_on_is_told() {
     aborts([] { with(true, false); }, "without waiting for its products");
 }
 
-// Two blocks with a ring of weights, of which one warp of all forgets to release a stage, or not.
+// Two blocks with a ring of weights; if FORGETS, one warp does not release a stage.
 template <bool FORGETS>
 void pass_stages() {
     constexpr int TURNS = StreamRing::STAGES + 2;
@@ -284,25 +286,25 @@ void pass_stages() {
         });
 }
 
-// What the watchdog of a device prints of the warp that waits longest, here of all: who waits at which barrier of a ring.
-void a_missing_arrival_is_told_by_name() {
+// The emulation names, for every warp, the barrier it waits for, as the watchdog on a device does for one of them.
+void a_missing_arrival_is_reported_by_name() {
     CHECK(report_of(pass_stages<false>, CLUSTER, STREAMING_THREADS) == "it has ended");
-    const std::string told = report_of(pass_stages<true>, CLUSTER, STREAMING_THREADS);
+    const std::string report = report_of(pass_stages<true>, CLUSTER, STREAMING_THREADS);
     for (const char* line : {"emulation: deadlock\n",
                              "  block 1, warp 0, lanes 0 to 0: waiting for stage 1 of the weights to be released "
                              "(phase parity 0)\n",
                              "  block 0, warp 4, lanes 0 to 31: waiting for stage 1 of the weights to be filled "
                              "(phase parity 1)\n"}) {
-        CHECK_CASE(told.find(line) != std::string::npos, told);
+        CHECK_CASE(report.find(line) != std::string::npos, report);
     }
 }
 
-// Every number of every matrix is where its stage of the stream should have it.
+// Every number of every matrix is in its place of its stage.
 void a_stream_holds_every_weight(bool modulated) {
-    tests::Case given;
-    given.width = given.padded = Stream::OUTPUTS;
-    given.modulated = modulated;
-    const tests::Model model(given);
+    tests::Case config;
+    config.width = config.padded = Stream::OUTPUTS;
+    config.modulated = modulated;
+    const tests::Model model(config);
     const arasfsr_problem& problem = model.problem;
     const Stream stream = Stream::of(problem);
     CHECK(stream.stages() == (modulated ? 1 + 2 * 4 + 2 * 4 * 2 : 2 * 4));
@@ -310,15 +312,15 @@ void a_stream_holds_every_weight(bool modulated) {
     CHECK(order_stream<Stream>(problem, ordered.data()).code == ARASFSR_OK);
     int stage = 0, wrong = 0;
     const auto next_holds = [&](const void* matrix, int row_length, int column) {
-        const Stream::Stage found{ordered.data() + stage++ * Stream::STAGE_BYTES};
+        const Stream::Stage actual{ordered.data() + stage++ * Stream::STAGE_BYTES};
         for (int i = 0; i < Stream::OUTPUTS * Stream::INPUTS; i += 2) {
             const int row = i / Stream::INPUTS, k = i % Stream::INPUTS;
-            const uint16_t* right = static_cast<const uint16_t*>(matrix) + row * row_length + column + k;
-            wrong += std::memcmp(&found.pair(row, k), right, 4) != 0;
+            const uint16_t* expected = static_cast<const uint16_t*>(matrix) + row * row_length + column + k;
+            wrong += std::memcmp(&actual.pair(row, k), expected, 4) != 0;
         }
     };
-    const auto square = [](const void* matrices, int number) {
-        return static_cast<const uint16_t*>(matrices) + number * Stream::OUTPUTS * Stream::OUTPUTS;
+    const auto square = [](const void* matrices, int index) {
+        return static_cast<const uint16_t*>(matrices) + index * Stream::OUTPUTS * Stream::OUTPUTS;
     };
     if (modulated) next_holds(problem.encoding_weight, ARASFSR_ENCODING, 0);
     for (int layer = 0; modulated && layer < 2; ++layer) {
@@ -335,12 +337,12 @@ void a_stream_holds_every_weight(bool modulated) {
     CHECK(stage == stream.stages() && wrong == 0);
 }
 
-// That of the backward holds the content branch's, transposed, from the last matrix to the first.
+// The backward's stream holds the content branch's weights, transposed, from the last matrix to the first.
 void the_backward_s_stream_holds_every_weight(bool modulated) {
-    tests::Case given;
-    given.width = given.padded = Stream::OUTPUTS;
-    given.modulated = modulated;
-    const tests::Model model(given);
+    tests::Case config;
+    config.width = config.padded = Stream::OUTPUTS;
+    config.modulated = modulated;
+    const tests::Model model(config);
     const BackwardStream stream = BackwardStream::of(model.problem);
     const int matrices = modulated ? 4 : 2;
     CHECK(stream.stages() == matrices * 4);
@@ -348,14 +350,14 @@ void the_backward_s_stream_holds_every_weight(bool modulated) {
     CHECK(order_stream<BackwardStream>(model.problem, ordered.data()).code == ARASFSR_OK);
     int wrong = 0;
     for (int stage = 0; stage < stream.stages(); ++stage) {
-        const Stream::Stage found{ordered.data() + stage * Stream::STAGE_BYTES};
+        const Stream::Stage actual{ordered.data() + stage * Stream::STAGE_BYTES};
         const uint16_t* matrix = static_cast<const uint16_t*>(model.problem.content_weight) +
                                  (matrices - 1 - stage / 4) * Stream::OUTPUTS * Stream::OUTPUTS;
         for (int i = 0; i < Stream::OUTPUTS * Stream::INPUTS; i += 2) {
             const int row = i / Stream::INPUTS, k = i % Stream::INPUTS;
             for (int next = 0; next < 2; ++next) {
-                const uint16_t right = matrix[(stage % 4 * Stream::INPUTS + k + next) * Stream::OUTPUTS + row];
-                wrong += static_cast<uint16_t>(found.pair(row, k) >> (16 * next)) != right;
+                const uint16_t expected = matrix[(stage % 4 * Stream::INPUTS + k + next) * Stream::OUTPUTS + row];
+                wrong += static_cast<uint16_t>(actual.pair(row, k) >> (16 * next)) != expected;
             }
         }
     }
@@ -368,16 +370,16 @@ int main() {
     for (const char* seed : {"0", "1"}) {
         setenv("ARASFSR_EMULATION_SEED", seed, 1);
         for (bool registers : {false, true}) {
-            products_are_right<Bfloat16>(registers);
-            products_are_right<Float16>(registers);
+            products_are_correct<Bfloat16>(registers);
+            products_are_correct<Float16>(registers);
         }
     }
     unsetenv("ARASFSR_EMULATION_SEED");
     matrices_are_stored_where_the_isa_says();
     mistakes_show();
     both_blocks_of_a_cluster_get_what_each_copies();
-    what_cannot_go_on_is_told();
-    a_missing_arrival_is_told_by_name();
+    deadlocks_are_reported();
+    a_missing_arrival_is_reported_by_name();
     a_stream_holds_every_weight(true);
     a_stream_holds_every_weight(false);
     the_backward_s_stream_holds_every_weight(true);

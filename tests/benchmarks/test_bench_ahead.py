@@ -1,4 +1,4 @@
-"""What the GPU run compiles ahead: the kernels that it asks for later, and what happens to those that fail."""
+"""The Triton kernels that a GPU run compiles ahead are exactly those that it asks for; those that fail are named."""
 
 from __future__ import annotations
 
@@ -21,32 +21,23 @@ from launches import as_on_a_gpu
 
 from arasfsr.query.fused import triton as backend
 from benchmarks import gate
-from benchmarks.gpu import folders, plan, probes, worker
-from benchmarks.gpu.ahead import compile_all
-from benchmarks.gpu.variants import (
-    CAPABILITY,
-    KERNELS,
-    TRAIN,
-    Call,
-    Variant,
-    distinct,
-    kinds,
-    of_plan,
-    standing_in,
-    variants,
-    variants_of,
-)
+from benchmarks.cases import Case
+from benchmarks.gpu import files, plan, worker
+from tools.kernels import probes
+from tools.kernels.ahead import compile_all
+from tools.kernels.listed import CAPABILITY, for_a_run, kinds, of_plan, variants_of
+from tools.kernels.variants import KERNELS, TRAIN, Call, Variant, distinct
 
 if backend.interpreted():
     pytest.skip("the interpreter compiles nothing", allow_module_level=True)
 
 FEW = 300
-"""Queries of the largest probe here: two parts of its tiles, as more are."""
+"""Queries of the largest probe here: two tiles, as more queries have more."""
 
 
-def small(case: dict[str, Any]) -> dict[str, Any]:
+def small(case: Case) -> Case:
     """A case of the plan as a picture of a few pixels."""
-    return {**case, "lr": (6, 5), "output": (16, 12), "batch": min(case["batch"], 2)}
+    return replace(case, lr=(6, 5), output=(16, 12), batch=min(case.batch, 2))
 
 
 def asked_by_the_plan(monkeypatch: pytest.MonkeyPatch) -> list[Variant]:
@@ -56,29 +47,25 @@ def asked_by_the_plan(monkeypatch: pytest.MonkeyPatch) -> list[Variant]:
     for module in (gate, probes):  # nothing is computed that could be judged
         for judge in ("judge_output", "judge_gradients"):
             monkeypatch.setattr(module, judge, lambda *arguments: gate.Verdict("nothing", 0.0, 1.0))
-    errors = []
+    errors: set[str | None] = set()
     with as_on_a_gpu() as found:
-        server = worker.Server("triton")
+        server = worker.Server("triton", lambda file, key, row: errors.add(row.get("error")))
         for step in plan.steps():
             for request in step.requests:
-                arguments = dict(request.arguments)
                 if request.contestant == "triton" and request.what not in ("judge", "tune"):
-                    if "case" in arguments:
-                        arguments["case"] = small(arguments["case"])
-                    rows = server.answer({"what": request.what, **arguments})
-                    errors += [row["error"] for _, _, row in rows if "error" in row]
-            told = " ".join(step.program.command) if step.program else ""
+                    smaller = {"case": small(request.case)} if request.case else request.arguments
+                    getattr(server, request.what)(**smaller)
+            told = " ".join(step.command)
             if re.search("worker once triton headline", told):
                 worker.once("triton", "headline")
-            if re.search("worker probes triton", told):
-                worker.sanitized_probes("triton")
-    assert {error for error in errors if error and error != folders.BEGUN} == set()
+            if re.search("tools.kernels.probes triton$", told):
+                probes.main("triton")
+    assert errors <= {None, files.STARTED}
     return found
 
 
-def test_what_the_plan_asks_for_is_compiled_ahead_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    with standing_in(CAPABILITY):
-        asked, listed = distinct(asked_by_the_plan(monkeypatch)), distinct(variants_of(of_plan()))
+def test_exactly_what_the_plan_asks_for_is_compiled_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, listed = distinct(asked_by_the_plan(monkeypatch)), distinct(variants_of(of_plan()))
     assert [asked[key] for key in asked.keys() - listed.keys()] == []
     assert [listed[key].label for key in listed.keys() - asked.keys()] == []
 
@@ -90,36 +77,33 @@ def test_sizes_make_no_kernel_of_their_own(size: int) -> None:
         arguments = ((n, size if n in sizes and isinstance(v, int) else v) for n, v in variant.arguments)
         return replace(variant, arguments=tuple(arguments))
 
-    found = [*Call("bfloat16", 64, queries="own", cells=True, parts=TRAIN).variants(CAPABILITY)]
+    found = Call("bfloat16", 64, queries="own", cells=True, parts=TRAIN).variants(CAPABILITY)
     assert len(found) == 5
-    with standing_in(CAPABILITY):
-        assert [resized(variant).key() for variant in found] == [variant.key() for variant in found]
+    assert [resized(variant).key() for variant in found] == [variant.key() for variant in found]
 
 
 def test_the_plans_sizes_fit_into_32_bits() -> None:
-    cases = [r.arguments["case"] for step in plan.steps() for r in step.requests if "case" in r.arguments]
-    rows = [4 * case["batch"] * case["output"][0] * case["output"][1] for case in cases]
-    assert max(rows) < 2**31
+    cases = [request.case for step in plan.steps() for request in step.requests if request.case]
+    assert max(4 * case.batch * case.output[0] * case.output[1] for case in cases) < 2**31
 
 
-def test_what_differs_for_the_compiler_has_a_key_of_its_own() -> None:
+def test_what_differs_for_the_compiler_has_its_own_key() -> None:
     [variant] = Call("bfloat16", 64).variants(CAPABILITY)
     changes = {"LAYERS": 3, "num_warps": 4, "image": None, "queries": 2**31}
     changed = [replace(variant, arguments=(*{**dict(variant.arguments), n: v}.items(),)) for n, v in changes.items()]
-    with standing_in(CAPABILITY):
-        assert len({each.key() for each in (variant, *changed)}) == 1 + len(changes)
+    assert len({each.key() for each in (variant, *changed)}) == 1 + len(changes)
 
 
 def test_probes_in_bfloat16_come_first() -> None:
-    labels = [variant.label for variant in variants()]
-    assert labels[0] == "render bfloat16 256 x 4, grid"
+    labels = [variant.label for variant in for_a_run()]
+    assert labels[0] == "forward bfloat16 256 x 4, grid"
     halves = [index for index, label in enumerate(labels) if "bfloat16 256" in label]
     assert halves == [*range(len(halves))]
 
 
-def test_one_of_a_kind_stands_for_those_that_differ_in_their_queries() -> None:
+def test_one_of_a_kind_stands_for_those_with_other_queries() -> None:
     calls = [Call("bfloat16", 64, queries=queries, skip=skip) for queries in ("grid", "own") for skip in (True, False)]
-    found = [*variants_of([*calls, Call("float16", 64), Call("bfloat16", 64, modulated=False)])]
+    found = variants_of([*calls, Call("float16", 64), Call("bfloat16", 64, modulated=False)])
     assert kinds(found) == [found[0], found[-2], found[-1]]
 
 
@@ -132,7 +116,7 @@ def group_lives(number: int) -> bool:
 
 
 def test_an_interrupt_ends_all_processes(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.gpu.ahead", "--processes", "2", "--kinds"]
+    command = [sys.executable, "-m", "tools.kernels.ahead", "--processes", "2", "--kinds"]
     environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True
@@ -141,7 +125,7 @@ def test_an_interrupt_ends_all_processes(tmp_path: Path) -> None:
         assert process.stderr is not None
         lines = iter(process.stdout)
         assert "kernels, listed in" in next(lines)
-        next(lines)  # of the first that is compiled
+        next(lines)  # the first that is compiled
         os.killpg(process.pid, signal.SIGINT)
         process.wait(10)
         assert process.stderr.read() == "interrupted\n"
@@ -159,7 +143,7 @@ class StandIn:
     label: str
     width: int = plan.WIDTH
 
-    def compile(self) -> int:
+    def spills(self) -> int:
         if self.label == "dies":
             os.kill(os.getpid(), signal.SIGSEGV)
         if self.label == "raises":
@@ -170,7 +154,7 @@ class StandIn:
 def test_what_fails_or_dies_is_named_and_the_others_are_compiled() -> None:
     lines: list[str] = []
     wanted: Any = [StandIn(label) for label in ("one", "dies", "raises", "spills", "two")]
-    assert compile_all([*wanted, StandIn("spills", 64)], 2, lines.append) == 3  # type: ignore[list-item]
+    assert compile_all([*wanted, StandIn("spills", 64)], 2, lines.append) == 3
     told = {line.split("s  ")[1] for line in lines}
     failed = {"dies: its process ended with status -11", "raises: ValueError: no such layout"}
     assert told == {"one", "two", "spills", "spills: 1 registers spill", *failed}

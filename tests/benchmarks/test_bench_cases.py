@@ -25,7 +25,7 @@ def test_every_case_of_the_issue_is_there() -> None:
             for lr, batch, model in ((64, 1, "full"), (128, 8, "tiny")):
                 assert ("query", model, lr, output, batch, dtype, False) in keys
                 assert ("query", model, lr, output, batch, dtype, True) in keys
-        assert any(c.suite == "train" and c.queries == RECIPE and c.batch == 16 and c.dtype == dtype for c in cases)
+        assert any(c.suite == "train" and c.output == RECIPE and c.batch == 16 and c.dtype == dtype for c in cases)
         for side in (512, 1024):
             assert any(c.suite == "train" and c.output == (side, side) and c.dtype == dtype for c in cases)
         assert any(c.suite == "end-to-end" and c.dtype == dtype for c in cases)
@@ -38,12 +38,12 @@ def test_the_most_important_come_first() -> None:
 
 
 def test_an_unknown_suite_is_refused() -> None:
-    with pytest.raises(ValueError, match="suite='qeury'; taken are query, train, end-to-end"):
+    with pytest.raises(ValueError, match="suite must be one of query, train, end-to-end, got 'qeury'"):
         Case("qeury", "full", (64, 64), (256, 256), 1, "float32")
 
 
 def test_cases_are_chosen_by_suite_size_dtype_and_model() -> None:
-    found = chosen(registry(), ["query"], [(256, 256)], ["bfloat16"], ["tiny"])
+    found = chosen(registry(), suite=["query"], output=[(256, 256)], dtype=["bfloat16"], model=["tiny"])
     assert found
     assert all((c.suite, c.output, c.dtype, c.model) == ("query", (256, 256), "bfloat16", "tiny") for c in found)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -11,7 +13,6 @@ from typer.testing import CliRunner
 
 from benchmarks import profiling
 from benchmarks.__main__ import app
-from benchmarks.cases import Case
 from benchmarks.profiling import Entry
 from benchmarks.timing import quartiles
 
@@ -22,8 +23,7 @@ run = CliRunner().invoke
     ("arguments", "said"),
     [
         (["run", "--suite", "qeury"], ["--suite", "qeury", "query, train"]),
-        (["run", "--size", "wide"], ["--size", "wide", "HEIGHTxWIDTH"]),
-        (["run", "--size", "100"], ["--size", "100", "1000x1504"]),
+        (["run", "--size", "wide"], ["--size", "wide", "1000x1504"]),
         (["run", "--dtype", "int8"], ["--dtype", "int8", "bfloat16"]),
         (["run", "--backend", "magic"], ["--backend", "magic", "tiled"]),
         (["run", "--device", "tpu"], ["--device", "tpu", "cuda"]),
@@ -65,13 +65,20 @@ def test_cases_are_listed_most_important_first() -> None:
 
 def test_a_profile_says_how_part_and_rate_make_the_share() -> None:
     entries = [Entry("aten::addmm", 3.0, 10), Entry("aten::sin", 1.0, 5)]
-    lines = profiling.table(entries, macs=150e9, flops=200e9)
-    assert lines[-1] == "matrix products: 75.0% of the time at 50.0% of the ceiling, together 37.5% of the ceiling"
+    told = profiling.products(entries, macs=150e9, flops=200e9)
+    assert told == "matrix products: 75.0% of the time at 50.0% of the ceiling, together 37.5% of it"
 
 
-def test_a_profile_sees_the_products_of_tiled() -> None:
-    case = Case("query", "tiny", (8, 8), (20, 20), 1, "float32")
-    _, entries = profiling.measure("tiled", case, torch.device("cpu"))
-    of_layers = [entry for entry in entries if profiling.is_product(entry.name) and "conv" not in entry.name]
-    assert sum(entry.seconds for entry in of_layers) > 0  # oneDNN's or MKL's; the LR map is the convolution
-    assert entries == sorted(entries, key=lambda entry: -entry.seconds)
+def test_a_profile_shows_the_operators_and_the_products_of_tiled() -> None:
+    head, table, products = profiling.report("tiled", "float32", torch.device("cpu"), (16, 16))
+    assert head.startswith("query/full/64x64/16x16/b1/float32 tiled, 3 runs, against float32 at ")
+    assert "Self CPU" in table
+    assert re.search(r"aten::\w*conv", table)  # the LR map
+    assert products.startswith("matrix products: ")
+
+
+def test_entries_are_the_own_times_of_one_run_largest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [Mock(key=key, self_cpu_time_total=own, count=6) for key, own in (("a", 3e6), ("b", 6e6))]
+    monkeypatch.setattr(torch.profiler.profile, "key_averages", lambda profiler: events)
+    found = profiling.kernels(lambda turn: None, torch.device("cpu"))
+    assert found == [Entry("b", 2.0, 2), Entry("a", 1.0, 2)]

@@ -38,9 +38,19 @@ def test_verdicts(before: dict[str, Any], after: dict[str, Any], verdict: str) -
     assert change.worse == (verdict in ("slower", "failed"))
 
 
+def test_a_change_says_the_medians_or_what_failed() -> None:
+    before = {"a": row(1.0, 1.0, 1.0), "b": row(1.0), "c": row(error="red gate")}
+    found = compare(before, {"a": row(2.0, 2.0, 2.0), "b": row(2.0), "c": row(1.0)})
+    assert [change.detail for change in found] == [
+        "1 s to 2 s (+100.0%)",
+        "1 s to 2 s (+100.0%): fewer than 3 runs show no spread",
+        "red gate",
+    ]
+
+
 def test_rows_of_one_file_alone_are_named() -> None:
-    found = compare({"a": row(1.0)}, {"b": row(1.0)})
-    assert [(change.name, change.verdict) for change in found] == [("a", "gone"), ("b", "new")]
+    found = compare({"z": row(1.0), "a": row(1.0)}, {"z": row(1.0), "b": row(1.0)})
+    assert [(change.name, change.verdict) for change in found] == [("z", "unchanged"), ("a", "gone"), ("b", "new")]
 
 
 def test_files_that_are_no_results_are_named(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from arasfsr.testing import error_bar
 from benchmarks import contestants as who
 from benchmarks import gate
 from benchmarks.cases import Case
@@ -91,16 +92,22 @@ def test_a_wrong_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not verdict["ok"]
 
 
-def test_a_red_gate_says_its_numbers() -> None:
-    with pytest.raises(gate.RedGate, match=r"x: output errs by 2\.00e-05, at most 1\.00e-05 passes"):
-        gate.Verdict("output", 2e-5, 1e-5).require("x")
-
-
 def test_limits_are_the_contract_s() -> None:
-    assert gate.limit("float32", 4e-7) == 8e-7
-    assert gate.limit("float32", 1.0) == 1e-5
-    assert gate.limit("bfloat16", 1e-3) == 2e-3
-    assert gate.limit("tf32", 1e-3) == 2e-3
+    assert error_bar(torch.float32, 4e-7) == 8e-7
+    assert error_bar(torch.float32, 1.0) == 1e-5
+    assert error_bar(torch.bfloat16, 1e-3) == 2e-3
+    assert error_bar(torch.float32, 1e-3, tf32=True) == 2e-3
+
+
+def test_a_case_in_tf32_has_its_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = Workload.of(QUERY, CPU)
+    inputs = work.sets[0]
+    out = who._literal(inputs.features, inputs.image, inputs.coord, inputs.cell, work.weights)
+    given: list[bool] = []
+    monkeypatch.setattr(gate, "error_bar", lambda dtype, error, tf32: given.append(tf32) or 1.0)
+    for dtype in ("tf32", "float32"):
+        gate.judge_output(out, inputs, work.weights, dtype)
+    assert given == [True, False]
 
 
 def test_queries_at_a_boundary_are_left_out() -> None:

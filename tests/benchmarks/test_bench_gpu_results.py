@@ -1,4 +1,4 @@
-"""What comes out of GPU runs: the page, the tables of several runs, what auto goes by, the cuts that are adopted."""
+"""What comes out of GPU runs: the summary, the tables of several runs, what auto uses, the cuts that are published."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.gpu import adopt, folders, history, plan, publish, summary
-from benchmarks.gpu.hottest import SAMPLES, hottest
+from benchmarks.gpu import files, history, plan, publish, summary
 from benchmarks.results import RESULTS
+from tools.kernels.stalls import SAMPLES, stalls
 
 
 def test_the_best_candidates_make_the_entry_that_is_adopted(tmp_path: Path) -> None:
@@ -32,13 +32,13 @@ def test_the_best_candidates_make_the_entry_that_is_adopted(tmp_path: Path) -> N
     rows = {"machine": {"compute_capability": "9.0"}, **{f"cut: {name}": row for name, row in rows.items()}}
     (tmp_path / "suites.json").write_text(json.dumps(rows))
     (tmp_path / "table.json").write_text('{"sm80/64/tf32": {}}')
-    adopt.adopt(tmp_path, tmp_path / "table.json")
+    publish.publish_cuts(tmp_path, tmp_path / "table.json")
     entry = {"sm90/256/bfloat16": {**own, "queries": 128, "backward": {"rows": 128}}}
     assert json.loads((tmp_path / "measured.json").read_text()) == entry  # of the run
     assert json.loads((tmp_path / "table.json").read_text()) == {"sm80/64/tf32": {}, **entry}
     (tmp_path / "suites.json").write_text(json.dumps({"machine": rows["machine"], "cut: x": row("forward", None)}))
     with pytest.raises(ValueError, match="no cut of the forward was right and timed"):
-        adopt.adopt(tmp_path, tmp_path / "table.json")
+        publish.publish_cuts(tmp_path, tmp_path / "table.json")
 
 
 def test_the_page_says_what_is_right_how_fast_it_is_and_what_failed(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_the_page_says_what_is_right_how_fast_it_is_and_what_failed(tmp_path: Pa
     probed = {
         "cuda 256 bfloat16: grid": {"ok": True, "verdicts": [], "error": None},
         "cuda 256 bfloat16: 65": {"ok": False, "verdicts": [verdict], "bitwise": False, "bitwise_gradients": True},
-        "triton 256 tf32: 65": {"ok": False, "error": folders.BEGUN},
+        "triton 256 tf32: 65": {"ok": False, "error": files.STARTED},
         "triton 256 tf32: 257": {"ok": False, "error": "CUDA error: illegal address"},
     }
     steps = {"headline cuda": {"failed": "not done after 30 s", "seconds": 30}, "ncu": {"left out": "no time was left"}}
@@ -68,7 +68,7 @@ def test_the_page_says_what_is_right_how_fast_it_is_and_what_failed(tmp_path: Pa
     assert "a cuda: 10.000 ms, 25.0% of the ceiling, 30.0 x the public way, replay 9.000 ms, peak 64 MB" in page
     assert "a triton: red gate: everything" in page
     assert "racecheck cuda: RACECHECK SUMMARY: 0 hazards; 1 probes were right" in page
-    assert "synccheck: not ended; 1 probes were right" in page
+    assert "synccheck: did not end; 1 probes were right" in page
     assert "Left out\n  ncu: no time was left" in page
     assert "output errs by 2.00e+00, limit 1.00e+00; not bitwise" in page
     assert "illegal address" in page
@@ -104,7 +104,7 @@ def test_what_is_proven_was_right_on_every_probe_and_faster_than_tiled(tmp_path:
     publish.publish(tmp_path, tmp_path / "proven.json")
     assert json.loads((tmp_path / "suites.json").read_text())["case"]["share"] == pytest.approx(0.5)
     (tmp_path / "run" / "probes.json").unlink()
-    with pytest.raises(ValueError, match=r"^no run in .* with probes and ceilings"):
+    with pytest.raises(ValueError, match=r"must hold the folder of a run with probes and ceilings$"):
         publish.publish(tmp_path, tmp_path / "proven.json")
     assert json.loads((tmp_path / "proven.json").read_text()) == {
         "sm80": {"bfloat16": ["triton"]},
@@ -117,7 +117,7 @@ def write_run(folder: Path, date: str, probes: dict[str, Any], kernels: dict[str
     entries = [{"name": name, "seconds": seconds, "calls": 1} for name, seconds in kernels.items()]
     rows = {
         "machine": {"commit": folder.name, "date": date, "compute_capability": "9.0"},
-        f"kernels of {history.PICTURE} cuda": {"kernels": entries},
+        f"kernels of {plan.HEADLINE.name} cuda": {"kernels": entries},
     }
     (folder / "suites.json").write_text(json.dumps(rows))
     (folder / "probes.json").write_text(json.dumps(probes))
@@ -126,7 +126,7 @@ def write_run(folder: Path, date: str, probes: dict[str, Any], kernels: dict[str
 def test_the_page_of_several_runs_has_each_probe_s_last_verdict_and_a_column_a_run(tmp_path: Path) -> None:
     verdict = {"quantity": "output", "error": 0.5, "limit": 1.0, "ok": True}
     right, wrong = {"ok": True, "verdicts": [verdict]}, {"ok": False, "verdicts": [{**verdict, "error": 3.0}]}
-    begun = {"ok": False, "error": folders.BEGUN}
+    begun = {"ok": False, "error": files.STARTED}
     name = "cuda 256 bfloat16"
     write_run(tmp_path / "b", "2026-02", {f"{name}: grid": right, f"{name}: 65": begun}, {"forward90<1>": 0.006})
     write_run(tmp_path / "a", "2026-01", {f"{name}: grid": wrong, f"{name}: 65": wrong}, {"forward90<1>": 0.012})
@@ -140,16 +140,16 @@ def test_the_page_of_several_runs_has_each_probe_s_last_verdict_and_a_column_a_r
 def test_a_folder_that_is_no_gpu_run_is_named(tmp_path: Path) -> None:
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu" / "suites.json").write_text('{"ceilings": {}}')
-    with pytest.raises(ValueError, match=r"cpu/suites\.json does not say on which machine it was made"):
+    with pytest.raises(ValueError, match=r"cpu/suites\.json must name the machine"):
         publish.publish(tmp_path)
 
 
 def test_runs_whose_rows_lie_in_more_files_are_read_too() -> None:
-    oldest = folders.read(RESULTS / "nvidia-h200" / "70292edb412f")
+    oldest = files.read(RESULTS / "nvidia-h200" / "70292edb412f").rows
     assert oldest["machine"]["gpu"] == "NVIDIA H200"
-    assert oldest[f"kernels of {history.PICTURE} cuda"]["kernels"]
+    assert oldest[f"kernels of {plan.HEADLINE.name} cuda"]["kernels"]
     assert oldest["cut: forward"]["kernel"] == "forward"
-    assert oldest[f"{history.PICTURE} cuda"]["samples_s"]
+    assert oldest[f"{plan.HEADLINE.name} cuda"]["samples_s"]
 
 
 def test_the_instructions_that_wait_most_are_told_with_their_reasons() -> None:
@@ -158,10 +158,10 @@ def test_the_instructions_that_wait_most_are_told_with_their_reasons() -> None:
         f'"Address","Source","{SAMPLES}","stall_wait","stall_math","stall_wait (Not)"',
     ]
     lines += ['"0","  HGMMA R24",990,400,500,9', '"1","EXIT",1,1,0,9', '"2","BRA",9,0,8,9']
-    found = list(hottest(lines))
+    found = list(stalls(lines))
     assert found[0] == "3 instructions, 1000 samples"
     assert [line.split() for line in found[1:]] == [
         ["99.00%", "0", "HGMMA", "R24", "math", "500,", "wait", "400"],
         ["0.90%", "2", "BRA", "math", "8,", "wait", "0"],
     ]
-    assert list(hottest(["nothing"])) == [f"no column {SAMPLES!r} in what ncu printed"]
+    assert list(stalls(["nothing"])) == [f"no column {SAMPLES!r} in what ncu printed"]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu import build, pack
 from benchmarks.gpu.__main__ import main
-from benchmarks.gpu.build import BuildError
+from tools.kernels import build, pack
+from tools.kernels.build import BuildError
 
 ROOT = Path(__file__).parents[2]
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
@@ -32,7 +32,7 @@ def packing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder to pack into; nothing is compiled or downloaded."""
     (tmp_path / "built").mkdir()
     monkeypatch.setattr(build, "build", lambda *a, **b: stand_in(*a, **b, folder=tmp_path / "built"))
-    monkeypatch.setattr(pack, "_wheels", lambda target, to: (to / "some.whl").write_text(target.version))
+    monkeypatch.setattr(pack, "_download_wheels", lambda version, to: (to / "some.whl").write_text(version))
     return tmp_path / "packed"
 
 
@@ -45,10 +45,10 @@ def test_all_that_has_to_travel_is_packed_and_its_size_is_told(
 ) -> None:
     assert pack_into(packing, "--architecture", "100-real") == 0
     names = {path.name for path in packing.iterdir()}
-    assert names == {f"_C{SUFFIX}", f"_C_watchdog{SUFFIX}", "some.whl", "commit", "start.sh", "packed.txt"}
+    assert names == {f"_C{SUFFIX}", f"_C_watchdog{SUFFIX}", "some.whl", "commit", "start.sh"}
     assert (packing / f"_C{SUFFIX}").read_text() == "100-real False"
     assert (packing / f"_C_watchdog{SUFFIX}").read_text() == "100-real True"
-    assert capsys.readouterr().out == f"{packing}: 0.0 MB, to be used by: source {packing}/start.sh\n"
+    assert capsys.readouterr().out == f"{packing}: 0.0 MB, use it with: source {packing}/start.sh\n"
 
 
 def failure(capsys: pytest.CaptureFixture[str], folder: Path, *options: str) -> str:
@@ -62,20 +62,19 @@ def failure(capsys: pytest.CaptureFixture[str], folder: Path, *options: str) -> 
 def test_more_than_may_travel_fails_and_leaves_nothing(
     packing: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pack, "_wheels", lambda target, to: (to / "some.whl").write_bytes(bytes(20_000_000)))
-    assert failure(capsys, packing) == "--pack: 20.0 MB in all, at most 20 MB may travel\n"
+    monkeypatch.setattr(pack, "_download_wheels", lambda version, to: (to / "some.whl").write_bytes(bytes(20_000_000)))
+    assert failure(capsys, packing) == "--pack: the pack must be at most 20 MB, got 20.0 MB\n"
     assert [path.name for path in packing.parent.iterdir()] == ["built"]
 
 
 def test_only_what_was_packed_is_replaced(packing: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert pack_into(packing) == 0
-    (packing / "packed.txt").write_text((packing / "packed.txt").read_text() + "old.whl\n")
     (packing / "old.whl").touch()
     assert pack_into(packing) == 0
     assert not (packing / "old.whl").exists()
     (packing / "notes").write_text("mine")
     told = failure(capsys, packing)
-    assert told == f"--pack: {packing} must be empty or hold what was packed before, it holds notes\n"
+    assert told == f"--pack: {packing} must be empty or an earlier pack, got notes in it\n"
     assert (packing / "notes").read_text() == "mine"
     assert (packing / "start.sh").is_file()
 
@@ -84,7 +83,7 @@ def test_a_file_in_place_of_the_folder_or_the_interpreter_is_named_in_one_line(
     packing: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     packing.touch()
-    assert failure(capsys, packing) == f"--pack: {packing} must be a folder, it is a file\n"
+    assert failure(capsys, packing) == f"--pack: {packing} must be a folder, got a file\n"
     assert failure(capsys, packing / "folder") == f"--pack: [Errno 17] File exists: '{packing}'\n"
     packing.unlink()
     told = failure(capsys, packing, "--python", "python0")
@@ -98,7 +97,7 @@ def test_what_is_no_interpreter_and_no_architecture_is_named(packing: Path, caps
     told = failure(capsys, packing, "--python", "true")
     assert told == "--pack: --python must be an interpreter, true does not answer as one\n"
     told = failure(capsys, packing, "--architecture", "banana")
-    assert told == "--pack: --architecture must be as 90a-real or 100-real, got banana\n"
+    assert told == "--pack: --architecture must be such as 90a-real or 100-real, got banana\n"
 
 
 def test_start_is_for_the_root_of_a_checkout(packing: Path) -> None:
@@ -107,7 +106,7 @@ def test_start_is_for_the_root_of_a_checkout(packing: Path) -> None:
     command = ["bash", "-c", f"source {packing}/start.sh"]
     done = subprocess.run(command, cwd=packing.parent, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == f"start.sh is to be sourced in the root of a checkout, not in {packing.parent}\n"
+    assert done.stderr == f"start.sh must be sourced in the root of a checkout, not in {packing.parent}\n"
 
 
 def test_without_nvcc_one_line_says_so(
@@ -116,7 +115,7 @@ def test_without_nvcc_one_line_says_so(
     no_nvcc = {"find_nvcc": lambda environment: None, "program": lambda name: name}
     monkeypatch.setattr("runpy.run_path", lambda path: no_nvcc)
     told = failure(capsys, tmp_path / "packed")
-    assert told == "--pack: building the extension takes nvcc, which is not found\n"
+    assert told == "--pack: building the extension needs nvcc, which is not found\n"
 
 
 def checkout(folder: Path) -> Path:
@@ -305,5 +304,5 @@ def test_without_nvidia_smi_the_gpu_is_not_known(monkeypatch: pytest.MonkeyPatch
 
 
 def test_building_needs_no_torch() -> None:
-    code = "import sys, benchmarks.gpu.build; sys.exit('torch' in sys.modules)"
+    code = "import sys, tools.kernels.build; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from arasfsr import ModelConfig
-from benchmarks import excerpt_tables, plots, report, suite_tables
+from benchmarks import plots, report, tables
 from benchmarks.cases import Case
 from benchmarks.contestants import Contestant
 from benchmarks.run import complete
@@ -68,17 +68,28 @@ def test_a_table_has_every_row_with_its_unit_spread_ratio_memory_and_share(resul
 
 
 def test_growth_is_over_four_times_the_queries_and_over_the_batch() -> None:
-    found = suite_tables.growth(json.loads(json.dumps(ROWS)))
-    assert [(step, work, times) for _, step, work, times in found] == [
-        ("queries x 4, to 512 x 512", 4.0, 4.0),
-        ("batch 1 to 8", 8.0, 8.0),
+    found = tables.growth(tables.frame(ROWS))
+    assert list(zip(found.step, found.factor, strict=True)) == [
+        ("queries x 4, to 512 x 512", 4.0),
+        ("batch 1 to 8", 8.0),
     ]
+    assert found["from"].tolist() == ["`tiled`, float32, 64 x 64 to 256 x 256"] * 2
 
 
 def test_without_results_the_section_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     assert report.suites_tables() == "No machine's results are committed yet."
     assert report.draw_plots(tmp_path / "docs") == []
+
+
+def test_without_a_row_or_a_peak_there_is_nothing_to_show(results: Path) -> None:
+    path = results / "box" / "suites.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({"ceilings": content["ceilings"]}))
+    assert report.suites_tables().startswith("On A processor")
+    assert report.draw_plots(results) == report.write_excerpts() == []
+    row = result("tiled", 256, 2.9, 3.0, 3.1) | {"peak_bytes": None}
+    assert "| unknown |" in tables.tables(tables.frame([row]))
 
 
 def test_the_data_table_has_rates_and_bars(results: Path) -> None:
@@ -99,12 +110,12 @@ def test_plots_are_named_in_the_section_and_the_same_each_time(results: Path, tm
 
 
 def test_the_floor_is_operations_over_the_ceiling() -> None:
-    assert plots.floor_seconds(ROWS[2]) == pytest.approx(2 * ROWS[2]["macs"] / 1e11)
+    assert plots.plotted(tables.frame(ROWS[2:3])).floor.tolist() == pytest.approx([2 * ROWS[2]["macs"] / 1e11])
 
 
 @pytest.mark.parametrize(("value", "text"), [(12.34, "12.3 s"), (0.0123, "12.3 ms"), (4e-5, "40 us")])
 def test_seconds_read_well(value: float, text: str) -> None:
-    assert suite_tables.seconds(value) == text
+    assert tables.seconds(value) == text
 
 
 def excerpt(name: str, side: int, seconds: float) -> dict[str, Any]:
@@ -125,7 +136,7 @@ def test_excerpts_have_a_page_of_their_own_and_a_sentence(results: Path, monkeyp
     assert [page.name for page in report.write_excerpts()] == ["box-excerpts.md"]
     page = (results / "box-excerpts.md").read_text()
     assert "| query | full | 64 x 64 | 8 | float32 | `tiled` | 3.00 x (2 s) | 1.50 x (2 s) |" in page
-    told = excerpt_tables.summary(excerpt_tables.compared(rows), "[each](docs/box-excerpts.md)")
+    told = tables.summary(tables.compared(tables.frame(rows)), "[each](docs/box-excerpts.md)")
     assert told.startswith("On excerpts of 2 cases")
     assert "1.50 to 3.00 times in float32 (median 2.25)" in told
     after = report.suites_tables()

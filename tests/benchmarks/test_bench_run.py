@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +56,7 @@ def measured(**fakes: Fake) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Rows of these sessions, and the names of every row stored, in order."""
     stored: list[str] = []
     sessions = {name: (lambda fake=fake: fake) for name, fake in fakes.items()}
-    rows = running.measure_case(CASE, sessions, lambda name, row: stored.append(name), seconds=60)
+    rows = running.measure_case(sessions, lambda name, row: stored.append(name), seconds=60)
     assert all(fake.closed for fake in fakes.values())
     return rows, stored
 
@@ -87,7 +90,7 @@ def test_running_out_of_memory_is_a_row_that_says_so() -> None:
 
 def test_no_round_begins_after_the_deadline() -> None:
     fake = Fake(1)
-    running.measure_case(CASE, {"a": lambda: fake}, lambda name, row: None, deadline=time.monotonic())
+    running.measure_case({"a": lambda: fake}, lambda name, row: None, deadline=time.monotonic())
     assert fake.turns == [0]
 
 
@@ -103,13 +106,19 @@ def test_a_row_says_what_follows_from_its_samples() -> None:
     assert full["case"] == case.name
 
 
-def test_costs_follow_the_counts_and_learn_from_what_cases_took() -> None:
-    costs = running.Costs(CEILINGS["flops"], CPU, ("tiled",))
+def test_estimates_follow_the_counts() -> None:
     small, large = (Case("query", "full", (64, 64), (side, side), 1, "float32") for side in (256, 1024))
-    assert costs(large) > 4 * costs(small)
-    before = costs(large)
-    costs.learn(small, 2 * costs.raw(small))
-    assert costs(large) == pytest.approx(2 * before)
+    few, many = (running.estimate(case, CEILINGS["flops"], CPU, ("tiled",)) for case in (small, large))
+    assert many > 4 * few
+
+
+def test_estimates_are_corrected_by_what_cases_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "write_results", lambda *given: None)
+    monkeypatch.setattr(running, "estimate", lambda *given: 0.001)
+    monkeypatch.setattr(running, "measure_case", lambda *given: time.sleep(0.2) or {})
+    cases = [CASE, replace(CASE, batch=2)]
+    found = running.run_cases(cases, CPU, tmp_path / "run.json", 0.3 / 60, ("tiled",), lambda line: None, CEILINGS)
+    assert found == {"done": [CASE.name], "left out": [cases[1].name]}
 
 
 def test_a_budget_measures_what_fits_and_names_the_rest(tmp_path: Path) -> None:
@@ -152,7 +161,7 @@ def test_a_run_that_is_cut_off_leaves_readable_results(tmp_path: Path, monkeypat
 
 
 def test_a_process_judges_times_and_tells_its_peak() -> None:
-    session = ProcessSession(CASE, Contestant("tiled", "float32", "tiled"), CPU)
+    session = ProcessSession(LocalSession, CASE, Contestant("tiled", "float32", "tiled"), CPU)
     try:
         assert session.judge()[0]["ok"]
         sample = session.time(0)
@@ -164,12 +173,13 @@ def test_a_process_judges_times_and_tells_its_peak() -> None:
 
 def test_what_fails_in_a_process_is_one_line() -> None:
     with pytest.raises(ContestantFailed, match="nowhere"):
-        ProcessSession(CASE, Contestant("nowhere", "float32", "nowhere"), CPU).judge()
+        ProcessSession(LocalSession, CASE, Contestant("nowhere", "float32", "nowhere"), CPU).judge()
 
 
 def test_a_process_that_dies_is_a_failure() -> None:
-    session = ProcessSession(CASE, Contestant("tiled", "float32", "tiled"), CPU)
-    session._process.kill()
+    session = ProcessSession(LocalSession, CASE, Contestant("tiled", "float32", "tiled"), CPU)
+    with pytest.raises(BrokenProcessPool):
+        session._process.submit(os._exit, 1).result()
     with pytest.raises(ContestantFailed, match="killed, most likely out of memory"):
         session.judge()
     session.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -63,7 +63,7 @@ def test_an_entry_written_is_the_one_that_is_read(tmp_path: Path, monkeypatch: p
     path = tmp_path / "measured.json"
     path.write_text('{"sm80/64/tf32": {}}')
     cut = replace(CUT, blocks=2)
-    tune.write(path, configs.key((9, 0), 256, torch.bfloat16, "tf32"), cut)
+    tune.write_entry(path, configs.key((9, 0), 256, torch.bfloat16, "tf32"), asdict(cut))
     assert list(json.loads(path.read_text())) == ["sm80/64/tf32", "sm90/256/bfloat16"]
     path.write_text(json.dumps({"sm90/256/bfloat16": json.loads(path.read_text())["sm90/256/bfloat16"]}))
     monkeypatch.setattr(configs, "MEASURED", path)

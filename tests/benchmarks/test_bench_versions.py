@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import __version__ as torch_version
 
+from benchmarks import versions
+from benchmarks.junit import outcome
 from benchmarks.report import write_versions
-from benchmarks.versions import GROUPS, VERSIONS_FILE, key, outcome, page
+from benchmarks.versions import VERSIONS_FILE, key, page
 
 PASS = """import pytest
 def test_good(): pass
@@ -27,7 +31,7 @@ def result(torch: str, **groups: dict[str, Any]) -> dict[str, Any]:
     good = {"passed": 3, "skipped": 0, "failed": []}
     return {
         "installed": {"python": "3.12.1", "torch": torch, "triton": "3.6.0", "numpy": "2.3.0"},
-        "groups": dict.fromkeys(GROUPS, good) | groups,
+        "groups": dict.fromkeys(("operator", "training", "audit"), good) | groups,
         "machine": {"date": "2026-11-25T10:00:00"},
     }
 
@@ -41,19 +45,35 @@ def test_outcomes_are_counted_and_failures_named(tmp_path: Path) -> None:
     assert outcome(report) == found
 
 
-def test_without_a_report_pytest_itself_has_failed(tmp_path: Path) -> None:
-    assert outcome(tmp_path / "none.xml")["failed"] == ["pytest itself"]
-
-
 def test_the_page_has_a_line_each_in_order_and_names_what_failed() -> None:
     audit = {"passed": 2, "skipped": 1, "failed": ["tests.test_audit.test_it"]}
     old, new = result("2.9.1", audit=audit), result("2.10.0+cpu")
-    text = page({key(new): new, key(old): old})
+    text = page({key(each["installed"]): each for each in (new, old)})
     lines = [line for line in text.splitlines() if line.startswith("| 3")]
     assert [line.split(" | ")[1] for line in lines] == ["2.9.1", "2.10.0+cpu"]
     assert lines[0].endswith("| 3 passed | 2 passed, 1 skipped, 1 failed | 2026-11-25 |")
     assert text.count("Failed with") == 1
     assert "Failed with torch 2.9.1 and Triton 3.6.0:\n\n- `tests.test_audit.test_it`" in text
+
+
+def test_a_session_writes_the_row_of_what_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "VERSIONS_FILE", tmp_path / "versions.json")
+    (tmp_path / "audit.xml").write_text('<testsuite><testcase classname="a" name="b"/></testsuite>')
+    versions.record(tmp_path, ["operator", "audit"])
+    ((name, row),) = json.loads((tmp_path / "versions.json").read_text()).items()
+    assert name == key(row["installed"])
+    assert f"torch {torch_version} triton" in name
+    assert {group: (of["passed"], of["failed"]) for group, of in row["groups"].items()} == {
+        "operator": (0, ["pytest itself"]),
+        "audit": (1, []),
+    }
+    assert "| 1 failed | 1 passed |" in page({name: row})
+
+
+def test_the_sessions_name_tests_that_are_there() -> None:
+    noxfile = pytest.importorskip("noxfile")
+    paths = [path for group in noxfile.GROUPS.values() for path in group]
+    assert [path for path in paths if not (Path(__file__).parents[1] / path).exists()] == []
 
 
 def test_the_committed_page_is_what_the_results_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

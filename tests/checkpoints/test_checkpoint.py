@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 from golden_set import GOLDEN
-from models import relative_rms, small_model
+from models import small_model
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from arasfsr import CheckpointError, ImplicitSR, bundled_models, load_model, save_model
 from arasfsr.cli import app
+from arasfsr.testing import relative_rms
 
 PUBLIC = GOLDEN / "liif-tiny.pth"
 
@@ -132,8 +133,8 @@ def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
         (lambda content: content["model"].update(name="ltep"), "holds a model 'ltep'"),
         (lambda content: content["model"]["args"]["encoder_spec"].update(name="hat"), "its encoder is 'hat'"),
         (lambda content: content["model"]["args"]["imnet_spec"]["args"].update(hidden_list=[64, 32]), "hidden_list"),
-        (lambda content: content.pop("model"), "not in the public implementation's format"),
-        (lambda content: content["model"].update(sd=3), "not in the public implementation's format"),
+        (lambda content: content.pop("model"), "not in the authors' format"),
+        (lambda content: content["model"].update(sd=3), "not in the authors' format"),
     ],
 )
 def test_a_public_file_of_another_model_is_refused(change: Any, wanted: str, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_half_precision_bar_is_twice_the_error_of_reference(checks: list[selfc
     )
     bars = [check.bar for check in checks if (check.model, check.dtype, check.quantity, check.backend)
             == ("liif", "bfloat16", "output", "tiled")]  # fmt: skip
-    assert bars == [pytest.approx(2 * selfcheck.relative_error(half, truth))]
+    assert bars == [pytest.approx(2 * selfcheck.relative_rms(half, truth))]
 
 
 @pytest.mark.usefixtures("one_model")

@@ -64,7 +64,7 @@ class TestCommand:
         assert result.stdout.count("6:16") == 2
         assert "SSIM, higher is better" in result.stdout
 
-    def test_each_pair_is_told_as_it_is_done(self, checkpoint: Path, folder: Path) -> None:
+    def test_each_pair_is_printed_as_soon_as_it_is_done(self, checkpoint: Path, folder: Path) -> None:
         result = invoke(checkpoint, "--data", folder, "--pairs", "6:16,8:20")
         first, second = result.stderr.splitlines()
         assert first.startswith("6:16  2 images, 1 left out  bicubic ")
@@ -85,7 +85,7 @@ class TestCommand:
         assert table.read_text() == to_markdown(expected)
         assert lines.read_text() == to_csv(expected)
 
-    def test_several_models_have_a_column_each(self, checkpoint: Path, folder: Path, tmp_path: Path) -> None:
+    def test_each_model_has_a_column(self, checkpoint: Path, folder: Path, tmp_path: Path) -> None:
         other, facts = tmp_path / "other.safetensors", tmp_path / "scores.json"
         save_model(small_model("liif"), other)
         result = invoke(checkpoint, other, "--data", folder, "--pairs", "6:16", "--json", facts)
@@ -105,14 +105,14 @@ class TestCommand:
         ]
         assert "shorter side 36) are shrunk" in result.stdout
 
-    def test_the_ablation_takes_models_that_differ(self, checkpoint: Path, faces: Path, tmp_path: Path) -> None:
+    def test_the_ablation_compares_models_that_differ(self, checkpoint: Path, faces: Path, tmp_path: Path) -> None:
         other = tmp_path / "whole.safetensors"
         save_model(small_model("arasfsr"), other)
         result = invoke(checkpoint, other, "--data", faces, "--suite", "ablation")
         assert result.exit_code == 0, result.output
         assert f"{other}: frequency estimation, modulation, skip" in result.stdout
 
-    def test_lpips_is_scored_where_its_weights_are_given(self, checkpoint: Path, faces: Path, tmp_path: Path) -> None:
+    def test_lpips_is_scored_if_its_weights_are_given(self, checkpoint: Path, faces: Path, tmp_path: Path) -> None:
         tensors = {name: torch.rand(shape) * 0.01 for name, shape in SHAPES.items()}
         files = tmp_path / "vgg16.pth", tmp_path / "vgg.pth"
         torch.save({name: tensor for name, tensor in tensors.items() if name.startswith("features")}, files[0])
@@ -122,7 +122,7 @@ class TestCommand:
         assert result.exit_code == 0, result.output
         assert "LPIPS 0.1 with VGG-16, lower is better" in result.stdout
 
-    def test_pictures_of_images_by_number_or_by_name(self, checkpoint: Path, faces: Path, tmp_path: Path) -> None:
+    def test_pictures_by_number_or_by_name(self, checkpoint: Path, faces: Path, tmp_path: Path) -> None:
         out = tmp_path / "shown"
         for wanted in ("1", "b.png"):
             options = ["--pairs", "8:16,8:32", "--pictures", wanted, "--pictures-to", out]
@@ -141,7 +141,7 @@ class TestCommand:
         assert f"1 broken images were skipped: {tmp_path / 'broken.png'}" in result.stderr
 
     @pytest.mark.parametrize(
-        ("option", "value", "told"),
+        ("option", "value", "message"),
         [
             ("--suite", "perfect", "ideal, ideal-supplement, real, real-supplement, fsr8, ablation"),
             ("--pairs", "64x256", "LR:HR"),
@@ -155,36 +155,38 @@ class TestCommand:
             ("--data", "no-such-folder", "does not exist"),
         ],
     )
-    def test_a_wrong_option_is_a_usage_error_that_names_value_and_what_is_taken(
-        self, checkpoint: Path, folder: Path, option: str, value: str, told: str
+    def test_a_wrong_option_is_a_usage_error_that_names_the_value_and_the_rule(
+        self, checkpoint: Path, folder: Path, option: str, value: str, message: str
     ) -> None:
         result = invoke(checkpoint, "--data", folder, option, value)
         words = plain(result.stderr)
         assert result.exit_code == 2
         assert option in words
         assert value in words
-        assert told in words
+        assert message in words
 
     @pytest.mark.parametrize(("option", "value"), [("--pairs", "64:256"), ("--degradation", "bic")])
-    def test_a_suite_has_pairs_and_degradation_of_its_own(
+    def test_a_suite_has_its_own_pairs_and_degradation(
         self, checkpoint: Path, folder: Path, option: str, value: str
     ) -> None:
         result = invoke(checkpoint, "--data", folder, "--suite", "ideal", option, value)
         assert result.exit_code == 2
-        told = f"{option}: {value!r} given beside --suite ideal, which has its own; taken is one of the two"
-        assert told in plain(result.stderr)
+        message = f"{option}: must not be given with --suite ideal, which has its own, got {value!r}"
+        assert message in plain(result.stderr)
 
     def test_a_model_given_twice_is_a_usage_error(self, checkpoint: Path, folder: Path) -> None:
         result = invoke(checkpoint, checkpoint, "--data", folder)
         assert result.exit_code == 2
-        assert f"MODEL: {str(checkpoint)!r} given twice; taken is each model once" in plain(result.stderr)
+        assert f"MODEL: must be given once each, got {str(checkpoint)!r} twice" in plain(result.stderr)
 
-    def test_so_is_one_file_by_two_names(self, checkpoint: Path, folder: Path) -> None:
+    def test_one_file_by_two_names_is_a_usage_error(self, checkpoint: Path, folder: Path) -> None:
         other = checkpoint.parent / ".." / checkpoint.parent.name / checkpoint.name
         result = invoke(checkpoint, other, "--data", folder)
         assert result.exit_code == 2
-        assert "are one file" in plain(result.stderr)
+        assert f"got one file as {str(checkpoint)!r} and {str(other)!r}" in plain(result.stderr)
 
-    def test_images_too_small_for_a_suite_are_refused_with_the_file(self, checkpoint: Path, folder: Path) -> None:
+    def test_images_too_small_for_a_suite_are_an_error_that_names_the_file(
+        self, checkpoint: Path, folder: Path
+    ) -> None:
         result = invoke(checkpoint, "--data", folder, "--suite", "ideal")
-        assert "small.png: its shorter side has 15 pixels" in str(result.exception)
+        assert "small.png: the shorter side of an image must be at least 32 pixels" in str(result.exception)

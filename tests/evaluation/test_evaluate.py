@@ -13,12 +13,11 @@ from pictures import picture, three_pictures
 from PIL import Image
 
 from arasfsr import BackendUnavailable, ImplicitSR
-from arasfsr.degrade import DEGRADATIONS
 from arasfsr.evaluation import BASELINE, LPIPS, SUITES, Evaluation, Pair, Suite, evaluate, own_pairs, scoring
 from arasfsr.evaluation.lpips import SHAPES
+from arasfsr.evaluation.metrics import PROTOCOLS, Protocol, from_pixels, score
 from arasfsr.evaluation.scoring import modules_of, target_of
-from arasfsr.metrics import PROTOCOLS, Protocol, from_pixels, score
-from arasfsr.training.data import largest_square, read_rgb
+from arasfsr.images.transform import DEGRADATIONS, largest_square, read_rgb
 
 PAIR = Pair(6, 16)
 SIX_TO_SIXTEEN = own_pairs([PAIR])
@@ -44,7 +43,7 @@ class TestTarget:
         image = picture(31, 20)
         assert np.array_equal(np.asarray(largest_square(image)), np.asarray(image)[:, 5:25])
 
-    def test_a_square_of_the_targets_side_stays_as_it_is(self) -> None:
+    def test_a_square_of_the_targets_side_is_unchanged(self) -> None:
         image = picture(16, 16)
         assert target_of(image, 16).tobytes() == image.tobytes()
 
@@ -61,7 +60,7 @@ class TestEvaluate:
 
     @pytest.mark.parametrize("protocol", PROTOCOLS)
     @pytest.mark.parametrize("degradation", DEGRADATIONS)
-    def test_bicubics_score_is_that_of_pillows_upscaling_of_the_degraded_target(
+    def test_bicubic_is_pillows_upscaling_of_the_degraded_target(
         self, folder: Path, protocol: Protocol, degradation: str
     ) -> None:
         hr = Image.open(folder / "a.png")
@@ -73,27 +72,27 @@ class TestEvaluate:
         )
         assert evaluate({}, folder, own_pairs([PAIR], degradation), protocol).rows[0].scores[BASELINE][0] == expected
 
-    def test_a_models_score_is_that_of_its_picture_rounded_to_uint8(self, folder: Path, face_model: ImplicitSR) -> None:
+    def test_a_model_is_scored_on_its_output_rounded_to_uint8(self, folder: Path, face_model: ImplicitSR) -> None:
         hr = Image.open(folder / "a.png")
         lr = np.asarray(hr.resize((6, 6), Image.Resampling.BICUBIC))
         expected = score(from_pixels(face_model.upscale(lr, size=(16, 16))), from_pixels(np.asarray(hr)), "y-float")
         assert evaluate({"ours": face_model}, folder, SIX_TO_SIXTEEN, "y-float").rows[0].scores["ours"][0] == expected
 
-    def test_a_pair_that_no_image_is_large_enough_for_has_no_scores(self, folder: Path) -> None:
+    def test_a_pair_without_large_enough_images_has_no_scores(self, folder: Path) -> None:
         result = evaluate({}, folder, own_pairs([PAIR, Pair(8, 64)])).rows[1]
         assert (result.images, result.too_small, result.scores) == ([], 3, {BASELINE: []})
 
-    def test_images_too_small_for_every_pair_are_refused(self, folder: Path) -> None:
-        with pytest.raises(ValueError, match=r"pairs 8:64, 8:21: every image is smaller .* of 20 pixels"):
+    def test_images_too_small_for_every_pair_are_an_error(self, folder: Path) -> None:
+        with pytest.raises(ValueError, match=r"target of at most 20 pixels, .*, got 8:64, 8:21"):
             evaluate({}, folder, own_pairs([Pair(8, 64), Pair(8, 21)]))
 
-    def test_broken_images_are_left_out_and_told(self, tmp_path: Path) -> None:
+    def test_broken_images_are_skipped_and_listed(self, tmp_path: Path) -> None:
         picture(16, 16).save(tmp_path / "a.png")
         (tmp_path / "broken.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
         found = evaluate({}, tmp_path, SIX_TO_SIXTEEN)
         assert (found.broken, found.rows[0].images) == ([tmp_path / "broken.png"], ["a.png"])
 
-    def test_one_image_at_a_time_is_held(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_one_image_at_a_time_is_in_memory(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         held: list[weakref.ref[Image.Image]] = []
 
         def read(path: Path) -> Image.Image:
@@ -106,16 +105,16 @@ class TestEvaluate:
         evaluate({}, folder, own_pairs([PAIR, Pair(8, 15)]))
         assert len(held) == 5
 
-    def test_a_folder_without_images_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match=r"has no image that can be read \(0 broken\); taken are \.png"):
+    def test_a_folder_without_images_is_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=r"has no image that can be read \(0 broken\); supported are \.png"):
             evaluate({}, tmp_path, SIX_TO_SIXTEEN)
         with pytest.raises(ValueError, match="none is not a folder"):
             evaluate({}, tmp_path / "none", SIX_TO_SIXTEEN)
 
     def test_progress_counts_every_picture_to_the_end(self, folder: Path, face_model: ImplicitSR) -> None:
-        told: list[tuple[int, int]] = []
-        evaluate({"ours": face_model}, folder, SIX_TO_SIXTEEN, progress=lambda done, total: told.append((done, total)))
-        assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+        calls: list[tuple[int, int]] = []
+        evaluate({"ours": face_model}, folder, SIX_TO_SIXTEEN, progress=lambda done, total: calls.append((done, total)))
+        assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
     def test_the_compute_dtype_reaches_the_model(self, folder: Path, face_model: ImplicitSR) -> None:
         whole = evaluate({"ours": face_model}, folder, SIX_TO_SIXTEEN)
@@ -127,7 +126,7 @@ class TestEvaluate:
         with pytest.raises((BackendUnavailable, ValueError), match="nowhere"):
             evaluate({"ours": face_model}, folder, SIX_TO_SIXTEEN, backend="nowhere")
 
-    def test_the_model_stays_in_the_mode_it_was_in(self, folder: Path, face_model: ImplicitSR) -> None:
+    def test_the_model_keeps_its_mode(self, folder: Path, face_model: ImplicitSR) -> None:
         model = small_model("without frequency").train()
         evaluate({"ours": model}, folder, SIX_TO_SIXTEEN)
         assert model.training
@@ -135,17 +134,17 @@ class TestEvaluate:
     @pytest.mark.parametrize(
         ("suite", "protocol", "message"),
         [
-            (SIX_TO_SIXTEEN, "y", "protocol='y'; taken are arasfsr, rgb, y-float"),
-            (own_pairs([PAIR], "blur"), "rgb", "degradation='blur'; taken are bic, nn65"),
+            (SIX_TO_SIXTEEN, "y", "protocol must be one of arasfsr, rgb, y-float, got 'y'"),
+            (own_pairs([PAIR], "blur"), "rgb", "degradation must be one of bic, nn65, got 'blur'"),
         ],
     )
-    def test_unknown_names_are_refused_before_anything_is_read(
+    def test_unknown_names_are_an_error_before_anything_is_read(
         self, suite: Suite, protocol: Protocol, message: str
     ) -> None:
         with pytest.raises(ValueError, match=message):
             evaluate({}, Path("no-such-folder"), suite, protocol)
 
-    def test_a_model_may_not_be_called_bicubic(self, folder: Path, face_model: ImplicitSR) -> None:
+    def test_a_model_must_not_be_named_bicubic(self, folder: Path, face_model: ImplicitSR) -> None:
         with pytest.raises(ValueError, match="'bicubic'"):
             evaluate({BASELINE: face_model}, folder, SIX_TO_SIXTEEN)
 
@@ -160,7 +159,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestSuite:
-    def test_every_row_is_of_every_image(self, faces: Path) -> None:
+    def test_every_row_has_every_image(self, faces: Path) -> None:
         found = evaluate({}, faces, SUITES["real"])
         assert [(result.row.pair, result.images) for result in found.rows] == [
             ((16, 32), ["a.png", "b.png"]),
@@ -180,18 +179,22 @@ class TestSuite:
         assert found == expected
         assert found != evaluate({}, faces, own_pairs([Pair(16, 32)], "nn65"), "rgb").rows[0].scores[BASELINE][0]
 
-    def test_images_too_small_are_refused_with_the_file(self, folder: Path) -> None:
-        with pytest.raises(ValueError, match=r"small\.png: its shorter side has 15 pixels; .* at least 32 pixels"):
+    def test_images_too_small_are_an_error_that_names_the_file(self, folder: Path) -> None:
+        with pytest.raises(
+            ValueError, match=r"small\.png: the shorter side of an image must be at least 32 pixels for a suite, got 15"
+        ):
             evaluate({}, folder, SUITES["ideal"])
 
-    def test_the_ablation_takes_models_that_differ_in_their_modules(self, faces: Path, face_model: ImplicitSR) -> None:
+    def test_the_ablation_needs_models_that_differ_in_their_modules(self, faces: Path, face_model: ImplicitSR) -> None:
         models = {"whole": small_model("arasfsr"), "less": face_model}
         suite = Suite("ablation", (Pair(16, 32),), by_module=True)
         assert evaluate(models, faces, suite).models == {
             "whole": ("frequency estimation", "modulation", "skip"),
             "less": ("modulation", "skip"),
         }
-        with pytest.raises(ValueError, match=r"suite='ablation' .* do not differ in theirs: a with modulation, skip"):
+        with pytest.raises(
+            ValueError, match=r"must differ in their modules for suite 'ablation', got a with modulation, skip; b with"
+        ):
             evaluate({"a": face_model, "b": face_model}, faces, suite)
 
 
@@ -227,6 +230,6 @@ class TestLPIPS:
         assert plain.metrics == ("psnr", "ssim")
         assert plain.rows[0].scores["ours"][0] == found.rows[0].scores["ours"][0]._replace(lpips=None)
 
-    def test_targets_too_small_for_it_are_refused(self, folder: Path, lpips: LPIPS) -> None:
-        with pytest.raises(ValueError, match="pairs 4:15: LPIPS takes targets of at least 16 pixels"):
+    def test_targets_too_small_for_it_are_an_error(self, folder: Path, lpips: LPIPS) -> None:
+        with pytest.raises(ValueError, match="targets must be at least 16 pixels for LPIPS, got pairs 4:15"):
             evaluate({}, folder, own_pairs([PAIR, Pair(4, 15)]), lpips=lpips)

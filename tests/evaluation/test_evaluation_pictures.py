@@ -25,8 +25,8 @@ class TestWanted:
         assert parse_wanted("a.png, more/b.png,a.png") == ("a.png", "more/b.png")
 
     @pytest.mark.parametrize("text", ["", " , ", "0"])
-    def test_nothing_is_refused(self, text: str) -> None:
-        with pytest.raises(ValueError, match="taken is a number from 1, or names"):
+    def test_no_image_at_all_is_an_error(self, text: str) -> None:
+        with pytest.raises(ValueError, match="pictures must be a number from 1, or names"):
             parse_wanted(text)
 
 
@@ -38,17 +38,17 @@ class TestChoice:
         found = Pictures(Path("out"), wanted).choose(paths(5), Path("faces"))
         assert [Path(name).stem for name in found.names.values()] == chosen
 
-    def test_names_are_taken_as_given(self) -> None:
+    def test_names_keep_their_order(self) -> None:
         found = Pictures(Path("out"), ("3.jpg", "0.jpg")).choose(paths(5), Path("faces"))
         assert list(found.names) == [Path("faces/3.jpg"), Path("faces/0.jpg")]
 
-    def test_an_unknown_name_is_refused_with_some_that_are_there(self) -> None:
-        with pytest.raises(ValueError, match=r"pictures of x.png: no such image below faces; there are 0.jpg, 1.jpg"):
+    def test_an_unknown_name_is_an_error_that_lists_known_ones(self) -> None:
+        with pytest.raises(ValueError, match=r"must name images below faces, got x.png; there are 0.jpg, 1.jpg"):
             Pictures(Path("out"), ("0.jpg", "x.png")).choose(paths(5), Path("faces"))
 
 
 class TestSideBySide:
-    def test_input_outputs_and_target_stand_in_this_order_enlarged_by_whole_factors(self) -> None:
+    def test_input_outputs_and_target_in_order_enlarged_by_integer_factors(self) -> None:
         target, lr = picture(100, 100, 1), picture(20, 20, 2)
         outputs = {name: np.asarray(picture(100, 100, seed)) for name, seed in (("bicubic", 3), ("ours", 4))}
         sheet = side_by_side(lr, outputs, target)
@@ -58,11 +58,11 @@ class TestSideBySide:
         for panel, image in zip(panels, shown, strict=True):
             assert panel.tobytes() == image.resize((200, 200), Image.Resampling.NEAREST).tobytes()
 
-    def test_a_large_target_stays_as_it_is(self) -> None:
+    def test_a_large_target_is_not_resized(self) -> None:
         target = picture(PANEL_SIDE + 1, PANEL_SIDE + 1)
         assert side_by_side(picture(8, 8), {}, target).height == CAPTION + PANEL_SIDE + 1
 
-    def test_a_name_too_long_stays_within_its_panel(self) -> None:
+    def test_a_long_name_stays_within_its_panel(self) -> None:
         target, pixels = picture(PANEL_SIDE, PANEL_SIDE), np.full((PANEL_SIDE, PANEL_SIDE, 3), 255, np.uint8)
         sheet = side_by_side(picture(8, 8), {"n" * 500: pixels, "": pixels}, target)
         left = 2 * (PANEL_SIDE + GAP)
@@ -70,7 +70,7 @@ class TestSideBySide:
         assert np.asarray(sheet)[:CAPTION, PANEL_SIDE + GAP : left - GAP].min() < 255
 
 
-def test_only_chosen_images_are_written_below_a_folder_for_each_pair(tmp_path: Path) -> None:
+def test_only_chosen_images_are_written_in_a_folder_per_pair(tmp_path: Path) -> None:
     images = paths(3)
     shown = Pictures(tmp_path / "out", ("1.jpg",)).choose(images, Path("faces"))
     for path in images:

@@ -1,4 +1,4 @@
-"""How an evaluation is told: terminal, Markdown, CSV, JSON."""
+"""Reports of an evaluation: terminal, Markdown, CSV, JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from arasfsr.evaluation import (
     to_markdown,
     to_table,
 )
-from arasfsr.metrics import Score
+from arasfsr.evaluation.metrics import Score
 
 ROW = Row(Pair(64, 256), (Pair(64, 256),))
 OURS = "a|b[c]"
@@ -81,11 +81,11 @@ def printed(evaluation: Evaluation, metric: str) -> list[str]:
 
 class TestDescription:
     def test_it_names_data_protocol_degradation_and_targets(self, made_up: Evaluation) -> None:
-        told = dict(describe(made_up))
-        assert told["data"] == "faces: 5 images"
-        assert told["protocol"].startswith("rgb: RGB of uint8 pictures")
-        assert told["degradation"] == "nn65: nearest pixels, then JPEG of quality 65; made of the target"
-        assert "bicubic" in told["targets"]
+        found = dict(describe(made_up))
+        assert found["data"] == "faces: 5 images"
+        assert found["protocol"].startswith("rgb: RGB of uint8 pictures")
+        assert found["degradation"] == "nn65: nearest pixels, then JPEG of quality 65; made of the target"
+        assert "bicubic" in found["targets"]
 
     def test_it_names_resamples_and_seed(self, made_up: Evaluation) -> None:
         assert (
@@ -93,24 +93,24 @@ class TestDescription:
             in dict(describe(made_up))["scores"]
         )
 
-    def test_it_tells_which_pairs_were_shrunk_and_by_which_image(self, made_up: Evaluation) -> None:
-        told = dict(describe(shrunk(made_up)))
-        assert told["suite"] == "ideal"
-        assert "smallest image (s.png, shorter side 100)" in told["scaling"]
-        assert told["scaling"].endswith("64:128 to 50:100, 64:256 to 25:100, 64:512 to 12:100, 64:1024 to 6:100")
-        assert told["degradation"].endswith("made of the image's largest square")
+    def test_it_names_the_pairs_shrunk_and_the_smallest_image(self, made_up: Evaluation) -> None:
+        found = dict(describe(shrunk(made_up)))
+        assert found["suite"] == "ideal"
+        assert "smallest image (s.png, shorter side 100)" in found["scaling"]
+        assert found["scaling"].endswith("64:128 to 50:100, 64:256 to 25:100, 64:512 to 12:100, 64:1024 to 6:100")
+        assert found["degradation"].endswith("made of the image's largest square")
 
-    def test_it_tells_that_no_pair_was_shrunk(self, made_up: Evaluation) -> None:
+    def test_it_says_that_no_pair_was_shrunk(self, made_up: Evaluation) -> None:
         whole = replace(made_up, suite=SUITES["ideal"], smallest=("s.png", 1024))
         assert dict(describe(whole))["scaling"].startswith("none; every target fits into the smallest image (s.png")
 
-    def test_the_modules_are_told_where_they_are_compared(self, made_up: Evaluation) -> None:
+    def test_modules_are_listed_if_the_suite_compares_them(self, made_up: Evaluation) -> None:
         assert "model" not in dict(describe(made_up))
         assert ("model", f"{OURS}: modulation") in describe(shrunk(made_up, "ablation"))
 
 
 class TestTables:
-    def test_the_table_gives_scores_and_the_gain_over_bicubic_with_intervals(self, made_up: Evaluation) -> None:
+    def test_the_table_has_scores_and_gains_over_bicubic_with_intervals(self, made_up: Evaluation) -> None:
         lines = printed(made_up, "psnr")
         assert lines[0].strip() == "PSNR in dB, higher is better"
         cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
@@ -120,7 +120,7 @@ class TestTables:
         ]
         assert OURS in lines[2]
 
-    def test_markdown_has_the_description_and_a_table_a_metric_with_bars_escaped(self, made_up: Evaluation) -> None:
+    def test_markdown_has_the_description_and_a_table_per_metric_with_bars_escaped(self, made_up: Evaluation) -> None:
         lines = to_markdown(made_up).splitlines()
         assert lines[0] == "- data: faces: 5 images"
         assert lines.count("| LR:HR | images | left out | bicubic | a&#124;b[c] |") == 2
@@ -130,10 +130,10 @@ class TestTables:
 
     def test_lpips_has_a_table_of_its_own(self, made_up: Evaluation) -> None:
         scores = {m: [s._replace(lpips=0.25) for s in each] for m, each in made_up.rows[0].scores.items()}
-        told = to_markdown(replace(made_up, rows=[replace(made_up.rows[0], scores=scores)]))
-        assert "LPIPS 0.1 with VGG-16, lower is better:" in told
-        assert "- lpips: version 0.1" in told
-        assert "| 0.2500 [0.2500, 0.2500] (+0.0000 [+0.0000, +0.0000]) |" in told
+        found = to_markdown(replace(made_up, rows=[replace(made_up.rows[0], scores=scores)]))
+        assert "LPIPS 0.1 with VGG-16, lower is better:" in found
+        assert "- lpips: version 0.1" in found
+        assert "| 0.2500 [0.2500, 0.2500] (+0.0000 [+0.0000, +0.0000]) |" in found
 
     def test_a_shrunk_row_names_the_papers_pair(self, made_up: Evaluation) -> None:
         assert "| 12:100 (for 64:512) |" in to_markdown(shrunk(made_up))
@@ -142,7 +142,7 @@ class TestTables:
         assert to_markdown(empty).splitlines()[-1] == "| 64:256 | 0 | 5 | - | - |"
         assert row_line(empty.rows[0]) == f"64:256  0 images, 5 left out  bicubic -  {OURS} -"
 
-    def test_no_gain_is_told_where_bicubic_is_exact(self, equal: Evaluation) -> None:
+    def test_there_is_no_gain_if_bicubic_is_exact(self, equal: Evaluation) -> None:
         rows = [line for line in to_markdown(equal).splitlines() if line.startswith("| 64")]
         assert rows[0] == "| 64:256 | 1 | 0 | inf | inf |"
 
@@ -151,7 +151,7 @@ class TestTables:
         rows = [line for line in to_markdown(replace(made_up, rows=[one])).splitlines() if line.startswith("| 64")]
         assert rows[0] == "| 64:256 | 1 | 0 | 30.00 | 31.00 (+1.00) |"
 
-    def test_a_row_is_told_in_a_line(self, made_up: Evaluation) -> None:
+    def test_a_row_as_a_line(self, made_up: Evaluation) -> None:
         assert row_line(made_up.rows[0]) == (
             f"64:256  2 images, 3 left out  bicubic 30.50 / 0.8500  {OURS} 31.25 / 0.9000 (+0.75)"
         )
@@ -186,7 +186,7 @@ class TestJSON:
         assert found["arasfsr"] == __version__
         assert found["pillow"] == version("pillow")
 
-    def test_infinite_psnr_is_a_string_that_float_takes_and_has_no_interval(self, equal: Evaluation) -> None:
+    def test_infinite_psnr_is_a_string_that_float_accepts_and_has_no_interval(self, equal: Evaluation) -> None:
         (row,) = json.loads(to_json(equal), parse_constant=pytest.fail)["pairs"]
         assert float(row["mean"][BASELINE]["psnr"]) == math.inf
         assert row["interval"][BASELINE]["psnr"] is None
@@ -197,7 +197,7 @@ class TestJSON:
 
 
 class TestCSV:
-    def test_a_line_for_each_pair_and_method_that_says_how_it_was_made(self, made_up: Evaluation) -> None:
+    def test_a_line_per_pair_and_method_with_how_it_was_made(self, made_up: Evaluation) -> None:
         lines = list(csv.DictReader(io.StringIO(to_csv(shrunk(made_up)))))
         assert [(line["asked"], line["lr"], line["method"]) for line in lines[:3]] == [
             ("64:96", "64", BASELINE),
@@ -212,18 +212,16 @@ class TestCSV:
         assert "64:128 to 50:100" in ours["scaling"]
         assert "bicubic" in ours["targets"]
 
-    def test_means_gains_and_intervals_are_numbers_and_what_was_not_measured_is_empty(
-        self, made_up: Evaluation
-    ) -> None:
+    def test_means_gains_and_intervals_are_numbers_and_values_not_measured_are_empty(self, made_up: Evaluation) -> None:
         _, ours = csv.DictReader(io.StringIO(to_csv(made_up)))
         parts = ("", "_low", "_high", "_gain", "_gain_low", "_gain_high")
         assert [float(ours[f"psnr{part}"]) for part in parts] == pytest.approx([31.25, 31, 31.5, 0.75, 0.5, 1])
         assert {ours[f"lpips{part}"] for part in parts} == {""}
 
-    def test_a_pair_without_images_has_its_lines(self, empty: Evaluation) -> None:
+    def test_a_pair_without_images_has_lines_without_scores(self, empty: Evaluation) -> None:
         lines = list(csv.DictReader(io.StringIO(to_csv(empty))))
         assert [(line["images"], line["psnr"]) for line in lines] == [("0", ""), ("0", "")]
 
-    def test_an_infinite_mean_stays_and_its_interval_is_empty(self, equal: Evaluation) -> None:
+    def test_an_infinite_mean_is_written_and_its_interval_is_empty(self, equal: Evaluation) -> None:
         first, _ = csv.DictReader(io.StringIO(to_csv(equal)))
         assert (first["psnr"], first["psnr_low"]) == ("inf", "")

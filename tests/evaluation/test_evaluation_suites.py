@@ -1,4 +1,4 @@
-"""The paper's size pairs, how they are shrunk, and pairs of one's own."""
+"""The paper's size pairs, how they are shrunk, and custom pairs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from arasfsr.evaluation.suites import SMALLEST_SIDE, SUITES, Pair, Row, own_pair
 
 
 class TestParsePairs:
-    def test_pairs_come_in_the_order_given(self) -> None:
+    def test_the_order_is_kept(self) -> None:
         assert parse_pairs("64:256, 32:256,64:211") == [(64, 256), (32, 256), (64, 211)]
 
-    def test_a_pair_given_twice_is_taken_once(self) -> None:
+    def test_duplicates_are_dropped(self) -> None:
         assert parse_pairs("8:16,8:16") == [(8, 16)]
 
     @pytest.mark.parametrize("text", ["", "64", "64:", "64x256", "-1:8", "8:16,", "1.5:8", "0:8", "16:8", "4:6"])
-    def test_anything_else_is_refused_with_the_form_taken(self, text: str) -> None:
+    def test_anything_else_is_an_error_that_shows_the_form(self, text: str) -> None:
         wrong = text.split(",")[-1]
-        with pytest.raises(ValueError, match=f"^'{wrong}'; taken is LR:HR"):
+        with pytest.raises(ValueError, match=f"^pair must be LR:HR .* got '{wrong}'$"):
             parse_pairs(text)
 
 
@@ -48,7 +48,7 @@ class TestSuites:
 
     @pytest.mark.parametrize("side", [32, 33, 64, 100, 211, 256, 500, 1024])
     @pytest.mark.parametrize("name", SUITES)
-    def test_no_target_is_larger_than_the_smallest_image_and_scales_are_kept_but_for_rounding(
+    def test_no_target_is_larger_than_the_smallest_image_and_scales_are_kept_up_to_rounding(
         self, name: str, side: int
     ) -> None:
         for row in SUITES[name].rows(side):
@@ -67,15 +67,17 @@ class TestSuites:
         assert str(Row(Pair(20, 40), (Pair(32, 64), Pair(64, 128)))) == "20:40 (for 32:64, 64:128)"
         assert str(Row(Pair(64, 128), (Pair(64, 128),))) == "64:128"
 
-    def test_images_too_small_for_any_suite_are_refused(self) -> None:
+    def test_images_too_small_for_any_suite_are_an_error(self) -> None:
         assert len(SUITES["ideal"].rows(SMALLEST_SIDE)) == 5
-        with pytest.raises(ValueError, match=f"at least {SMALLEST_SIDE} pixels"):
+        with pytest.raises(
+            ValueError, match=f"must be at least {SMALLEST_SIDE} pixels for a suite, got {SMALLEST_SIDE - 1}"
+        ):
             SUITES["ideal"].rows(SMALLEST_SIDE - 1)
 
     def test_shrinking_leaves_at_least_one_pixel(self) -> None:
         assert shrink(Pair(1, 100), 7) == (1, 7)
 
 
-def test_own_pairs_are_never_shrunk() -> None:
+def test_custom_pairs_are_never_shrunk() -> None:
     rows = own_pairs([Pair(64, 256), Pair(8, 16)]).rows(10)
     assert [row.pair for row in rows] == [(64, 256), (8, 16)]

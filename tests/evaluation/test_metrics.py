@@ -12,10 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from arasfsr.metrics import PROTOCOLS, Protocol, Score, compared_values, from_pixels, psnr, score, ssim, truncated_luma
+from arasfsr.evaluation.metrics import (
+    PROTOCOLS,
+    Protocol,
+    Score,
+    compared_values,
+    from_pixels,
+    psnr,
+    score,
+    ssim,
+    truncated_luma,
+)
 
 PSNR_TOLERANCE = 1e-10
-"""dB; both sides add float64 squares in another order."""
+"""dB; the two sum float64 squares in different orders."""
 
 SSIM_TOLERANCE = 1e-10
 """scikit-image's running window sums lose a few digits of float64 to cancellation in the variances."""
@@ -50,7 +60,7 @@ def of_skimage(protocol: Protocol, first: np.ndarray, second: np.ndarray) -> tup
         )
     first, second = float_luma(first), float_luma(second)
     if protocol == "arasfsr":
-        # a float product may end just below a whole number, which no photograph here is to hang on
+        # a float product may end just below a whole number, which must not decide this test
         first, second = ((luma + 1e-9).astype(np.uint8) for luma in (first, second))
     return (
         peak_signal_noise_ratio(second, first, data_range=255),
@@ -81,7 +91,7 @@ def test_truncated_luma_is_exact(colour: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.parametrize("colour", [(6, 140, 9), (21, 131, 16), (255, 255, 255), (0, 0, 0)])
-def test_truncated_luma_keeps_whole_numbers_that_a_float_product_may_miss(colour: tuple[int, int, int]) -> None:
+def test_truncated_luma_keeps_integers_that_a_float_product_may_miss(colour: tuple[int, int, int]) -> None:
     pixels = torch.tensor(colour, dtype=torch.float64).view(3, 1, 1)
     assert truncated_luma(pixels).item() == exactly_truncated_luma(colour)
 
@@ -93,7 +103,7 @@ def test_arasfsr_truncates_luma_and_y_float_does_not() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["arasfsr", "rgb"])
-def test_protocols_of_whole_numbers_round_the_picture(protocol: Protocol) -> None:
+def test_integer_protocols_round_the_picture(protocol: Protocol) -> None:
     pixels = from_pixels(photographs()[0])
     noise = (torch.rand(pixels.shape, generator=torch.Generator().manual_seed(1)) - 0.5) * 0.98 / 255
     assert torch.equal(compared_values(pixels + noise, protocol), compared_values(pixels, protocol))
@@ -105,14 +115,14 @@ def test_y_float_does_not_round_the_picture() -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_values_outside_the_range_count_as_its_ends(protocol: Protocol) -> None:
+def test_values_outside_the_range_are_clamped(protocol: Protocol) -> None:
     inside = torch.tensor([0.0, 1.0, 1.0]).view(3, 1, 1)
     outside = torch.tensor([-0.5, 1.5, 7.0]).view(3, 1, 1)
     assert torch.equal(compared_values(outside, protocol), compared_values(inside, protocol))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_float32_pictures_of_whole_pixels_score_as_float64_ones(protocol: Protocol) -> None:
+def test_float32_pictures_score_as_float64_ones(protocol: Protocol) -> None:
     first, second = map(from_pixels, photographs())
     assert psnr(first.float(), second.float(), protocol) == pytest.approx(psnr(first, second, protocol), abs=1e-5)
 
@@ -129,40 +139,40 @@ def test_score_is_psnr_and_ssim() -> None:
 
 
 @pytest.mark.parametrize("size", [(6, 20), (20, 6)])
-def test_ssim_refuses_a_picture_smaller_than_its_window(size: tuple[int, int]) -> None:
+def test_a_picture_smaller_than_ssims_window_is_an_error(size: tuple[int, int]) -> None:
     image = torch.zeros(3, *size)
-    with pytest.raises(ValueError, match=rf"{size[0]} x {size[1]} pixels.*7 x 7"):
+    with pytest.raises(ValueError, match=rf"at least 7 x 7 pixels for SSIM, got {size[0]} x {size[1]}"):
         ssim(image, image)
 
 
-def test_pictures_of_different_sizes_are_refused_with_both_sizes() -> None:
-    with pytest.raises(ValueError, match=r"\(3, 8, 8\).*\(3, 8, 9\)"):
+def test_pictures_of_different_sizes_are_an_error_that_names_both() -> None:
+    with pytest.raises(ValueError, match=r"shape of target, \(3, 8, 9\), got \(3, 8, 8\)"):
         psnr(torch.zeros(3, 8, 8), torch.zeros(3, 8, 9))
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (8, 8), (1, 3, 8, 8)])
-def test_a_picture_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"taken is \(3, H, W\)"):
+def test_a_picture_of_another_shape_is_an_error(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"picture must be \(3, H, W\)"):
         psnr(torch.zeros(shape), torch.zeros(shape))
 
 
-def test_a_picture_of_whole_numbers_is_refused() -> None:
+def test_an_integer_picture_is_an_error() -> None:
     image = torch.zeros(3, 8, 8, dtype=torch.uint8)
-    with pytest.raises(ValueError, match=r"uint8.*floating point"):
+    with pytest.raises(ValueError, match=r"floating point.*uint8"):
         psnr(image, image)
 
 
-def test_empty_pictures_are_refused() -> None:
-    with pytest.raises(ValueError, match="empty"):
+def test_empty_pictures_are_an_error() -> None:
+    with pytest.raises(ValueError, match="must not be empty"):
         psnr(torch.zeros(3, 0, 8), torch.zeros(3, 0, 8))
 
 
-def test_an_unknown_protocol_is_refused_with_those_taken() -> None:
+def test_an_unknown_protocol_is_an_error_that_lists_the_known_ones() -> None:
     image = torch.zeros(3, 8, 8)
-    with pytest.raises(ValueError, match=r"'y'.*arasfsr, rgb, y-float"):
+    with pytest.raises(ValueError, match=r"must be one of arasfsr, rgb, y-float, got 'y'"):
         psnr(image, image, "y")  # type: ignore[arg-type]
 
 
-def test_pixels_that_are_not_uint8_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"float64.*uint8"):
+def test_pixels_that_are_not_uint8_are_an_error() -> None:
+    with pytest.raises(ValueError, match=r"uint8, got .* of float64"):
         from_pixels(np.zeros((8, 8, 3)))

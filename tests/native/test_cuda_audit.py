@@ -1,6 +1,6 @@
-"""The native extension's machine code: nothing spills, no stack, registers within bounds, the matrix units are used.
+"""The CUDA extension's machine code: nothing spills, no stack, registers within bounds, the matrix units are used.
 
-Reads the extension that lies in the checkout, or the one that ARASFSR_AUDITED names, with CUDA's cuobjdump or Triton's.
+Reads the extension in the checkout, or the one that ARASFSR_AUDITED names, with CUDA's cuobjdump or Triton's.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import re
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+
+from tools.kernels.machine_code import Kernel, cuobjdump, kernels, tritons_cuobjdump
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,48 +46,30 @@ SHARED_LIMIT = 48 << 10
 """Bytes of static shared memory; dynamic memory is the launch's, and checked there."""
 
 
-class Kernel(NamedTuple):
-    """What the compiler made of a kernel for one architecture."""
+def blocks(kernel: Kernel) -> int:
+    """Blocks that a multiprocessor is to run at a time: the last number of the kernel's Shape, if it has one."""
+    return int(re.findall(r"Li(\d+)E", kernel.name)[-1]) if "Shape" in kernel.name else 1
 
-    name: str
-    architecture: str
-    registers: int
-    stack: int
-    local: int
-    shared: int
-    instructions: Counter[str]
-    """By the first word of their names and, where there are more words, by the whole name."""
 
-    @property
-    def blocks(self) -> int:
-        """Blocks that a multiprocessor is to run at a time: the last number of the kernel's Shape, if it has one."""
-        return int(re.findall(r"Li(\d+)E", self.name)[-1]) if "Shape" in self.name else 1
-
-    @property
-    def warpgroups(self) -> bool:
-        return any(word in self.name for word in WARPGROUPS)
-
-    @property
-    def only_90a(self) -> bool:
-        return any(word in self.name for word in ONLY_90A)
+def named(kernel: Kernel, words: tuple[str, ...]) -> bool:
+    return any(word in kernel.name for word in words)
 
 
 def problem(kernel: Kernel) -> str | None:
     """What is wrong with a kernel, if anything."""
-    accesses = kernel.instructions["LDL"] + kernel.instructions["STL"]
-    if accesses:
-        return f"{accesses} accesses of local memory"
+    if kernel.spills:
+        return f"{kernel.spills} accesses of local memory"
     if kernel.stack or kernel.local:
         return f"a stack of {kernel.stack} and {kernel.local} bytes of local memory"
-    threads = WARPGROUP_THREADS if kernel.warpgroups else THREADS
-    most = min(MOST_REGISTERS, REGISTERS // (threads * kernel.blocks))
+    threads = WARPGROUP_THREADS if named(kernel, WARPGROUPS) else THREADS
+    most = min(MOST_REGISTERS, REGISTERS // (threads * blocks(kernel)))
     if kernel.registers > most:
-        return f"{kernel.registers} registers, where {kernel.blocks} blocks leave {most}"
+        return f"{kernel.registers} registers, where {blocks(kernel)} blocks leave {most}"
     if kernel.shared > SHARED_LIMIT:
         return f"{kernel.shared} bytes of static shared memory"
-    if kernel.warpgroups:
+    if named(kernel, WARPGROUPS):
         return problem_of_products(kernel.instructions) or problem_of_streams(kernel.instructions)
-    if not kernel.instructions["HMMA"] and not any(word in kernel.name for word in WITHOUT_PRODUCTS):
+    if not kernel.instructions["HMMA"] and not named(kernel, WITHOUT_PRODUCTS):
         return "no matrix instructions"
     return None
 
@@ -112,46 +93,6 @@ def problem_of_streams(instructions: Counter[str]) -> str | None:
     return None
 
 
-_SASS = re.compile(
-    r"code for sm_(\w+)|Function : (\S+)|^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?([A-Z0-9]+)((?:\.\w+)*)"
-)
-"""An architecture, a function, or an instruction with its predicate."""
-
-
-def parse(usage: str, code: str) -> Iterator[Kernel]:
-    """The kernels of `cuobjdump --dump-resource-usage` and `cuobjdump -sass`."""
-    counts: dict[tuple[str, str], Counter[str]] = {}
-    architecture, counter = "", Counter[str]()
-    for line in code.splitlines():
-        found = _SASS.search(line)
-        if found is None:
-            continue
-        if found[1]:
-            architecture = found[1]
-        elif found[2]:
-            counter = counts[architecture, found[2]] = Counter()
-        else:
-            counter[found[3]] += 1
-            if found[4]:
-                counter[found[3] + found[4]] += 1
-    for line in usage.splitlines():
-        if found := re.search(r"arch = sm_(\w+)", line):
-            architecture = found[1]
-        elif found := re.search(r"Function (\S+):", line):
-            name = found[1]
-        elif "REG:" in line:
-            numbers = {key: int(value) for key, value in re.findall(r"(\w+):(\d+)", line)}
-            yield Kernel(
-                name,
-                architecture,
-                numbers["REG"],
-                numbers["STACK"],
-                numbers["LOCAL"],
-                numbers["SHARED"],
-                counts.get((architecture, name), Counter()),
-            )
-
-
 def library() -> Path | None:
     """The extension to read."""
     if os.environ.get("ARASFSR_AUDITED"):
@@ -159,35 +100,20 @@ def library() -> Path | None:
     return next(iter(sorted((ROOT / "arasfsr").glob("_C.*.so"))), None)
 
 
-@cache
-def cuobjdump() -> str | None:
-    """The program: nvcc's, or the one that Triton's package carries."""
-    found = shutil.which("cuobjdump")
-    triton = importlib.util.find_spec("triton")
-    if found is None and triton is not None and triton.origin is not None:
-        found = shutil.which(str(Path(triton.origin).parent / "backends" / "nvidia" / "bin" / "cuobjdump"))
-    return found
+PROGRAM = shutil.which("cuobjdump") or tritons_cuobjdump()
 
-
-@cache
-def dump(option: str, file: Path | None = None) -> str:
-    """What cuobjdump says of a file, by default the extension."""
-    command = [str(cuobjdump()), option, str(file or library())]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-if cuobjdump() is None:
+if PROGRAM is None:
     pytest.skip("there is no cuobjdump, which comes with nvcc and with Triton", allow_module_level=True)
 if library() is None:
     pytest.skip("no extension is built; ARASFSR_CUDA=1 pip install -e . builds one", allow_module_level=True)
 
-KERNELS = sorted(parse(dump("--dump-resource-usage"), dump("--dump-sass")), key=lambda kernel: kernel[:2])
+KERNELS = kernels(Path(str(library())), PROGRAM)
 
 
 def test_every_architecture_has_the_same_kernels() -> None:
     names: dict[str, set[str]] = {kernel.architecture: set() for kernel in KERNELS}
     for kernel in KERNELS:
-        if not kernel.only_90a:
+        if not named(kernel, ONLY_90A):
             names[kernel.architecture].add(kernel.name)
     assert len(set(map(frozenset, names.values()))) == 1
     assert all(len(found) >= 2 for found in names.values())
@@ -195,9 +121,9 @@ def test_every_architecture_has_the_same_kernels() -> None:
 
 def test_warpgroups_are_used_where_there_are_any() -> None:
     found = {kernel.architecture for kernel in KERNELS}
-    assert {kernel.architecture for kernel in KERNELS if kernel.only_90a} == found & {"90a"}
+    assert {kernel.architecture for kernel in KERNELS if named(kernel, ONLY_90A)} == found & {"90a"}
     each = len(WARPGROUPS) + 1  # the forward is there with keeping and without
-    assert sum(kernel.warpgroups for kernel in KERNELS) == 2 * each * ("90a" in found)
+    assert sum(named(kernel, WARPGROUPS) for kernel in KERNELS) == 2 * each * ("90a" in found)
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: f"sm_{kernel.architecture}-{kernel.name}")
@@ -211,10 +137,10 @@ def test_it_holds_the_architectures_it_names() -> None:
     assert spec.loader is not None
     extension = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(extension)
-    named = extension.architectures().split()
-    assert {word.removesuffix("+ptx") for word in named} == {kernel.architecture for kernel in KERNELS}
-    portable = set(re.findall(r"\.sm_(\w+)\.ptx", dump("--list-ptx")))
-    assert {word.removesuffix("+ptx") for word in named if word.endswith("+ptx")} == portable
+    names = extension.architectures().split()
+    assert {word.removesuffix("+ptx") for word in names} == {kernel.architecture for kernel in KERNELS}
+    portable = set(re.findall(r"\.sm_(\w+)\.ptx", cuobjdump("--list-ptx", Path(str(library())), str(PROGRAM))))
+    assert {word.removesuffix("+ptx") for word in names if word.endswith("+ptx")} == portable
 
 
 WAITED = b"has waited 2 s for stage"
@@ -238,11 +164,9 @@ def test_watchdog_kernels_can_exit_and_keep_their_products(tmp_path: Path) -> No
     assert "serialized" not in built.stderr  # as ptxas says of products, C7510 and the like
     assert "setmaxnreg" not in built.stderr
     assert WAITED in (tmp_path / "csrc" / made).read_bytes()
-    kernels = list(
-        parse(dump("--dump-resource-usage", tmp_path / "csrc" / made), dump("--dump-sass", tmp_path / "csrc" / made))
-    )
-    assert len(kernels) == 2
-    for kernel in kernels:
+    found = kernels(tmp_path / "csrc" / made, str(PROGRAM))
+    assert len(found) == 2
+    for kernel in found:
         assert problem(kernel) is None
         assert kernel.instructions["BPT.TRAP"]
 

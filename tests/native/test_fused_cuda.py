@@ -28,8 +28,8 @@ def problem(**changes: int) -> Any:
 
 
 def test_struct_fields_default_to_zero() -> None:
-    given = problem(stream=4096, latent=1 << 40)
-    assert (given.lr_width, given.stream, given.latent, given.image, given.per_image) == (5, 4096, 1 << 40, 0, 0)
+    given = problem(stream=4096, lr_map=1 << 40)
+    assert (given.lr_width, given.stream, given.lr_map, given.image, given.per_image) == (5, 4096, 1 << 40, 0, 0)
     kept = cuda_core.load().Kept(count=7, f=64)
     assert (kept.first, kept.count, kept.f, kept.share) == (0, 7, 64, 0)
     assert cuda_core.load().Gradients(z=16).z == 16
@@ -56,17 +56,17 @@ def test_supports_names_the_value_that_no_kernel_takes(changes: dict[str, int], 
 
 def test_invalid_argument_is_a_runtime_error_that_names_it() -> None:
     core = cuda_core.load()
-    with pytest.raises(RuntimeError, match=r"^the native core was given lr_width=-3$"):
+    with pytest.raises(RuntimeError, match=r"^invalid argument to the native core: lr_width=-3$"):
         core.supports(problem(lr_width=-3))
-    with pytest.raises(RuntimeError, match=r"^the native core was given abi=99$"):
+    with pytest.raises(RuntimeError, match=r"^invalid argument to the native core: abi=99$"):
         core.render_scratch(problem(abi=99))
-    with pytest.raises(RuntimeError, match=r"^no native kernel takes layers=99$"):
+    with pytest.raises(RuntimeError, match=r"^no native kernel supports layers=99$"):
         core.render(problem(layers=99), 16, 16, 0)
-    with pytest.raises(RuntimeError, match=r"^the native core was given latent="):
+    with pytest.raises(RuntimeError, match=r"^invalid argument to the native core: lr_map="):
         core.render(problem(), 16, 16, 1 << 30)
-    with pytest.raises(RuntimeError, match=r"^the native core was given count=9$"):
+    with pytest.raises(RuntimeError, match=r"^invalid argument to the native core: count=9$"):
         core.keep(problem(), core.Kept(count=9, tiles=1), 0, 0)
-    with pytest.raises(RuntimeError, match=r"^the native core was given tiles=0$"):
+    with pytest.raises(RuntimeError, match=r"^invalid argument to the native core: tiles=0$"):
         core.backward(problem(), core.Kept(count=3), core.Gradients(), 0, 0)
 
 
@@ -100,7 +100,7 @@ def test_too_little_scratch_is_refused() -> None:
     core = cuda_core.load()
     buffer = torch.empty(1 << 20, dtype=torch.uint8)
     address = -(-buffer.data_ptr() // 16) * 16
-    pointers = ("latent", "coord", "rel_weight", "content_weight", "content_bias", "encoding_weight", "output_bias")
+    pointers = ("lr_map", "coord", "rel_weight", "content_weight", "content_bias", "encoding_weight", "output_bias")
     more = ("modulator_weight", "modulator_bias", "output_weight")
     given = problem(**dict.fromkeys((*pointers, *more), address))
     assert core.render_scratch(given) > 8

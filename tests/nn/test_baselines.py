@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import BASELINES, gradients, random_queries, relative_rms, small_model, without_skip
+from models import BASELINES, gradients, random_queries, small_model, without_skip
 from operators import saved_for_backward
 from PIL import Image
 from pydantic import ValidationError
@@ -28,7 +28,7 @@ from arasfsr import (
 )
 from arasfsr.cli import app
 from arasfsr.query.tiled import chunks
-from arasfsr.testing import keep_signal
+from arasfsr.testing import keep_signal, relative_rms
 from arasfsr.training.config import load_config
 
 
@@ -139,7 +139,7 @@ def test_a_decoder_name_alone_selects_the_method(name: str, method: ModelConfig)
 
 
 def test_unknown_decoder_name() -> None:
-    with pytest.raises(ValidationError, match="must be one of mlp, lte, diinn"):
+    with pytest.raises(ValidationError, match="name must be one of mlp, lte, diinn"):
         ModelConfig.model_validate({"decoder": {"name": "siren"}})
 
 
@@ -147,7 +147,7 @@ def test_unknown_decoder_option_error_lists_the_known_ones(tmp_path: Path) -> No
     path = tmp_path / "train.yaml"
     path.write_text("model: {decoder: {name: lte, wave: 3}}")
     with pytest.raises(
-        ValueError, match=r"model\.decoder\.lte\.wave: no such entry; taken are name, width, layers, waves"
+        ValueError, match=r"model\.decoder\.lte\.wave: unknown entry; known are name, width, layers, waves"
     ):
         load_config(path)
 

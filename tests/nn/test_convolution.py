@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from models import relative_rms
 from rounded import CONVOLUTIONS, PRODUCTS, RoundedToTf32
 from tolerances import FLOAT32_OUTPUT, FLOAT64, GOLDEN_GRADIENT
 from torch import Tensor
@@ -17,6 +16,7 @@ from arasfsr.nn import convolution
 from arasfsr.nn.convolution import by_products, convolve
 from arasfsr.nn.decoders.mlp import split_first_layer
 from arasfsr.query.lr_map import make_lr_map
+from arasfsr.testing import relative_rms
 
 
 @pytest.fixture

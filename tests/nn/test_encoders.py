@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from models import relative_rms
 from public_encoders import (
     Functions,
     Shapes,
@@ -42,6 +41,7 @@ from arasfsr.config import Encoder
 from arasfsr.nn.encoders import build_encoder
 from arasfsr.nn.encoders.swinir import pad_to_windows, shift_mask, stochastic_depth
 from arasfsr.nn.noise import draw
+from arasfsr.testing import relative_rms
 
 SMALL_SWINIR = SwinIRConfig(depths=(2, 3), width=12, heads=3, window=4, mlp_ratio=1.5, features=6)
 SMALL: dict[str, Encoder] = {
@@ -365,6 +365,6 @@ def test_a_public_checkpoint_whose_encoder_is_another_is_refused(
 ) -> None:
     path = tmp_path / "model.pth"
     write_public(path, name, args, tensors_of(rcan_shapes(1, 1, 6, 3)))
-    with pytest.raises(CheckpointError, match="not in the public implementation's format") as caught:
+    with pytest.raises(CheckpointError, match="not in the authors' format") as caught:
         load_model(path)
     assert "\n" not in str(caught.value)

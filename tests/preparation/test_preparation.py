@@ -1,4 +1,4 @@
-"""Faces found in photographs and aligned, on the sample face turned, scaled and put into larger pictures."""
+"""Detection and alignment of faces, on the sample face rotated, scaled and pasted into larger pictures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from arasfsr.preparation.align import (
     sharpness,
 )
 from arasfsr.preparation.faces import Detection, Detector, Face, Point, Turn
-from arasfsr.preparation.manifest import MANIFEST, Record, Settings, read_manifest, write_manifest
+from arasfsr.preparation.manifest import MANIFEST, Entry, Settings, read_manifest, write_manifest
 from arasfsr.preparation.prepare import FAILED, KEPT, LEFT_OUT, Preparer, plan, reasons
 
 pytest.importorskip("cv2")
@@ -31,7 +31,7 @@ pytest.importorskip("cv2")
 SAMPLE = Path(arasfsr.__file__).parent / "assets" / "sample_hr.png"
 
 CLOSE = 0.03
-"""Of the side: how near the eyes found have to be to their place; the cascades come to about 0.01."""
+"""Largest error of an eye's position, as a fraction of the side; the cascades reach about 0.01."""
 
 
 def face_in_a_canvas(side: int, canvas: tuple[int, int] = (420, 380), degrees: float = 0) -> tuple[Image.Image, Face]:
@@ -70,7 +70,7 @@ class TestDetector:
         assert math.dist(face.left, truth.left) < CLOSE * side
         assert math.dist(face.right, truth.right) < CLOSE * side
 
-    def test_eyes_are_told_in_the_pixels_of_a_photograph_that_is_shrunk_for_detection(self, detector: Detector) -> None:
+    def test_eyes_of_a_photograph_shrunk_for_detection_are_in_its_own_pixels(self, detector: Detector) -> None:
         picture, truth = face_in_a_canvas(600, (2200, 1400))
         (face,) = detector.detect(picture).faces
         assert math.dist(face.midpoint, truth.midpoint) < CLOSE * 600
@@ -100,7 +100,7 @@ class TestDetector:
 
 class TestTurn:
     @pytest.mark.parametrize("degrees", [0, 20, -40, 90])
-    def test_a_point_of_the_canvas_comes_back(self, degrees: float) -> None:
+    def test_a_point_of_the_canvas_maps_back(self, degrees: float) -> None:
         turn = Turn((30, 50), degrees)
         point = Point(*(turn.matrix @ (12.0, 7.0, 1.0)))
         assert turn.back(point) == pytest.approx((12, 7))
@@ -115,19 +115,19 @@ class TestTurn:
 
 
 class TestAlign:
-    def test_an_upright_face_is_cut_out_and_not_resampled(self) -> None:
+    def test_an_upright_face_is_cropped_without_resampling(self) -> None:
         picture, face = face_in_a_canvas(200)
         square = align(picture, face)
         assert square.size == (200, 200)
         assert square.tobytes() == picture.crop((110, 60, 310, 260)).tobytes()
 
-    def test_a_roll_that_is_kept_is_cut_out_too(self) -> None:
+    def test_a_face_with_a_small_roll_is_cropped_too(self) -> None:
         picture, face = face_in_a_canvas(200, degrees=ROLL_KEPT - 0.1)
         left, top = (round(m - part * 200) for m, part in zip(face.midpoint, EYES_MIDPOINT, strict=True))
         assert align(picture, face).tobytes() == picture.crop((left, top, left + 200, top + 200)).tobytes()
 
     @pytest.mark.parametrize("degrees", [-30, 10, 75])
-    def test_a_turned_face_is_turned_upright(self, degrees: float) -> None:
+    def test_a_rotated_face_is_turned_upright(self, degrees: float) -> None:
         upright, face = face_in_a_canvas(200, (600, 600))
         picture, turned = face_in_a_canvas(200, (600, 600), degrees)
         found = np.asarray(align(picture, turned), np.float64)
@@ -141,14 +141,14 @@ class TestAlign:
         face = Face(Point(100, 100), Point(100 + 26.2, 100))
         assert natural_side(face) == 100
 
-    def test_what_lies_beyond_the_picture_repeats_its_edge(self) -> None:
+    def test_beyond_the_picture_its_edge_is_repeated(self) -> None:
         picture, face = face_in_a_canvas(200, (200, 200))
         shifted = Face(*(Point(eye.x + 4, eye.y) for eye in (face.left, face.right)))
         square = np.asarray(align(picture, shifted))
         assert np.array_equal(square[:, -5:], np.repeat(np.asarray(picture)[:, -1:], 5, axis=1))
         assert overhang(shifted, picture.size) == pytest.approx(0.02)
 
-    def test_a_face_inside_has_no_overhang_and_turning_may_bring_one(self) -> None:
+    def test_a_face_inside_has_no_overhang_unless_it_is_rotated(self) -> None:
         picture, face = face_in_a_canvas(200, (220, 230))
         assert overhang(face, picture.size) <= 0
         picture, face = face_in_a_canvas(200, (220, 230), 30)
@@ -164,7 +164,7 @@ class TestSharpness:
         assert sharpness(sample) > least
         assert max(map(sharpness, (enlarged, sample.filter(ImageFilter.GaussianBlur(1.5))))) < least
 
-    def test_it_does_not_hang_on_contrast(self) -> None:
+    def test_it_does_not_depend_on_contrast(self) -> None:
         sample = Image.open(SAMPLE).convert("L")
         faint = Image.fromarray((np.asarray(sample) // 2 + 64).astype(np.uint8))
         assert sharpness(faint) == pytest.approx(sharpness(sample), rel=0.05)
@@ -176,7 +176,7 @@ class TestSharpness:
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One of each fate: two faces that are kept, a small one, a blurred one, one cut off, none, and a broken file."""
+    """One of each kind: two faces that are kept, a small one, a blurred one, one cut off, none, and a broken file."""
     folder = tmp_path_factory.mktemp("photographs")
     (folder / "more").mkdir()
     face_in_a_canvas(166)[0].save(folder / "a.png")
@@ -190,14 +190,14 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def prepared(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]:
+def prepared(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Entry]]:
     out = tmp_path_factory.mktemp("prepared")
     return out, Preparer(photographs, out, Settings(), workers=2).run()
 
 
 class TestPreparer:
-    def test_each_photograph_has_its_fate_and_its_reason(self, prepared: tuple[Path, list[Record]]) -> None:
-        found = {record.source: (record.status, (record.reason or "").split(":")[0]) for record in prepared[1]}
+    def test_each_photograph_has_a_status_and_a_reason(self, prepared: tuple[Path, list[Entry]]) -> None:
+        found = {entry.source: (entry.status, (entry.reason or "").split(":")[0]) for entry in prepared[1]}
         broken = found.pop("broken.png")
         assert broken[0] == FAILED
         assert found == {
@@ -210,15 +210,15 @@ class TestPreparer:
         }
 
     def test_only_kept_faces_are_written_and_they_are_aligned(
-        self, prepared: tuple[Path, list[Record]], detector: Detector
+        self, prepared: tuple[Path, list[Entry]], detector: Detector
     ) -> None:
-        out, records = prepared
+        out, entries = prepared
         written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
         assert written == ["a.png", MANIFEST, "more/turned.png"]
-        for record in records:
-            if record.output is not None:
-                square = Image.open(out / record.output)
-                assert square.size == (record.side, record.side)
+        for entry in entries:
+            if entry.output is not None:
+                square = Image.open(out / entry.output)
+                assert square.size == (entry.side, entry.side)
                 # the square is too tight for the cascade
                 room = Image.fromarray(np.pad(np.asarray(square), ((60, 60), (60, 60), (0, 0)), mode="edge"))
                 (face,) = detector.detect(room).faces
@@ -226,19 +226,19 @@ class TestPreparer:
                 assert math.dist(face.midpoint, wanted) < CLOSE * square.width
                 assert abs(face.roll) < 2 * ROLL_KEPT
 
-    def test_the_manifest_holds_the_records_sorted(self, prepared: tuple[Path, list[Record]]) -> None:
-        out, records = prepared
+    def test_the_manifest_holds_the_records_sorted(self, prepared: tuple[Path, list[Entry]]) -> None:
+        out, entries = prepared
         found = read_manifest(out, Settings())
-        assert found == sorted(records, key=lambda record: record.source)
+        assert found == sorted(entries, key=lambda entry: entry.source)
 
     def test_another_run_makes_the_same_bytes(
-        self, photographs: Path, prepared: tuple[Path, list[Record]], tmp_path: Path
+        self, photographs: Path, prepared: tuple[Path, list[Entry]], tmp_path: Path
     ) -> None:
         Preparer(photographs, tmp_path / "again", Settings(), workers=1).run()
         for name in ("a.png", MANIFEST, "more/turned.png"):
             assert (tmp_path / "again" / name).read_bytes() == (prepared[0] / name).read_bytes()
 
-    def test_a_second_run_does_only_what_failed_was_lost_or_changed(self, photographs: Path, tmp_path: Path) -> None:
+    def test_a_second_run_repeats_only_what_failed_was_lost_or_changed(self, photographs: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
         Preparer(photographs, out, Settings()).run()
         lines = (out / MANIFEST).read_text().splitlines(keepends=True)
@@ -251,15 +251,15 @@ class TestPreparer:
         assert asked == ["a.png", "broken.png"]
         assert (out / MANIFEST).read_text().splitlines(keepends=True) == lines
 
-    def test_an_interrupted_run_goes_on_where_it_was(
-        self, photographs: Path, prepared: tuple[Path, list[Record]], tmp_path: Path
+    def test_an_interrupted_run_continues_where_it_stopped(
+        self, photographs: Path, prepared: tuple[Path, list[Entry]], tmp_path: Path
     ) -> None:
         out = tmp_path / "out"
-        told: list[str] = []
+        calls: list[str] = []
 
-        def stop(records: object) -> None:
-            told.append("")
-            if len(told) == 3:
+        def stop(entries: object) -> None:
+            calls.append("")
+            if len(calls) == 3:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
@@ -270,7 +270,7 @@ class TestPreparer:
         Preparer(photographs, out, Settings()).run()
         assert (out / MANIFEST).read_bytes() == (prepared[0] / MANIFEST).read_bytes()
 
-    def test_what_opencv_fails_on_is_named_and_the_others_go_on(
+    def test_a_failure_of_opencv_is_recorded_and_the_others_are_done(
         self, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         detect = Detector._detect
@@ -281,14 +281,14 @@ class TestPreparer:
             return detect(detector, image)
 
         monkeypatch.setattr(Detector, "_detect", fail)
-        records = {record.source: record for record in Preparer(photographs, tmp_path, Settings()).run()}
-        assert records["a.png"].status == KEPT
-        assert records["none.png"].status == FAILED
-        assert records["none.png"].reason == f"{photographs / 'none.png'}: Insufficient memory"
+        entries = {entry.source: entry for entry in Preparer(photographs, tmp_path, Settings()).run()}
+        assert entries["a.png"].status == KEPT
+        assert entries["none.png"].status == FAILED
+        assert entries["none.png"].reason == f"{photographs / 'none.png'}: Insufficient memory"
 
     def test_larger_squares_are_shrunk(self, photographs: Path, tmp_path: Path) -> None:
-        records = Preparer(photographs, tmp_path, Settings(min_side=64, max_side=100, min_sharpness=0)).run()
-        sides = [record.side for record in records if record.status == KEPT]
+        entries = Preparer(photographs, tmp_path, Settings(min_side=64, max_side=100, min_sharpness=0)).run()
+        sides = [entry.side for entry in entries if entry.status == KEPT]
         assert sides
         assert max(side for side in sides if side) == 100
         assert Image.open(tmp_path / "a.png").size == (100, 100)
@@ -300,23 +300,23 @@ class TestPreparer:
         (tmp_path / "in").mkdir()
         picture.save(tmp_path / "in" / "two.png")
         settings = Settings(min_side=100, min_sharpness=0)
-        records = Preparer(tmp_path / "in", tmp_path / "out", settings).run()
-        assert [record.output for record in records] == ["two.png", "two.face2.png"]
+        entries = Preparer(tmp_path / "in", tmp_path / "out", settings).run()
+        assert [entry.output for entry in entries] == ["two.png", "two.face2.png"]
         assert Image.open(tmp_path / "out" / "two.png").width > Image.open(tmp_path / "out" / "two.face2.png").width
 
-    def test_other_settings_need_another_folder(self, photographs: Path, prepared: tuple[Path, list[Record]]) -> None:
-        with pytest.raises(ValueError, match=r"manifest.jsonl: made with .*min_side=128.* not with .*min_side=64"):
+    def test_other_settings_need_another_folder(self, photographs: Path, prepared: tuple[Path, list[Entry]]) -> None:
+        with pytest.raises(ValueError, match=r"manifest.jsonl: settings must be .*min_side=128.* got .*min_side=64"):
             Preparer(photographs, prepared[0], Settings(min_side=64))
 
-    def test_reasons_are_counted_without_their_numbers(self, prepared: tuple[Path, list[Record]]) -> None:
-        record = Record("x", 1, LEFT_OUT, "too small: 80 pixels, of at least 128")
-        assert reasons([record, replace(record, reason="too small: 9 pixels"), *prepared[1]])["too small"] == 3
-        eyes = [replace(record, reason=f"no two eyes in {count} faces") for count in (2, 3)]
+    def test_reasons_are_counted_without_their_numbers(self, prepared: tuple[Path, list[Entry]]) -> None:
+        entry = Entry("x", 1, LEFT_OUT, "too small: 80 pixels, of at least 128")
+        assert reasons([entry, replace(entry, reason="too small: 9 pixels"), *prepared[1]])["too small"] == 3
+        eyes = [replace(entry, reason=f"no two eyes in {count} faces") for count in (2, 3)]
         assert reasons(eyes) == {"no two eyes": 2}
 
 
 class TestPlan:
-    def test_outputs_mirror_the_tree_and_keep_the_suffix_where_names_would_be_one(self, tmp_path: Path) -> None:
+    def test_outputs_mirror_the_tree_and_keep_the_suffix_if_names_would_collide(self, tmp_path: Path) -> None:
         (tmp_path / "more").mkdir()
         for name in ("a.jpg", "a.png", "more/a.webp", "notes.txt"):
             (tmp_path / name).touch()
@@ -326,27 +326,27 @@ class TestPlan:
         }
         assert found == {"a.jpg": "a.jpg.png", "a.png": "a.png.png", "more/a.webp": "more/a.png"}
 
-    def test_an_output_folder_inside_is_passed_over(self, tmp_path: Path) -> None:
+    def test_an_output_folder_inside_is_ignored(self, tmp_path: Path) -> None:
         (tmp_path / "out").mkdir()
         for name in ("a.png", "out/a.png"):
             (tmp_path / name).touch()
         assert [job.source.name for job in plan(tmp_path, tmp_path / "out")] == ["a.png"]
-        with pytest.raises(ValueError, match="taken is another"):
+        with pytest.raises(ValueError, match="must not be the folder of the photographs"):
             plan(tmp_path, tmp_path)
 
-    def test_a_folder_without_photographs_is_refused(self, tmp_path: Path) -> None:
+    def test_a_folder_without_photographs_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="has no photographs"):
             plan(tmp_path, tmp_path / "out")
 
 
 @pytest.mark.parametrize("text", ["", "{}\n", "no json\n", '{"settings": {"size": 3}}\n'])
-def test_another_file_in_the_manifests_place_is_refused(tmp_path: Path, text: str) -> None:
+def test_another_file_in_place_of_the_manifest_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / MANIFEST).write_text(text)
     with pytest.raises(ValueError, match=r"manifest\.jsonl: not a manifest of this version"):
         read_manifest(tmp_path, Settings())
 
 
-def test_a_manifest_comes_back(tmp_path: Path) -> None:
-    records = [Record("a", 3, KEPT, None, "a.png", 128, 0.5, (1.0, 2.0), (3.0, 4.5)), Record("b", 4, FAILED, "broken")]
-    write_manifest(tmp_path, Settings(), reversed(records))
-    assert read_manifest(tmp_path, Settings()) == records
+def test_a_manifest_round_trips(tmp_path: Path) -> None:
+    entries = [Entry("a", 3, KEPT, None, "a.png", 128, 0.5, (1.0, 2.0), (3.0, 4.5)), Entry("b", 4, FAILED, "broken")]
+    write_manifest(tmp_path, Settings(), reversed(entries))
+    assert read_manifest(tmp_path, Settings()) == entries

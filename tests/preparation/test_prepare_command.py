@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def test_it_says_what_was_kept_and_what_was_not(folder: Path, tmp_path: Path) -> None:
+def test_it_reports_what_was_kept_and_what_was_left_out(folder: Path, tmp_path: Path) -> None:
     result = invoke(folder, "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
@@ -59,7 +59,7 @@ def test_options_reach_the_preparer(folder: Path, tmp_path: Path) -> None:
     assert json.loads(first) == {"settings": {"min_side": 200, "max_side": 300, "min_sharpness": 0.1}}
 
 
-def test_a_file_that_cannot_be_read_is_named_and_the_others_go_on(folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported_and_the_others_are_done(folder: Path, tmp_path: Path) -> None:
     (folder / "0-broken.png").write_bytes(b"no picture")
     result = invoke(folder, "-o", tmp_path / "out")
     assert result.exit_code == 1
@@ -68,7 +68,7 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_go_on(folder: Path, 
     assert (tmp_path / "out" / "a.png").is_file()
 
 
-def test_a_second_run_says_the_same(folder: Path, tmp_path: Path) -> None:
+def test_a_second_run_prints_the_same(folder: Path, tmp_path: Path) -> None:
     first, second = (invoke(folder, "-o", tmp_path / "out").stdout for _ in range(2))
     assert first == second
 
@@ -83,7 +83,7 @@ def test_without_opencv_nothing_is_written_and_the_extra_is_named(
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "told"),
+    ("option", "value", "message"),
     [
         ("--max-side", "100", "at least --min-side, 128"),
         ("--min-side", "7", "at least 8 pixels"),
@@ -92,13 +92,13 @@ def test_without_opencv_nothing_is_written_and_the_extra_is_named(
         ("--workers", "0", "at least 1"),
     ],
 )
-def test_a_wrong_option_is_a_usage_error_that_names_value_and_what_is_taken(
-    folder: Path, tmp_path: Path, option: str, value: str, told: str
+def test_a_wrong_option_is_a_usage_error_that_names_the_value_and_the_rule(
+    folder: Path, tmp_path: Path, option: str, value: str, message: str
 ) -> None:
     result = invoke(folder, "-o", tmp_path / "out", option, value)
     words = plain(result.stderr)
     assert result.exit_code == 2
     assert option in words
     assert value in words
-    assert told in words
+    assert message in words
     assert not (tmp_path / "out").exists()

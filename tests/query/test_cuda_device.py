@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from fused_backends import each_dtype, finest_dtype, fused_arguments
-from models import fused_model, relative_rms, without_skip
+from models import fused_model, without_skip
 from tolerances import FLOAT32_OUTPUT
 from torch import Tensor
 
 from arasfsr.model import Encoding
 from arasfsr.nn.convolution import convolve
+from arasfsr.testing import relative_rms
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

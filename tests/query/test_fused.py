@@ -21,7 +21,7 @@ from fused_backends import (
     refused_dtype,
     skip_module_without,
 )
-from models import Decode, error_bar, fused_model, gradients, mean_error, relative_rms, without_skip
+from models import Decode, fused_model, gradients, mean_error, without_skip
 from operators import backward_arguments, operator_arguments
 from tolerances import COSINE, SAME_DTYPE_FACTOR
 from torch import Tensor
@@ -37,7 +37,8 @@ from arasfsr.query.dispatch import DEFAULT
 from arasfsr.query.fused.launcher import Launcher
 from arasfsr.query.operator import problem_of
 from arasfsr.query.skip import bilinear_skip
-from benchmarks.gpu.probes import poisoned_memory
+from arasfsr.testing import error_bar, relative_rms
+from tools.kernels.probes import poisoned_memory
 
 skip_module_without("triton", "cuda")
 pytestmark = pytest.mark.gpu

@@ -8,8 +8,10 @@ from fused_backends import FLOAT32_FUSED, half_only, skip_module_without
 from fused_cases import CASES, WIDTHS, Case, assert_rounded_alike
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from models import gradients, relative_rms
+from models import gradients
 from tolerances import FLOAT32_OUTPUT, GOLDEN_GRADIENT, SAME_DTYPE_FACTOR
+
+from arasfsr.testing import relative_rms
 
 skip_module_without("triton", "cuda")
 pytestmark = pytest.mark.gpu

@@ -11,7 +11,7 @@ from fused_cases import CASES, WIDTHS, Case, assert_rounded_alike
 from golden_set import MLP_NAMES, load_golden, on, own_output
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from models import fused_model, gradients, mean_error, relative_rms, without_skip
+from models import fused_model, gradients, mean_error, without_skip
 from rounded import RoundedToTf32
 from tolerances import SAME_DTYPE_FACTOR
 
@@ -21,6 +21,7 @@ from arasfsr.query.call import Queries, QueryCall
 from arasfsr.query.fused.launcher import Launcher
 from arasfsr.query.fused.packed import rounded_to_tf32
 from arasfsr.query.operator import problem_of
+from arasfsr.testing import relative_rms
 from benchmarks.ceilings import precision
 
 skip_module_without("triton", "cuda")

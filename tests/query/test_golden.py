@@ -6,11 +6,12 @@ import pytest
 import torch
 from fused_backends import FLOAT32_FUSED, device_of, half_only
 from golden_set import GOLDEN_NAMES, MLP_NAMES, Case, load_golden, on, own_output
-from models import mean_error, relative_rms
+from models import mean_error
 from tolerances import GOLDEN_GRADIENT, GOLDEN_OUTPUT, SAME_DTYPE_FACTOR
 
 from arasfsr.checkpoints.authors import rename_parameters
 from arasfsr.coords import make_coord
+from arasfsr.testing import relative_rms
 
 every_backend = pytest.mark.parametrize(
     ("case", "backend"),

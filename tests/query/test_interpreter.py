@@ -13,7 +13,7 @@ from on_host import BRIEF, FUSED_TESTS, GOLDEN_TESTS, run_fused_tests
 from arasfsr.query.fused import triton as backend
 
 if TYPE_CHECKING:
-    from benchmarks.gpu.variants import Variant
+    from tools.kernels.variants import Variant
 
 pytest.importorskip("triton", reason="Triton is made for Linux only")
 if ON_HOST or "triton" in FUSED:
@@ -55,10 +55,10 @@ def test_exactly_the_kernels_that_gpu_tests_launch_are_compiled_ahead(
 ) -> None:
     from launches import of_device_tests
 
-    from benchmarks.gpu.variants import CAPABILITY, distinct, of_plan, standing_in, variants, variants_of
+    from tools.kernels.listed import for_a_run, of_plan, variants_of
+    from tools.kernels.variants import distinct
 
-    with standing_in(CAPABILITY):
-        asked = distinct([*brief_launches, *other_launches, *of_device_tests()])
-        listed, of_the_plan = distinct(variants()), distinct(variants_of(of_plan()))
+    asked = distinct([*brief_launches, *other_launches, *of_device_tests()])
+    listed, of_the_plan = distinct(for_a_run()), distinct(variants_of(of_plan()))
     assert [asked[key] for key in asked.keys() - listed.keys()] == []
     assert [listed[key].label for key in listed.keys() - of_the_plan.keys() - asked.keys()] == []

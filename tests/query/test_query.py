@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import BASELINES, SMALL, Decode, gradients, mean_error, random_queries, relative_rms, small_model
+from models import BASELINES, SMALL, Decode, gradients, mean_error, random_queries, small_model
 from operators import backward_arguments, operator_arguments, saved_for_backward
 from tolerances import COSINE, FLOAT32_OUTPUT, FLOAT64, SAME_DTYPE_FACTOR
 from torch import Tensor
@@ -17,7 +17,8 @@ from arasfsr.query import skip
 from arasfsr.query.tiled import chunks
 from arasfsr.query.tiled import operator as tiled_operator
 from arasfsr.query.tiled import tile as tiling
-from benchmarks.gpu.probes import poisoned_memory
+from arasfsr.testing import relative_rms
+from tools.kernels.probes import poisoned_memory
 
 HALF_DTYPES = (torch.bfloat16, torch.float16)
 

@@ -1,6 +1,6 @@
-"""A worker of the GPU run for a CPU: tiled under the fused backends' names, with a fault in each of their dtypes.
+"""A worker of the GPU run for a CPU: tiled under the fused backends' names, with a fault in most of their dtypes.
 
-Run as `python gpu_stand_in.py CONTESTANT`. Everything is as small as it may be.
+Run as `python gpu_stand_in.py CONTESTANT DESCRIPTOR`. Everything is as small as possible.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from torch import Tensor
 
 from arasfsr.nn.decoders.mlp import MLPWeights
 from benchmarks import contestants, tune
-from benchmarks.cases import Case
 from benchmarks.contestants import Contestant, Decode
-from benchmarks.gpu import probes, worker
+from benchmarks.gpu import worker
 from benchmarks.workload import Inputs
+from tools.kernels import probes
 
-HANGING = "1007"
-"""Seconds that a process sleeps which a hanging worker leaves behind, unless it is killed too: its mark."""
+HANGING = os.environ.setdefault("ARASFSR_TEST_SLEEP", f"1007.{os.getpid()}")
+"""Seconds that a hanging process sleeps: the mark of this run of the tests in the list of processes."""
 
 
 def hang(out: Tensor) -> Tensor:
@@ -59,14 +59,7 @@ FAULTS = {
     ("triton", "float32"): not_a_number,
     ("triton", "tf32"): unwritten,
 }
-"""Of backend and dtype; in bfloat16 both are right."""
-
-
-def small_case(given: dict[str, Any], whole: Any = worker.case_of) -> Case:
-    """A case of the plan with a picture a sixteenth as wide, so that names still tell them apart."""
-    case: Case = whole(given)
-    sides = [(max(4, a // 32), max(4, b // 32)) for a, b in (case.lr, case.output)]
-    return dataclasses.replace(case, model="tiny", lr=sides[0], output=sides[1])
+"""By backend and dtype; in bfloat16 both are right."""
 
 
 def decoder(contestant: Contestant, device: torch.device, training: bool, right: Any = contestants.decoder) -> Decode:
@@ -96,12 +89,11 @@ def timed(problem: object, number: int, row: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     torch.set_num_threads(1)
     with (
-        mock.patch.object(worker, "case_of", small_case),
         mock.patch("benchmarks.session.decoder", decoder),
         mock.patch.multiple(probes, decoder=decoder, DRAWS=1, REPEATS=2, PROBES=(probes.PROBES[0], probes.PROBES[4])),
         mock.patch.multiple(tune, Problem=mock.Mock(), judged=judged, timed_candidate=timed),
     ):
-        worker.serve(sys.argv[1])
+        worker.serve(*sys.argv[1:])
 
 
 if __name__ == "__main__":

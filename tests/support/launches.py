@@ -1,6 +1,6 @@
-"""What kernels a GPU would be asked for, found on the CPU: launches are noted as variants of `benchmarks.gpu.variants`.
+"""What kernels a GPU would be asked for, found on the CPU: launches as `tools.kernels.variants.Variant`.
 
-As a plugin (tests/conftest.py, where ARASFSR_LAUNCHES names a file) this adds to a run in Triton's interpreter what
+As a plugin (tests/conftest.py, if ARASFSR_LAUNCHES names a file) this records during a run in Triton's interpreter what
 the same calls would launch on a GPU, and writes that file.
 """
 
@@ -23,16 +23,17 @@ from torch.overrides import TorchFunctionMode
 
 from arasfsr.query.fused.triton_launch import TritonLauncher
 from benchmarks.gpu import plan
-from benchmarks.gpu.variants import CAPABILITY, Listing, Variant, noted
+from tools.kernels.listed import CAPABILITY
+from tools.kernels.variants import Listing, Variant
 
 FILE = "ARASFSR_LAUNCHES"
 """The environment variable that names the file."""
 
 DRAWN = "test_any_shape"
-"""Tests of random shapes, whose kernels no list can have."""
+"""A test of random shapes, whose kernels cannot be listed."""
 
 LAUNCHING = ("_render", "_keep", "_content_gradients", "add_weight_gradients")
-"""What of the launcher launches kernels."""
+"""The launcher's methods that launch kernels."""
 
 _LAUNCH = TritonLauncher._launch
 _found: dict[Variant, None] = {}
@@ -40,9 +41,9 @@ _found: dict[Variant, None] = {}
 
 @pytest.fixture(autouse=True)
 def _launches_of_a_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every launch is listed beside, as a GPU would be asked for it, in those tests that the GPU run has."""
+    """In those tests that the GPU run has, every launch is also listed as for a GPU."""
     parameters = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()
-    elsewhere = {*GOLDEN_NAMES} - COMMITTED  # golden cases that a GPU machine has not
+    elsewhere = {*GOLDEN_NAMES} - COMMITTED  # golden cases that a GPU machine does not have
     if (
         request.node.path.relative_to(request.config.rootpath).as_posix() not in plan.TESTS
         or request.node.originalname == DRAWN
@@ -68,12 +69,12 @@ def pytest_sessionfinish() -> None:
 
 @contextlib.contextmanager
 def as_on_a_gpu() -> Iterator[list[Variant]]:
-    """Backend triton takes calls on the CPU as on a GPU of CAPABILITY; gives its launches, none of which is made."""
+    """Backend triton takes calls on the CPU as on a GPU of CAPABILITY; lists its launches without making them."""
     found: list[Variant] = []
 
     def start(launcher: TritonLauncher, kernel: Any, grid: tuple[int, ...], arguments: dict[str, Any]) -> None:
-        found.append(noted(kernel, arguments))
-        for name in ("out", "cells"):  # what is compared, and what is an index afterwards
+        found.append(Variant.of(kernel, arguments, CAPABILITY))
+        for name in ("out", "lr_rows"):  # what is compared, and what is an index afterwards
             if arguments.get(name) is not None:
                 arguments[name].zero_()
 
@@ -86,7 +87,7 @@ def as_on_a_gpu() -> Iterator[list[Variant]]:
 
 
 class CudaIsCpu(TorchFunctionMode):
-    """What is asked of a CUDA device is done on the CPU."""
+    """Calls for a CUDA device run on the CPU."""
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -100,7 +101,7 @@ class CudaIsCpu(TorchFunctionMode):
 
 
 def of_device_tests() -> list[Variant]:
-    """What tests/query/test_cuda_device.py launches, which the interpreter does not run."""
+    """What tests/query/test_cuda_device.py launches, which does not run in the interpreter."""
     import test_cuda_device
 
     def nothing(*arguments: Any) -> None:

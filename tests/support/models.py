@@ -1,16 +1,15 @@
-"""Small models, what they are asked for, and how far an answer is off."""
+"""Small models, their inputs and gradients."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from tolerances import FLOAT32_OUTPUT, SAME_DTYPE_FACTOR
 from torch import Tensor, nn
 
 from arasfsr import DecoderConfig, EncoderConfig, FrequencyConfig, ImplicitSR, ModelConfig
 from arasfsr.model import Encoding
-from arasfsr.testing import keep_signal
+from arasfsr.testing import keep_signal, relative_rms
 
 SMALL = {
     "arasfsr": ModelConfig(
@@ -50,12 +49,6 @@ def small_model(name: str = "arasfsr", seed: int = 0) -> ImplicitSR:
         return ImplicitSR((SMALL | BASELINES)[name]).eval()
 
 
-def relative_rms(found: Tensor, truth: Tensor) -> float:
-    """||found - truth|| / ||truth||, NaN where either has one."""
-    found, truth = found.detach().double(), truth.detach().double()
-    return ((found - truth).norm() / truth.norm()).item()
-
-
 def random_queries(batch: int, queries: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     """Coordinates and a cell for each query."""
     return torch.rand(batch, queries, 2, dtype=dtype) * 2 - 1, torch.rand(batch, queries, 2, dtype=dtype) * 0.1
@@ -69,11 +62,6 @@ def gradients(model: ImplicitSR, inp: Tensor, coord: Tensor, cell: Tensor, **opt
     module = {name.removeprefix("_orig_mod."): parameter for name, parameter in model.named_parameters()}  # if compiled
     leaves += [parameter for name, parameter in module.items() if not name.startswith("frequency.")]
     return list(torch.autograd.grad((out * weight).sum(), leaves))
-
-
-def error_bar(dtype: torch.dtype, plain: float) -> float:
-    """The largest relative error of an output in that dtype, where plain torch in it has the error `plain`."""
-    return FLOAT32_OUTPUT if dtype == torch.float32 else SAME_DTYPE_FACTOR * plain
 
 
 def mean_error(found: list[Tensor], truth: list[Tensor]) -> float:

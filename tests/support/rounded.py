@@ -125,12 +125,12 @@ class RoundedLauncher(Launcher):
         if problem.per_image:
             query = torch.arange(kept.first, kept.first + kept.size, device=self.device).unsqueeze(1)
             image = self._fill(query, kept) // problem.per_image
-        kept.cells[:] = (corners.lr_pixel.t() + image * pixels).reshape(-1)
+        kept.lr_rows[:] = (corners.lr_pixel.t() + image * pixels).reshape(-1)
         shape = (problem.images, -1, -1, -1)
         kept.rel[:] = corners.rel.transpose(0, 1).expand(*shape).reshape(-1, 2)
         kept.share[:] = corners.share.t().expand(*shape[:3]).reshape(-1)
         rel_weight, cell_weight = problem.rel_and_cell_weight
-        z = problem.lr_rows[kept.cells].double() + kept.rel.double() @ rel_weight.double().t()
+        z = problem.lr_rows[kept.lr_rows].double() + kept.rel.double() @ rel_weight.double().t()
         if problem.cells is not None and cell_weight is not None:
             cell = self._fill(problem.cells[kept.first : kept.first + kept.size], kept)
             term = cell.double() @ cell_weight.double().t()

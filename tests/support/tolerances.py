@@ -2,21 +2,17 @@
 
 import torch
 
+from arasfsr.testing import FLOAT32_BAR as FLOAT32_OUTPUT
+from arasfsr.testing import LEAST_COSINE as COSINE
+from arasfsr.testing import REFERENCE_FACTOR as SAME_DTYPE_FACTOR
+
+__all__ = ["COSINE", "FLOAT32_OUTPUT", "SAME_DTYPE_FACTOR"]
+
 GOLDEN_OUTPUT = 1e-5
 """Relative RMS of the decoder's float32 output against the authors' implementation."""
 
 GOLDEN_GRADIENT = 1e-4
 """Relative RMS of a float32 gradient against the authors' implementation."""
-
-FLOAT32_OUTPUT = 1e-5
-"""Relative RMS of the decoder's float32 output against float64."""
-
-SAME_DTYPE_FACTOR = 2.0
-"""A fast path may err this many times as much as the plain torch path in the same dtype."""
-
-COSINE = 0.9999
-"""Least cosine between a float32 gradient and its float64 truth. (In half precision plain torch itself stays under
-it: 0.992 in bfloat16 for the worst parameter of asfsr-full; there SAME_DTYPE_FACTOR judges.)"""
 
 FLOAT64 = 1e-12
 """Relative RMS between two ways to compute the same thing in float64."""

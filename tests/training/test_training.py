@@ -1,8 +1,7 @@
-"""Training: samples, configuration, the loop, and what happens when it is interrupted."""
+"""Training: configuration, the loop, and interrupted runs."""
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -16,144 +15,31 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import training_runs
 import yaml
 from models import small_model
 from PIL import Image
+from training_runs import losses, records, save_smooth_images
 from typer.testing import CliRunner
 
 from arasfsr import CheckpointError, ImplicitSR, load_model, save_model
 from arasfsr.cli import app
-from arasfsr.training.config import DataConfig, LossConfig, TrainConfig, load_config
-from arasfsr.training.data import Photograph, Samples, hold_out, read_folder
-from arasfsr.training.loop import duration, train
-from arasfsr.training.run import loss_of, warm_average
+from arasfsr.training.config import LossConfig, TrainConfig, load_config
+from arasfsr.training.logs import duration
+from arasfsr.training.loop import train
 from arasfsr.training.state import read_state, write_state
+from arasfsr.training.step import loss_of, warm_average
 
-MODEL = {
-    "encoder": {"blocks": 1, "features": 8},
-    "frequency": {"channels": 2, "width": 4, "blocks": 1},
-    "decoder": {"width": 16, "layers": 2},
-}
-RUN: dict[str, Any] = {
-    "model": MODEL,
-    "data": {"lr_sizes": [6, 8], "scale": [1, 3], "queries": 64},
-    "validation": {"images": 1, "pairs": [[8, 16]], "every": 4},
-    "steps": 12,
-    "batch": 2,
-    "log_every": 1,
-    "checkpoint_every": 4,
-}
+RUN: dict[str, Any] = {**training_runs.RUN, "steps": 12, "batch": 2, "checkpoint_every": 4}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Six smooth pictures of mixed sizes, one in a folder below."""
-    data = tmp_path / "data"
-    (data / "below").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for i, size in enumerate([(24, 24), (32, 20), (40, 40), (17, 33), (24, 30), (28, 28)]):
-        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
-        name = "below/5.png" if i == 5 else f"{i}.png"
-        coarse.resize(size, Image.Resampling.BICUBIC).save(data / name)
+    """Six smooth images of mixed sizes, one of them in a subfolder."""
+    data = save_smooth_images(tmp_path / "data", [(24, 24), (32, 20), (40, 40), (17, 33), (24, 30), (28, 28)])
+    (data / "below").mkdir()
+    (data / "5.png").rename(data / "below" / "5.png")
     return data
-
-
-def photographs(*sizes: tuple[int, int]) -> list[Photograph]:
-    rng = np.random.default_rng(0)
-    return [
-        Photograph.of(Path(f"{i}.png"), Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)))
-        for i, size in enumerate(sizes)
-    ]
-
-
-def losses(folder: Path) -> dict[int, float]:
-    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return {record["step"]: record["loss"] for record in records if "loss" in record}
-
-
-# --- samples -----------------------------------------------------------------------------------------------------
-
-
-def test_a_sample_is_a_function_of_seed_and_number() -> None:
-    images = photographs((24, 24), (40, 30))
-    first, second = (Samples(images, DataConfig(lr_sizes=[8]), 2, 3, 10)[7] for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    other = Samples(images, DataConfig(lr_sizes=[8]), 2, 4, 10)[7]
-    assert not torch.equal(first.inp, other.inp)
-
-
-def test_a_batch_has_inputs_of_one_size_and_batches_differ() -> None:
-    samples = Samples(photographs((64, 64)), DataConfig(lr_sizes=[8, 12, 16], queries=4), 4, 0, 80)
-    sides = [[samples[4 * step + i].inp.shape[-1] for i in range(4)] for step in range(20)]
-    assert all(len(set(batch)) == 1 for batch in sides)
-    assert {batch[0] for batch in sides} == {8, 12, 16}
-
-
-def test_scales_are_random_in_range_and_not_whole() -> None:
-    samples = Samples(photographs((64, 64)), DataConfig(lr_sizes=[16], scale=(1, 3), queries=4), 4, 0, 60)
-    scales = [2 / samples[k].cell[0, 0].item() / 16 for k in range(60)]
-    assert all(1 <= scale <= 3.04 for scale in scales)
-    assert sum(abs(scale - round(scale)) > 0.01 for scale in scales) > 40
-
-
-def test_a_whole_sample_at_scale_one_shows_the_image_itself() -> None:
-    images = photographs((16, 16))
-    config = DataConfig(lr_sizes=[16], scale=(1, 1), flip=False, queries=300)
-    inp, coord, _, target, _ = Samples(images, config, 1, 0, 1)[0]
-    assert coord is not None
-    pixels = torch.from_numpy(np.asarray(images[0].image).copy()).float() / 127.5 - 1
-    index = ((coord + 1) * 16 - 1) / 2
-    row, column = index.round().long().unbind(-1)
-    torch.testing.assert_close(target, pixels[row, column])
-    torch.testing.assert_close(inp, pixels.permute(2, 0, 1))
-
-
-def test_patches_are_parts_of_the_image() -> None:
-    gradient = np.linspace(0, 255, 64).astype(np.uint8)
-    image = Image.fromarray(np.repeat(np.tile(gradient, (64, 1))[..., None], 3, axis=2))
-    config = DataConfig(lr_sizes=[8], scale=(1, 2), whole=0, patch=(0.25, 0.25), flip=False, queries=4)
-    samples = Samples([Photograph.of(Path("x"), image)], config, 1, 0, 30)
-    spans = [(samples[k].inp.max() - samples[k].inp.min()).item() for k in range(30)]
-    assert max(spans) < 0.6  # the whole image spans 2
-
-
-def test_larger_images_are_drawn_more_often_when_asked() -> None:
-    images = photographs((16, 16), (64, 64))
-    config = DataConfig(lr_sizes=[8], scale=(1, 8), queries=1, size_exponent=2)
-    samples = Samples(images, config, 1, 0, 300)
-    large = sum(2 / samples[k].cell[0, 0].item() > 17 for k in range(300))
-    assert large > 200
-
-
-def test_images_too_small_for_any_sample_are_an_error() -> None:
-    with pytest.raises(ValueError, match=r"no image is large enough: .* is 32 pixels, .* 16"):
-        Samples(photographs((16, 20)), DataConfig(lr_sizes=[32]), 1, 0, 1)
-
-
-def test_broken_images_are_named_and_skipped(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (folder / "broken.png").write_bytes((folder / "0.png").read_bytes()[:200])
-    (folder / "empty.jpg").touch()
-    (folder / "notes.txt").write_text("not an image")
-    found = read_folder(folder)
-    assert len(found.images) == 6
-    assert [path.name for path in found.broken] == ["broken.png", "empty.jpg"]
-    assert "broken.png" in caplog.text
-    assert "empty.jpg" in caplog.text
-
-
-def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="has no image that can be read"):
-        read_folder(tmp_path)
-    with pytest.raises(ValueError, match="is not a folder"):
-        read_folder(tmp_path / "absent")
-
-
-def test_held_out_images_are_not_trained_on() -> None:
-    images = photographs(*[(8, 8)] * 10)
-    train_images, held_out = hold_out(images, 3)
-    assert len(held_out) == 3
-    assert len(train_images) == 7
-    assert not {photograph.path for photograph in train_images} & {photograph.path for photograph in held_out}
 
 
 # --- configuration and loss --------------------------------------------------------------------------------------
@@ -174,16 +60,16 @@ def test_a_bad_configuration_names_file_and_entries(tmp_path: Path) -> None:
     assert all(name in str(caught.value) for name in ("steps", "modle", "data.scale"))
 
 
-def test_an_unknown_entry_is_named_with_those_that_are_taken(tmp_path: Path) -> None:
+def test_an_unknown_entry_is_named_with_the_known_ones(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("modle: {}\nmodel: {frequency: {chanels: 8}}\noptimizer: {rate: 1}\n")
     with pytest.raises(ValueError, match=r"run\.yaml") as caught:
         load_config(path)
-    told = str(caught.value).split("; ")
-    assert "model.frequency.chanels: no such entry" in str(caught.value)
-    assert "taken are channels, width, blocks" in told
-    assert "taken are name, lr, betas, weight_decay, schedule, warmup, milestones" in told
-    assert any(line.startswith("taken are model, data, optimizer") for line in told)
+    parts = str(caught.value).split("; ")
+    assert f"{path}: model.frequency.chanels: unknown entry" in parts
+    assert "known are channels, width, blocks" in parts
+    assert "known are name, lr, betas, weight_decay, schedule, warmup, milestones" in parts
+    assert any(part.startswith("known are model, data, optimizer") for part in parts)
 
 
 @pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "steps", "constant"])
@@ -200,18 +86,18 @@ def test_every_optimizer_and_schedule_trains(schedule: str, optimizer: str, fold
 # --- the loop ----------------------------------------------------------------------------------------------------
 
 
-def test_training_learns_and_leaves_a_model_and_a_log(folder: Path, tmp_path: Path) -> None:
+def test_training_reduces_the_loss_and_writes_a_model_and_a_log(folder: Path, tmp_path: Path) -> None:
     config = TrainConfig.model_validate({**RUN, "steps": 80, "ema": 0.9, "optimizer": {"lr": 3e-3}})
     train(config, folder, tmp_path / "run")
     found = losses(tmp_path / "run")
     assert np.mean([found[step] for step in range(71, 81)]) < 0.8 * np.mean([found[step] for step in range(1, 11)])
     assert load_model(tmp_path / "run" / "model.safetensors").config == config.model
-    records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert any("8:16" in record.get("validation", {}) for record in records)
-    assert records[-1]["done"]
+    log = records(tmp_path / "run")
+    assert any("8:16" in record.get("validation", {}) for record in log)
+    assert log[-1]["done"]
 
 
-def test_the_average_of_a_short_run_has_forgotten_the_beginning(folder: Path, tmp_path: Path) -> None:
+def test_the_average_of_a_short_run_forgets_the_initial_parameters(folder: Path, tmp_path: Path) -> None:
     parameters = [torch.zeros(1)]
     update = warm_average(0.999)
     for n in range(1, 30):
@@ -219,13 +105,13 @@ def test_the_average_of_a_short_run_has_forgotten_the_beginning(folder: Path, tm
     assert parameters[0].item() > 0.99  # 0.03 at a constant decay
 
 
-def test_the_average_of_a_long_run_has_the_decay_asked_for() -> None:
+def test_the_average_of_a_long_run_has_the_configured_decay() -> None:
     parameters = [torch.zeros(1)]
     warm_average(0.9)(parameters, [torch.ones(1)], 10**6)
     assert parameters[0].item() == pytest.approx(0.1)
 
 
-def test_a_run_tells_at_its_beginning_what_it_is_and_how_long_it_takes(
+def test_a_run_reports_its_size_at_the_start_and_the_time_left(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = TrainConfig.model_validate({**RUN, "steps": 14})
@@ -238,19 +124,19 @@ def test_a_run_tells_at_its_beginning_what_it_is_and_how_long_it_takes(
     assert sum("left" in line and "step      10  " in line and "loss" not in line for line in lines) == 1
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(0.2, "0 s"), (29, "29 s"), (119, "2 min"), (5530, "1 h 32 min")])
-def test_a_duration_is_told_as_people_say_it(seconds: float, told: str) -> None:
-    assert duration(seconds) == told
+@pytest.mark.parametrize(("seconds", "text"), [(0.2, "0 s"), (29, "29 s"), (119, "2 min"), (5530, "1 h 32 min")])
+def test_durations_in_words(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
-def test_held_out_images_too_small_for_a_pair_are_told(
+def test_held_out_images_too_small_for_a_pair_are_reported(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pairs = [[8, 16], [8, 22], [8, 64]]
     validation = {"images": 2, "pairs": pairs, "every": 4}
     train(TrainConfig.model_validate({**RUN, "steps": 1, "validation": validation}), folder, tmp_path / "run")
-    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
-    assert told == [
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [
         "validation 8:22: 1 of 2 held-out images are smaller than 22 pixels, left out",
         "validation 8:64: 2 of 2 held-out images are smaller than 64 pixels, the pair has no score",
     ]
@@ -266,33 +152,33 @@ def test_workers_do_not_change_the_samples(folder: Path, tmp_path: Path) -> None
 def test_a_run_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
     config = TrainConfig.model_validate({**RUN, "steps": 1})
     train(config, folder, tmp_path / "run")
-    with pytest.raises(ValueError, match="already holds a run; go on with --resume"):
+    with pytest.raises(ValueError, match="already holds a run; continue with --resume"):
         train(config, folder, tmp_path / "run")
 
 
 def test_another_configuration_does_not_resume(folder: Path, tmp_path: Path) -> None:
     train(TrainConfig.model_validate({**RUN, "steps": 1}), folder, tmp_path / "run")
-    with pytest.raises(CheckpointError, match=r"of another configuration \(steps is 1, not 2\)"):
+    with pytest.raises(CheckpointError, match=r"has another configuration \(steps is 1, not 2\)"):
         train(TrainConfig.model_validate({**RUN, "steps": 2}), folder, tmp_path / "run", resume=True)
 
 
 @pytest.mark.parametrize("change", ["removed", "added", "resized"])
-def test_other_images_resume_only_if_asked(change: str, folder: Path, tmp_path: Path) -> None:
+def test_other_images_resume_only_with_new_data(change: str, folder: Path, tmp_path: Path) -> None:
     config = TrainConfig.model_validate({**RUN, "steps": 1})
     train(config, folder, tmp_path / "run")
     if change == "removed":
         (folder / "2.png").unlink()
-        told = r"\(1 missing: 2.png 40x40 \w{8}\)"
+        difference = r"\(1 missing: 2.png 40x40 \w{8}\)"
     elif change == "added":
         shutil.copy(folder / "2.png", folder / "9.png")
-        told = r"\(1 new: 9.png 40x40 \w{8}\)"
+        difference = r"\(1 new: 9.png 40x40 \w{8}\)"
     else:
         Image.new("RGB", (41, 40)).save(folder / "2.png")
-        told = r"\(1 missing: 2.png 40x40 \w{8}; 1 new: 2.png 41x40 \w{8}\)"
-    with pytest.raises(CheckpointError, match=f"a run on other images {told}; give its images, or --new-data"):
+        difference = r"\(1 missing: 2.png 40x40 \w{8}; 1 new: 2.png 41x40 \w{8}\)"
+    with pytest.raises(CheckpointError, match=f"has other images {difference}; pass the same images, or --new-data"):
         train(config, folder, tmp_path / "run", resume=True)
     train(config, folder, tmp_path / "run", resume=True, new_data=True)
-    train(config, folder, tmp_path / "run", resume=True)  # from now on they are the run's
+    train(config, folder, tmp_path / "run", resume=True)  # they are the run's images now
 
 
 def test_a_data_folder_that_moved_resumes(folder: Path, tmp_path: Path) -> None:
@@ -301,7 +187,7 @@ def test_a_data_folder_that_moved_resumes(folder: Path, tmp_path: Path) -> None:
     train(config, folder.rename(tmp_path / "moved"), tmp_path / "run", resume=True)
 
 
-def test_a_checkpoint_that_knows_no_images_resumes_with_a_warning(
+def test_a_checkpoint_without_a_list_of_images_resumes_with_a_warning(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = TrainConfig.model_validate({**RUN, "steps": 1})
@@ -310,10 +196,12 @@ def test_a_checkpoint_that_knows_no_images_resumes_with_a_warning(
     del state["images"]
     write_state(tmp_path / "run", state)
     train(config, folder, tmp_path / "run", resume=True)
-    assert "does not say which images it is of" in caplog.text
+    assert "does not list its images" in caplog.text
 
 
-def test_a_finished_run_says_so_and_is_whole(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_finished_run_says_so_and_restores_its_model(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config = TrainConfig.model_validate({**RUN, "steps": 2})
     run = tmp_path / "run"
     summary = train(config, folder, run)
@@ -326,7 +214,7 @@ def test_a_finished_run_says_so_and_is_whole(folder: Path, tmp_path: Path, caplo
     assert (run / "log.jsonl").read_text() == log
 
 
-def test_a_run_starts_from_a_model_given(folder: Path, tmp_path: Path) -> None:
+def test_a_run_can_start_from_a_model(folder: Path, tmp_path: Path) -> None:
     config = TrainConfig.model_validate({**RUN, "steps": 1, "optimizer": {"lr": 1e-9, "schedule": "constant"}})
     start = ImplicitSR(config.model)
     save_model(start, tmp_path / "start.safetensors")
@@ -335,9 +223,9 @@ def test_a_run_starts_from_a_model_given(folder: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(found.decoder.content[0].weight, start.decoder.content[0].weight, rtol=0, atol=1e-7)
 
 
-def test_a_run_does_not_start_from_a_model_of_another_configuration(folder: Path, tmp_path: Path) -> None:
+def test_a_run_cannot_start_from_a_model_of_another_configuration(folder: Path, tmp_path: Path) -> None:
     save_model(small_model(), tmp_path / "start.safetensors")
-    with pytest.raises(CheckpointError, match=r"of another configuration: encoder\.features is 6, not 8; frequency\."):
+    with pytest.raises(CheckpointError, match=r"has another configuration: encoder\.features is 6, not 8; frequency\."):
         train(TrainConfig.model_validate(RUN), folder, tmp_path / "run", init=tmp_path / "start.safetensors")
 
 
@@ -416,13 +304,13 @@ def test_the_command_reports_broken_images(folder: Path, tmp_path: Path) -> None
     assert "broken.png" in result.output
 
 
-def test_new_data_is_taken_only_with_resume(folder: Path, tmp_path: Path) -> None:
+def test_new_data_needs_resume(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump({**RUN, "steps": 1}))
     arguments = ["train", str(path), "--data", str(folder), "-o", str(tmp_path / "run"), "--new-data"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
-    assert "taken only with --resume" in result.output
+    assert "needs --resume" in result.output
     assert CliRunner().invoke(app, arguments[:-1]).exit_code == 0
     (folder / "0.png").unlink()
     assert CliRunner().invoke(app, [*arguments, "--resume"]).exit_code == 0

@@ -1,8 +1,7 @@
-"""Training in several processes: equal to one, and ending together."""
+"""Training in several processes: it equals one process, and they end together."""
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
@@ -13,19 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
+from training_runs import FIVE_SIZES, losses, save_smooth_images
 
 from arasfsr import load_model
 from arasfsr.errors import TrainingError
+from arasfsr.training import loop, step
 from arasfsr.training.config import TrainConfig
-from arasfsr.training.distributed import FailedElsewhere, Ranks, started_processes
+from arasfsr.training.distributed import FailedElsewhere, Interrupted, Ranks, started_processes
 from arasfsr.training.loop import train
-from arasfsr.training.run import Run
-from arasfsr.training.stops import Interrupted
+from arasfsr.training.state import Run
 
 RUN: dict[str, Any] = {
     "model": {
@@ -54,17 +52,7 @@ RUN: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for i in range(5):
-        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
-        coarse.resize((24 + i, 28), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
-    return folder
-
-
-def losses(folder: Path) -> list[float]:
-    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [record["loss"] for record in records if "loss" in record]
+    return save_smooth_images(tmp_path_factory.mktemp("data"), FIVE_SIZES)
 
 
 def free_port() -> int:
@@ -88,7 +76,7 @@ def _process(rank: int, port: int, results: Any, work: Callable[..., None], argu
 def two_processes(work: Callable[..., None], *arguments: Any) -> dict[int, tuple[str, str]]:
     """How `work(ranks, *arguments)` ended in each of two processes: the exception's name, or "done", and its text.
 
-    A process that was killed told nothing, and is not there.
+    Killed processes are left out.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["arasfsr.training.loop"])
@@ -99,8 +87,8 @@ def two_processes(work: Callable[..., None], *arguments: Any) -> dict[int, tuple
     for process in processes:
         process.join(100)
         assert process.exitcode is not None, "it hangs"
-    told = [process for process in processes if process.exitcode != -signal.SIGKILL]
-    return {rank: (kind, text) for rank, kind, text in (results.get() for _ in told)}
+    ended = [process for process in processes if process.exitcode != -signal.SIGKILL]
+    return {rank: (kind, text) for rank, kind, text in (results.get() for _ in ended)}
 
 
 def _train(ranks: Ranks, config: dict[str, Any], data: Path, folder: Path, resume: bool = False) -> None:
@@ -108,7 +96,7 @@ def _train(ranks: Ranks, config: dict[str, Any], data: Path, folder: Path, resum
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_two_processes_and_parts_learn_what_one_does(full: bool, data: Path, tmp_path: Path) -> None:
+def test_two_processes_with_accumulation_equal_one(full: bool, data: Path, tmp_path: Path) -> None:
     config = {**RUN, "data": {**RUN["data"], "queries": None if full else 32}}
     train(TrainConfig.model_validate(config), data, tmp_path / "one")
     ended = two_processes(_train, {**config, "accumulate": 1 + full}, data, tmp_path / "two")
@@ -119,22 +107,22 @@ def test_two_processes_and_parts_learn_what_one_does(full: bool, data: Path, tmp
 
 
 def _signalled(ranks: Ranks, config: dict[str, Any], data: Path, folder: Path, signum: int, after: int) -> None:
-    """A signal reaches the second process alone, in its step after that one."""
-    advance = Run.advance
+    """The second process alone receives a signal, in the step after `after`."""
+    take_step = loop.take_step
 
     def note(run: Run, *arguments: Any) -> Any:
         if run.step == after and not ranks.first:
             os.kill(os.getpid(), signum)
-        return advance(run, *arguments)
+        return take_step(run, *arguments)
 
-    Run.advance = note  # type: ignore[method-assign]
+    loop.take_step = note
     train(TrainConfig.model_validate(config), data, folder, ranks=ranks)
 
 
-def test_a_stop_of_one_process_stops_all_after_a_checkpoint_from_which_one_goes_on(data: Path, tmp_path: Path) -> None:
+def test_a_signal_to_one_process_stops_all_and_one_process_can_resume(data: Path, tmp_path: Path) -> None:
     ended = two_processes(_signalled, RUN, data, tmp_path / "two", signal.SIGTERM, 2)
-    told = (Interrupted.__name__, "stopped by SIGTERM after step 3; go on with --resume")
-    assert ended == {0: told, 1: told}
+    stopped = (Interrupted.__name__, "stopped by SIGTERM after step 3; continue with --resume")
+    assert ended == {0: stopped, 1: stopped}
     train(TrainConfig.model_validate(RUN), data, tmp_path / "two", resume=True)
     train(TrainConfig.model_validate(RUN), data, tmp_path / "one")
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
@@ -142,42 +130,42 @@ def test_a_stop_of_one_process_stops_all_after_a_checkpoint_from_which_one_goes_
 
 def _failing(ranks: Ranks, config: dict[str, Any], data: Path, folder: Path) -> None:
     """The second process fails in its third step."""
-    accumulate = Run._accumulate
+    accumulate = step._accumulate
 
     def fail(run: Run, part: Any) -> Any:
         if run.step == 2 and not ranks.first:
             raise RuntimeError("out of memory")
         return accumulate(run, part)
 
-    Run._accumulate = fail  # type: ignore[method-assign]
+    step._accumulate = fail
     train(TrainConfig.model_validate(config), data, folder, ranks=ranks)
 
 
-def test_a_failure_in_one_process_ends_the_others_and_the_first_tells_it(data: Path, tmp_path: Path) -> None:
+def test_a_failure_in_one_process_ends_the_others_and_rank_0_reports_it(data: Path, tmp_path: Path) -> None:
     ended = two_processes(_failing, RUN, data, tmp_path / "two")
-    told = "process 1 of 2 failed: RuntimeError: out of memory"
-    assert ended == dict.fromkeys((0, 1), (FailedElsewhere.__name__, told))
+    message = "process 1 of 2 failed: RuntimeError: out of memory"
+    assert ended == dict.fromkeys((0, 1), (FailedElsewhere.__name__, message))
 
 
-def test_when_one_process_is_killed_the_other_ends_and_the_last_checkpoint_goes_on(data: Path, tmp_path: Path) -> None:
+def test_if_one_process_is_killed_the_other_ends_and_the_last_checkpoint_resumes(data: Path, tmp_path: Path) -> None:
     ended = two_processes(_signalled, RUN, data, tmp_path / "two", signal.SIGKILL, 12)  # a checkpoint is of step 10
     assert list(ended) == [0]
     assert ended[0][0] == TrainingError.__name__
-    assert "a process of the run has ended or cannot be reached; go on with --resume" in ended[0][1]
+    assert "a process of the run has ended or cannot be reached; continue with --resume" in ended[0][1]
     train(TrainConfig.model_validate(RUN), data, tmp_path / "two", resume=True)
     train(TrainConfig.model_validate(RUN), data, tmp_path / "one")
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
 
 
-def test_a_run_that_cannot_begin_ends_in_all_processes(data: Path, tmp_path: Path) -> None:
+def test_a_run_that_cannot_start_ends_in_all_processes(data: Path, tmp_path: Path) -> None:
     ended = two_processes(_train, {**RUN, "batch": 1}, data, tmp_path / "two")
-    assert ended[0][0] == "ValueError"
-    assert "batch is 1; taken are at least 2" in ended[0][1]
+    assert ended[0][0] == "ArgumentError"
+    assert "batch must be at least 2, processes (2) times accumulate (1), got 1" in ended[0][1]
     assert ended[1][0] == FailedElsewhere.__name__
     assert not (tmp_path / "two").exists()
 
 
-def test_torchrun_runs_the_command_and_one_process_writes_and_prints(data: Path, tmp_path: Path) -> None:
+def test_torchrun_runs_the_command_and_rank_0_writes_and_prints(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump({**RUN, "steps": 3, "precision": "bfloat16"}))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "arasfsr"]
@@ -194,16 +182,16 @@ def test_torchrun_runs_the_command_and_one_process_writes_and_prints(data: Path,
 @pytest.mark.parametrize("count", [7, 8, 64])
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("parts", [1, 2])
-def test_shares_are_every_thing_once_in_order(count: int, size: int, parts: int) -> None:
+def test_shares_cover_every_item_once_in_order(count: int, size: int, parts: int) -> None:
     shares = [share for rank in range(size) for share in Ranks(rank, size).share(count, parts)]
     assert [i for share in shares for i in share] == list(range(count))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_a_device_of_which_there_is_one_is_not_for_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_device_is_an_error_with_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with (
-        pytest.raises(ValueError, match="2 processes on device cuda:1; taken are cpu, and cuda"),
+        pytest.raises(ValueError, match="device must be cpu, or cuda for a GPU each, with 2 processes, got cuda:1"),
         started_processes(torch.device("cuda:1")),
     ):
         pass

@@ -1,4 +1,4 @@
-"""A run's step and what ends it: whole pictures, precision, parts, losses that are not finite, disks that are full."""
+"""The step of a run and what ends a run: whole images, precision, parts, non-finite losses, full disks."""
 
 from __future__ import annotations
 
@@ -9,34 +9,23 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+import training_runs
 from PIL import Image
 from torch import Tensor
+from training_runs import FIVE_SIZES, losses, records, save_smooth_images
 from typer.testing import CliRunner
 
 from arasfsr import cli, load_model
 from arasfsr.errors import CheckpointError, TrainingError
-from arasfsr.training import run as run_module
+from arasfsr.training import step as step_module
 from arasfsr.training.config import DataConfig, TrainConfig
 from arasfsr.training.data import Photograph, Samples
 from arasfsr.training.loop import train
-from arasfsr.training.state import read_state
+from arasfsr.training.state import Run, read_state
 
-RUN: dict[str, Any] = {
-    "model": {
-        "encoder": {"blocks": 1, "features": 8},
-        "frequency": {"channels": 2, "width": 4, "blocks": 1},
-        "decoder": {"width": 16, "layers": 2},
-    },
-    "data": {"lr_sizes": [6, 8], "scale": [1, 3], "queries": 64},
-    "validation": {"images": 1, "pairs": [[8, 16]], "every": 4},
-    "steps": 6,
-    "batch": 5,
-    "log_every": 1,
-    "checkpoint_every": 2,
-}
+RUN: dict[str, Any] = {**training_runs.RUN, "steps": 6, "batch": 5, "checkpoint_every": 2}
 
 
 def config_of(**changes: Any) -> TrainConfig:
@@ -45,27 +34,13 @@ def config_of(**changes: Any) -> TrainConfig:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for i in range(5):
-        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
-        coarse.resize((24 + i, 28), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
-    return folder
-
-
-def records(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
-def losses(folder: Path) -> list[float]:
-    return [record["loss"] for record in records(folder) if "loss" in record]
+    return save_smooth_images(tmp_path / "data", FIVE_SIZES)
 
 
 # --- the step ----------------------------------------------------------------------------------------------------
 
 
-def test_with_a_scale_per_batch_targets_of_a_batch_have_one_size_that_every_image_reaches() -> None:
+def test_with_a_scale_per_batch_the_targets_of_a_batch_have_one_size_within_every_image() -> None:
     images = [Photograph.of(Path(f"{side}.png"), Image.new("RGB", (side, side))) for side in (20, 40, 60)]
     for config in (DataConfig(lr_sizes=[8], queries=None, whole=0.5), DataConfig(lr_sizes=[8], scale_per_batch=True)):
         samples = Samples(images, config, 4, 0, 80)
@@ -79,7 +54,7 @@ def test_with_a_scale_per_batch_targets_of_a_batch_have_one_size_that_every_imag
             assert all(int(samples.path(k).stem) >= side for k in batch)
 
 
-def test_a_whole_picture_is_learnt_like_all_of_its_pixels(data: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_whole_image_trains_like_all_of_its_pixels(data: Path, tmp_path: Path, monkeypatch: Any) -> None:
     train(config_of(data={**RUN["data"], "queries": None}), data, tmp_path / "render")
     from arasfsr.coords import make_cell, make_coord
     from arasfsr.model import Encoding
@@ -94,14 +69,14 @@ def test_a_whole_picture_is_learnt_like_all_of_its_pixels(data: Path, tmp_path: 
     assert losses(tmp_path / "render") == pytest.approx(losses(tmp_path / "query"), rel=1e-5)
 
 
-def test_accumulated_parts_change_rounding_alone(data: Path, tmp_path: Path) -> None:
+def test_accumulation_changes_only_rounding(data: Path, tmp_path: Path) -> None:
     for parts in (1, 2, 5):
         train(config_of(accumulate=parts, loss={"kl_weight": 0.1}), data, tmp_path / str(parts))
     assert losses(tmp_path / "2") == pytest.approx(losses(tmp_path / "1"), rel=1e-5)
     assert losses(tmp_path / "5") == pytest.approx(losses(tmp_path / "1"), rel=1e-5)
 
 
-def test_bfloat16_is_near_float32_and_its_parameters_are_float32(data: Path, tmp_path: Path) -> None:
+def test_bfloat16_is_close_to_float32_and_keeps_float32_parameters(data: Path, tmp_path: Path) -> None:
     for precision in ("float32", "bfloat16"):
         train(config_of(precision=precision), data, tmp_path / precision)
     exact, rounded = losses(tmp_path / "float32"), losses(tmp_path / "bfloat16")
@@ -112,7 +87,7 @@ def test_bfloat16_is_near_float32_and_its_parameters_are_float32(data: Path, tmp
     }
 
 
-def test_gradients_are_clipped_to_the_norm_asked_for(data: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_gradients_are_clipped_to_the_configured_norm(data: Path, tmp_path: Path, monkeypatch: Any) -> None:
     norms = []
     step = torch.optim.Adam.step
 
@@ -146,19 +121,19 @@ def test_the_summary_has_time_last_and_best_validation(data: Path, tmp_path: Pat
 # --- what ends it ------------------------------------------------------------------------------------------------
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_files(
+def test_a_non_finite_loss_stops_the_run_and_names_the_files(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loss_of = run_module.loss_of
+    loss_of = step_module.loss_of
     calls: list[int] = []
 
     def poisoned(prediction: Tensor, target: Tensor, config: Any) -> Tensor:
         calls.append(0)
         return loss_of(prediction, target, config) * (float("nan") if len(calls) == 4 else 1)
 
-    monkeypatch.setattr(run_module, "loss_of", poisoned)
+    monkeypatch.setattr(step_module, "loss_of", poisoned)
     with pytest.raises(
-        TrainingError, match=r"^step 4: the loss is nan, .* on .*\d\.png; the step is not done"
+        TrainingError, match=r"^step 4: the loss is nan, .* on .*\d\.png; the parameters have not changed"
     ) as caught:
         train(config_of(), data, tmp_path / "run")
     config = config_of()
@@ -182,17 +157,17 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_last(
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = run_module.Run.save
+    save = Run.save
 
-    def fill(self: run_module.Run, folder: Path) -> None:
+    def fill(self: Run, folder: Path) -> None:
         with files_of_at_most(20_000) if self.step == 4 else nullcontext():
             save(self, folder)
 
-    monkeypatch.setattr(run_module.Run, "save", fill)
-    with pytest.raises(TrainingError, match=r"step 4 cannot be written: .*; the last checkpoint there is whole"):
+    monkeypatch.setattr(Run, "save", fill)
+    with pytest.raises(TrainingError, match=r"cannot write step 4: .*; the last checkpoint there is intact"):
         train(config_of(), data, tmp_path / "run")
     assert read_state(tmp_path / "run")["step"] == 2
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
@@ -203,19 +178,19 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last(
 def test_a_log_that_cannot_be_written_stops_the_run(data: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "log.txt").symlink_to("/dev/full")
-    with pytest.raises(TrainingError, match="the log cannot be written: No space left on device"):
+    with pytest.raises(TrainingError, match="cannot write the log: No space left on device"):
         train(config_of(), data, tmp_path / "run")
     assert read_state(tmp_path / "run")["step"] == 0
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_anything_is_computed(data: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error_before_any_step(data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"file/run cannot be written: Not a directory; give another --output"):
+    with pytest.raises(ValueError, match=r"file/run cannot be written: Not a directory; choose another --output"):
         train(config_of(), data, tmp_path / "file" / "run")
 
 
 def test_the_command_ends_with_1_and_one_line(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "loss_of", lambda prediction, target, config: prediction.mean() * float("inf"))
+    monkeypatch.setattr(step_module, "loss_of", lambda prediction, target, config: prediction.mean() * float("inf"))
     (tmp_path / "run.yaml").write_text(json.dumps(RUN))
     arguments = ["train", str(tmp_path / "run.yaml"), "--data", str(data), "-o", str(tmp_path / "run")]
     result = CliRunner().invoke(cli.app, arguments)
@@ -226,7 +201,7 @@ def test_the_command_ends_with_1_and_one_line(data: Path, tmp_path: Path, monkey
 # --- images that do not fit into memory ------------------------------------------------------------------------
 
 
-def test_images_beyond_the_memory_are_read_again_and_give_the_same_run(
+def test_images_beyond_the_memory_limit_are_read_again_and_give_the_same_run(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     train(config_of(), data, tmp_path / "kept")
@@ -240,25 +215,25 @@ def test_images_beyond_the_memory_are_read_again_and_give_the_same_run(
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda path: Image.new("RGB", (24, 28)).save(path), "has changed since the run began"),
         (lambda path: path.unlink(), "it could be read when the run began"),
     ],
 )
 def test_images_that_change_during_a_run_stop_it_by_name(
-    workers: int, change: Any, told: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: int, change: Any, message: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = run_module.Run.save
+    save = Run.save
 
-    def changing(self: run_module.Run, folder: Path) -> None:
+    def changing(self: Run, folder: Path) -> None:
         save(self, folder)
         if self.step == 0:
             for path in data.glob("*.png"):
                 change(path)
 
-    monkeypatch.setattr(run_module.Run, "save", changing)
-    with pytest.raises(TrainingError, match=rf"^\S*\d\.png\S* .*{told}; the last checkpoint in \S+ is kept$"):
+    monkeypatch.setattr(Run, "save", changing)
+    with pytest.raises(TrainingError, match=rf"^\S*\d\.png\S* .*{message}; the last checkpoint in \S+ is kept$"):
         train(config_of(data={**RUN["data"], "memory": 0, "workers": workers}), data, tmp_path / "run")
     assert read_state(tmp_path / "run")["step"] == 0
 
@@ -273,7 +248,7 @@ def test_a_resumed_run_sees_that_an_image_has_other_pixels(data: Path, tmp_path:
 # --- TensorBoard -------------------------------------------------------------------------------------------------
 
 
-def test_tensorboard_is_off_unless_asked_for_and_then_has_losses_and_scores(data: Path, tmp_path: Path) -> None:
+def test_tensorboard_is_off_by_default_and_has_losses_and_scores(data: Path, tmp_path: Path) -> None:
     train(config_of(), data, tmp_path / "off")
     assert not (tmp_path / "off" / "tensorboard").exists()
     train(config_of(tensorboard=True), data, tmp_path / "on")
@@ -281,13 +256,15 @@ def test_tensorboard_is_off_unless_asked_for_and_then_has_losses_and_scores(data
 
     events = EventAccumulator(str(tmp_path / "on" / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("training/loss")] == [1, 2, 3, 4, 5, 6]
-    assert [event.value for event in events.Scalars("training/loss")] == pytest.approx(losses(tmp_path / "on"))
+    assert [event.value for event in events.Scalars("training/loss")] == pytest.approx(
+        list(losses(tmp_path / "on").values())
+    )
     assert [event.step for event in events.Scalars("validation/8 to 16")] == [4, 6]
 
 
 def test_without_tensorboard_the_extra_is_named(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ValueError, match=r"not installed: pip install \"arasfsr\[tensorboard\]\""):
+    with pytest.raises(ValueError, match=r"TensorBoard is not installed: pip install \"arasfsr\[tensorboard\]\""):
         train(config_of(tensorboard=True), data, tmp_path / "run")
     monkeypatch.undo()
     train(config_of(), data, tmp_path / "run")  # the folder holds no run

@@ -123,7 +123,7 @@ class CudaLauncher(Launcher):
         problem = self.problem
         rel_weight, cell_weight = problem.rel_and_cell_weight
         found = {
-            "latent": problem.lr_rows,
+            "lr_map": problem.lr_rows,
             "image": problem.image,
             "coord": problem.flat.coord,
             "cell": problem.cells,
@@ -173,8 +173,8 @@ class CudaLauncher(Launcher):
         return self.empty(size_of(self._call), dtype=torch.uint8)
 
     def _chunk(self, kept: Kept) -> Any:
-        tensors = (kept.f, kept.s, kept.cosines, kept.cells, kept.rel, kept.share)
-        pointers = dict(zip(("f", "s", "cosines", "cells", "rel", "share"), _pointers(*tensors), strict=True))
+        tensors = (kept.f, kept.s, kept.cosines, kept.lr_rows, kept.rel, kept.share)
+        pointers = dict(zip(("f", "s", "cosines", "lr_rows", "rel", "share"), _pointers(*tensors), strict=True))
         return self.core.Kept(first=kept.first, count=kept.size, tiles=kept.tiles, **pointers)
 
     def _keep(self, kept: Kept) -> None:
@@ -191,14 +191,14 @@ class CudaLauncher(Launcher):
             scratch = self._scratch(self.core.backward_scratch)
             self.core.backward(self._call, self._chunk(kept), gradients, scratch.data_ptr(), scratch.numel())
 
-    def add_first_layer(self, latent: Tensor, rel_weight: Tensor, kept: Kept, found: ContentGradients) -> None:
+    def add_first_layer(self, lr_rows: Tensor, rel_weight: Tensor, kept: Kept, found: ContentGradients) -> None:
         """By atomic sums, unless torch is to be deterministic."""
         if torch.are_deterministic_algorithms_enabled():
-            super().add_first_layer(latent, rel_weight, kept, found)
+            super().add_first_layer(lr_rows, rel_weight, kept, found)
             return
         rel = self.empty(self.problem.images * kept.tiles, 2, self.padded, dtype=torch.float32)
         with _on(self.device):
-            self.core.scatter(self._call, self._chunk(kept), *_pointers(found.z, latent, rel))
+            self.core.scatter(self._call, self._chunk(kept), *_pointers(found.z, lr_rows, rel))
         rel_weight += rel.sum(0)[:, : self.width].t()
 
     def angle_gradients(self, kept: Kept, found: ContentGradients) -> Tensor:

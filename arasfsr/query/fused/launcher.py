@@ -40,7 +40,7 @@ class Kept(NamedTuple):
     """s_1 .. s_L: (L, Q, NP)."""
     cosines: Tensor
     """Their derivatives: (L, Q, NP)."""
-    cells: Tensor
+    lr_rows: Tensor
     """Row of the LR map, an LR pixel: (rows,) int64."""
     rel: Tensor
     """(rows, 2) float32."""
@@ -112,7 +112,7 @@ class Launcher(abc.ABC):
     def add_first_layer(self, lr_rows: Tensor, rel_weight: Tensor, kept: Kept, found: ContentGradients) -> None:
         """Add a chunk's part of the gradients of the LR map, (its rows, n), and of rel's weight, (n, 2)."""
         z = found.z[0, :, : self.width].to(torch.float32)
-        lr_rows.index_add_(0, kept.cells, z)
+        lr_rows.index_add_(0, kept.lr_rows, z)
         rel_weight += product_over_rows(z, kept.rel)
 
     def angle_gradients(self, kept: Kept, found: ContentGradients) -> Tensor:
@@ -175,7 +175,7 @@ class Launcher(abc.ABC):
             f=self.empty(layers, rows, width),
             s=self.empty(layers, padded, width),
             cosines=self.empty(layers, padded, width),
-            cells=self.empty(rows, dtype=torch.int64),
+            lr_rows=self.empty(rows, dtype=torch.int64),
             rel=self.empty(rows, 2, dtype=torch.float32),
             share=self.empty(rows, dtype=torch.float32),
         )

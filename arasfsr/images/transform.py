@@ -1,0 +1,88 @@
+"""RGB images of training, evaluation and preparation: read, cropped, resized, degraded, and as tensors."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from arasfsr.errors import ArgumentError
+from arasfsr.images.files import read_image
+from arasfsr.images.raster import flatten_on_white, round_to_8_bits, to_pil
+
+JPEG_QUALITY = 65
+"""The JPEG quality, 1 to 95, that gives nn65 its name."""
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """Read an image upright as 8-bit RGB, with alpha blended on white.
+
+    Raises:
+        ImageError: as `read_image`.
+    """
+    return to_pil(round_to_8_bits(flatten_on_white(read_image(path)))).convert("RGB")
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """A PIL RGB image as a tensor (3, H, W), float32 in [-1, 1]."""
+    return torch.from_numpy(normalise_pixels(np.asarray(image))).permute(2, 0, 1)
+
+
+def normalise_pixels(pixels: np.ndarray) -> np.ndarray:
+    """uint8 in [0, 255] to float32 in [-1, 1], of the same shape."""
+    return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
+
+
+def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize to `size` = (width, height) with Pillow's bicubic, which antialiases when it shrinks."""
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
+
+
+def largest_square(image: Image.Image) -> Image.Image:
+    """Crop to the largest centred square; an odd pixel is cut off at the right or at the bottom."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """A callable that makes an LR image from an HR image."""
+
+    text: str
+    """What it does, for reports."""
+    apply: Callable[[Image.Image, tuple[int, int]], Image.Image]
+
+    def __call__(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
+        """Degrade an RGB image to `size` = (width, height); the input is not modified.
+
+        Raises:
+            ArgumentError: the image is not RGB, or a side of `size` is below 1.
+        """
+        if image.mode != "RGB":
+            raise ArgumentError(f"image must have mode RGB, got {image.mode}")
+        if min(size) < 1:
+            raise ArgumentError(f"size must be (width, height) of at least 1 pixel, got {size}")
+        return self.apply(image, size)
+
+
+def nearest_jpeg(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Nearest-neighbour resize, then JPEG of quality 65 (4:2:0, Pillow's default tables)."""
+    buffer = io.BytesIO()
+    image.resize(size, Image.Resampling.NEAREST).save(buffer, format="JPEG", quality=JPEG_QUALITY)
+    buffer.seek(0)
+    with Image.open(buffer) as decoded:
+        return decoded.convert("RGB")
+
+
+DEGRADATIONS = {
+    "bic": Degradation("Pillow's bicubic, which low-passes", resize),
+    "nn65": Degradation(f"nearest pixels, then JPEG of quality {JPEG_QUALITY}", nearest_jpeg),
+}
+"""The degradations of the paper's tables (arXiv 2511.16341), under its names for them."""

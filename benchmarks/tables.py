@@ -1,0 +1,192 @@
+"""Tables of the suites, from their result files alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pandas import DataFrame, Series
+
+from benchmarks.results import read_rows
+from benchmarks.timing import LEAST
+
+NAMES = {
+    "public": "public way",
+    "public-compile": "public way, torch.compile",
+    "public-autocast": "public way, autocast",
+    "public-autocast-compile": "public way, autocast and torch.compile",
+}
+"""Contestants as the tables call them; ours are called by their backend."""
+
+PUBLIC = ("public", "public-autocast")  # who the other contestants of a case are compared with
+COMPILED = ("public-compile", "public-autocast-compile")  # and those of an excerpt
+
+SUITE_TITLES = {
+    "query": "Query path (LR to output, the encoder left out)",
+    "train": "Training step: forward and backward of the decoder",
+    "end-to-end": "From PNG file to PNG file, model loaded",
+}
+
+FIELDS = ["suite", "model", "lr", "output", "batch", "dtype", "scattered", "excerpt", "case", "contestant", "error"]
+FIELDS += ["samples_s", "quartiles_s", "peak_bytes", "macs", "ceiling_dtype", "ceiling_flops", "share", "machine"]
+FIELDS += ["median", "pixels", "height", "lr_height", "title"]
+
+
+def table_row(cells: Iterable[str]) -> str:
+    """A line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def markdown(rows: DataFrame | list[dict[str, Any]], right: Collection[str] = ()) -> str:
+    """A Markdown table, the columns of `right` aligned there; narrower than to_markdown's, and so are its diffs."""
+    table = DataFrame(rows).astype(object).fillna("").astype(str)
+    rule = ["---:" if name in right else "---" for name in table.columns]
+    return "\n".join(map(table_row, [table.columns, rule, *table.to_numpy()]))
+
+
+def frame(rows: Iterable[Mapping[str, Any]] | Path) -> DataFrame:
+    """The rows of a result file, and what follows from each."""
+    rows = read_rows(rows).values() if isinstance(rows, Path) else rows
+    found = DataFrame([{"excerpt": 0, **row, **_derived(row)} for row in rows], columns=FIELDS)
+    return found.astype({"median": float, "peak_bytes": float})
+
+
+def _derived(row: Mapping[str, Any]) -> dict[str, Any]:
+    lr, output = (" x ".join(map(str, row[name])) for name in ("lr", "output"))
+    pixels, model = math.prod(row["output"]), "" if row["model"] == "full" else f", `{row['model']}`"
+    images = "" if row["batch"] == 1 else f", {row['batch']} images"
+    found = {"lr": lr, "output": output, "pixels": pixels, "error": row.get("error") or ""}
+    found |= {"lr_height": row["lr"][0], "height": row["output"][0]}
+    found["title"] = f"{lr} to {f'{pixels:,} random queries' if row['scattered'] else output}{images}{model}"
+    return found | ({"median": row["quartiles_s"][1]} if row.get("quartiles_s") else {})
+
+
+def whole(rows: DataFrame) -> DataFrame:
+    """The rows of whole cases: no excerpts, whose time and memory are others."""
+    return rows[rows["excerpt"] == 0]
+
+
+def title(name: str) -> str:
+    """A contestant's name for people."""
+    return NAMES.get(name, f"`{name}`")
+
+
+def seconds(value: float) -> str:
+    """Seconds in the unit that reads best."""
+    factor, unit = (1.0, "s") if value >= 1 else (1e3, "ms") if value >= 1e-3 else (1e6, "us")
+    return f"{value * factor:.3g} {unit}"
+
+
+def _cells(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row of a suite's table."""
+    cells = {"case": row["title"], "dtype": row["dtype"], "contestant": title(row["contestant"])}
+    if row["error"]:
+        message = "out of memory" if row["error"].startswith("out of memory (") else row["error"].replace("|", "/")
+        return cells | {"median (quartiles)": message}
+    (low, median, high), runs = row["quartiles_s"], len(row["samples_s"])
+    spread = f"{seconds(low)} to {seconds(high)}" if runs >= LEAST else f"{runs} run{'s' * (runs > 1)}"
+    return cells | {
+        "median (quartiles)": f"**{seconds(median)}** ({spread})",
+        "faster than public": "" if math.isnan(row["ratio"]) else f"{row['ratio']:.2f} x",
+        "peak memory": "unknown" if math.isnan(row["peak_bytes"]) else f"{row['peak_bytes'] / 1e6:,.0f} MB",
+        "of the ceiling": f"{row['share']:.0%} of {row['ceiling_dtype']}",
+    }
+
+
+def ratio(rows: DataFrame, peers: Collection[str]) -> Series:
+    """How many times faster than its case's peer each row is; NaN where either has no time."""
+    return rows["case"].map(rows[rows["contestant"].isin(peers)].set_index("case")["median"]) / rows["median"]
+
+
+def suite_table(rows: DataFrame) -> str:
+    """One suite's table."""
+    mine = rows.sort_values(["model", "batch", "scattered", "lr_height", "height", "dtype"], kind="stable")
+    return markdown([_cells(row) for row in mine.assign(ratio=ratio(mine, PUBLIC)).to_dict("records")])
+
+
+def growth(rows: DataFrame) -> DataFrame:
+    """How time grows: from, step and the factor of the time, for queries x 4 and for the batch.
+
+    Of rows that differ in nothing but the output's size (by a factor of 4 in queries), or in nothing but the batch.
+    """
+    good = rows[rows["error"] == ""]
+    found = good.merge(good, on=["suite", "model", "lr", "dtype", "scattered", "contestant"], suffixes=("", "_to"))
+    batch = (found["output"] == found["output_to"]) & (found["batch_to"] > found["batch"])
+    queries = (found["batch"] == found["batch_to"]) & (found["pixels_to"] == 4 * found["pixels"])
+    found = found.assign(grows=batch)[batch | queries]
+    steps = [
+        f"batch {row.batch} to {row.batch_to}" if row.grows else f"queries x 4, to {row.output_to}"
+        for row in found.itertuples()
+    ]
+    start = found["contestant"].map(title) + ", " + found["dtype"] + ", " + found["title"]
+    return DataFrame({"from": start, "step": steps, "factor": found["median_to"] / found["median"]})
+
+
+def tables(rows: DataFrame) -> str:
+    """All tables of one machine's whole cases."""
+    rows = whole(rows)
+    suites = {suite: rows[rows["suite"] == suite] for suite in SUITE_TITLES}
+    parts = [f"{SUITE_TITLES[suite]}:\n\n{suite_table(mine)}" for suite, mine in suites.items() if len(mine)]
+    grown = growth(rows)
+    if len(grown):
+        times = grown.assign(time=grown["factor"].map("x {:.2f}".format)).drop(columns="factor")
+        parts.append(f"How time grows:\n\n{markdown(times, right=['time'])}")
+    return "\n\n".join(parts)
+
+
+def compared(rows: DataFrame) -> DataFrame:
+    """Excerpts of our backends, with `ratio`: how many times faster each is than the compiled public way."""
+    good = rows[(rows["excerpt"] > 0) & (rows["error"] == "")]
+    good = good.assign(ratio=ratio(good, COMPILED))
+    return good[good["ratio"].notna() & ~good["contestant"].str.startswith("public")]
+
+
+def summary(found: DataFrame, where: str) -> str:
+    """Of each of our backends: on how many cases it is how much faster in each dtype; `where` all of them stand."""
+    sentences = []
+    for name, mine in found.groupby("contestant", sort=False):
+        figures = mine.groupby("dtype")["ratio"].agg(["min", "max", "median"])
+        ranges = [
+            f"{low:.2f} to {high:.2f} times in {of} (median {mid:.2f})" for of, low, high, mid in figures.itertuples()
+        ]
+        sentences.append(
+            f"On excerpts of {len(mine)} cases ({where}) {title(str(name))} has the speed of the public way under "
+            f"torch.compile (in half precision with autocast) {', '.join(ranges)}. The LR map, made once for all "
+            "queries of an image, weighs more in an excerpt than in the whole."
+        )
+    return " ".join(sentences)
+
+
+def excerpt_table(found: DataFrame) -> str:
+    """How many times faster ours is, and its median time; outputs are columns, and random queries have one."""
+    cells = [f"{row.ratio:.2f} x ({seconds(row.median)})" for row in found.itertuples()]
+    column = found["output"].where(~found["scattered"].astype(bool), "random")
+    found = found.assign(cell=cells, column=column, backend=found["contestant"].map(title))
+    found = found.rename(columns={"lr": "LR", "batch": "images"})
+    lines = ["suite", "model", "LR", "images", "scattered", "dtype", "backend"]
+    wide = found.pivot_table(index=lines, columns="column", values="cell", aggfunc="first", sort=False)
+    columns = sorted(wide.columns, key=lambda name: (len(name), name))
+    return markdown(wide[columns].reset_index().drop(columns="scattered"))
+
+
+def machine_line(ceilings: Mapping[str, Any]) -> str:
+    """One sentence: which machine, and what it can do."""
+    machine = ceilings["machine"]
+    gpu = f"{machine['gpu']} (driver {machine['driver']}, CUDA {machine['cuda']})" if "gpu" in machine else None
+    rates = ", ".join(f"{name} {_rate(rate)}" for name, rate in ceilings["flops"].items())
+    return (
+        f"On {gpu or cpu(machine)}, torch {machine['torch']}, {machine['date'][:10]}, commit {machine['commit']}. "
+        f"Ceilings: {rates}; copy {ceilings['bytes_per_second'] / 1e9:,.0f} GB/s."
+    )
+
+
+def cpu(machine: Mapping[str, Any]) -> str:
+    """A CPU as machine lines name it."""
+    units = "with" if machine["bfloat16_units"] else "without"
+    return f"{machine['processor']}, {machine['threads']} threads, {units} bfloat16 units"
+
+
+def _rate(flops: float) -> str:
+    return f"{flops / 1e12:,.0f} TFLOP/s" if flops >= 1e13 else f"{flops / 1e9:,.0f} GFLOP/s"

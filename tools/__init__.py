@@ -1,0 +1,1 @@
+"""Tools for developers: builds, checks, and the compiled kernels. None of this is in the wheel."""
