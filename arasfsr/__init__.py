@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from arasfsr.errors import (
         ArasfsrError,
         ArgumentError,
+        ArgumentTypeError,
         BackendUnavailable,
         CheckpointError,
         ImageError,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ArasfsrError",
     "ArgumentError",
+    "ArgumentTypeError",
     "BackendUnavailable",
     "CheckpointError",
     "DIINNConfig",
@@ -72,6 +74,7 @@ _HOMES = {
     "arasfsr.errors": (
         "ArasfsrError",
         "ArgumentError",
+        "ArgumentTypeError",
         "BackendUnavailable",
         "CheckpointError",
         "ImageError",

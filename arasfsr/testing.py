@@ -1,4 +1,4 @@
-"""Self-check: does every backend of this machine keep the numerical contract (DESIGN, section 4) on small models?"""
+"""Self-check: does every backend keep the numerical contract (docs/method.md, section 4) on this machine?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Local frequency estimation: a variational autoencoder on the LR image (DESIGN, section 1)."""
+"""Local frequency estimation: a variational autoencoder on the LR image (docs/method.md, section 1)."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ pytestmark = pytest.mark.gpu
 
 
 def assert_within_the_contract(encoding: Encoding, fused: str, dtype: torch.dtype, coord: Tensor, cell: Tensor) -> None:
-    """What is decoded errs no more than the contract allows (DESIGN, section 4)."""
+    """What is decoded errs no more than the contract allows (docs/method.md, section 4)."""
     encoding = without_skip(encoding)
     truth = encoding.query(coord, cell, "reference", torch.float64)
     error, plain = (relative_rms(encoding.query(coord, cell, name, dtype), truth) for name in (fused, "reference"))

@@ -1,4 +1,4 @@
-"""Every tolerance of the tests, with its reason (DESIGN, section 4). None is ever loosened to pass."""
+"""Every tolerance of the tests, with its reason (docs/method.md, section 4). None is ever loosened to pass."""
 
 import torch
 
