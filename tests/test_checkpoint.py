@@ -128,8 +128,8 @@ def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [
-        (lambda content: content["model"].update(name="ltep"), "holds a model 'ltep'"),
-        (lambda content: content["model"]["args"]["encoder_spec"].update(name="hat"), "its encoder is 'hat'"),
+        (lambda content: content["model"].update(name="ltep"), "diinn, got 'ltep'"),
+        (lambda content: content["model"]["args"]["encoder_spec"].update(name="hat"), "swinir, got 'hat'"),
         (lambda content: content["model"]["args"]["imnet_spec"]["args"].update(hidden_list=[64, 32]), "hidden_list"),
         (lambda content: content.pop("model"), "not in the authors' format"),
         (lambda content: content["model"].update(sd=3), "not in the authors' format"),
