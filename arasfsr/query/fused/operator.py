@@ -1,4 +1,4 @@
-"""The fused operators: the kernels' outputs put together, forward and backward."""
+"""Forward and backward of the fused operators, in terms of a launcher's kernels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from arasfsr.query.skip import skip_gradients
 
 
 class _Sums:
-    """Sums of the chunks' gradients."""
+    """Accumulates the chunks' gradients."""
 
     def __init__(self, launcher: Launcher, need: Need) -> None:
         problem, padded = launcher.problem, launcher.padded
@@ -41,7 +41,7 @@ class _Sums:
         self.output = zeros(3, padded)
 
     def add(self, grad: Tensor, kept: Kept) -> None:
-        """Add what a chunk gives; `grad` is (images, queries, 3), of all queries."""
+        """Add a chunk's gradients; `grad` is (images, queries, 3) of all queries."""
         found = self.launcher.content_gradients(kept, grad, self.need.coord)
         self.launcher.add_weight_gradients(self.content, self.content_bias, kept, found)
         part = slice(kept.first, kept.first + kept.size)
@@ -57,7 +57,7 @@ class _Sums:
 
     @staticmethod
     def _padded(of_queries: Tensor, kept: Kept) -> Tensor:
-        """(.., count, n) with zeros for the last tile's queries that there are not."""
+        """Pads (.., count, n) with zeros to whole tiles."""
         missing = kept.s.shape[1] - kept.size
         return F.pad(of_queries, (0, 0, 0, missing)) if missing else of_queries
 
@@ -66,7 +66,7 @@ class _Sums:
         return self.launcher.problem.coords(kept.first, kept.first + kept.size)
 
     def _geometry(self, kept: Kept, found: ContentGradients) -> Tensor | None:
-        """The first layer backward: LR map, rel and cell; gives coord's gradient through rel and shares."""
+        """Backward of the first layer: LR map, rel and cell; returns coord's gradient through rel and the shares."""
         problem, n, count = self.launcher.problem, self.launcher.width, kept.size
         self.launcher.add_first_layer(self.lr_rows, self.rel_weight, kept, found)
         z = found.z[0, :, :n].view(problem.images, -1, 4, n)[:, :count]
@@ -85,9 +85,9 @@ class _Sums:
         return local_ensemble_backward(corners, problem.lr_size, grad_rel, grad_share)
 
     def _coordinate_branch(self, kept: Kept, found: ContentGradients) -> Tensor | None:
-        """The coordinate branch backward, last layer to first: gives the gradient of the encoding, (count, 42).
+        """Backward of the coordinate branch, last layer to first; returns the encoding's gradient (count, 42).
 
-        It has all queries of the last tile: gradients of those that there are not are zero.
+        Includes the padding of the last tile, whose gradients are zero.
         """
         packed = self.launcher.packed
         assert packed.encoding_weight is not None
@@ -134,7 +134,7 @@ def _backward(launcher: Launcher, grad: Tensor, need: Need) -> Gradients:
 
 
 def register(name: str, launcher: Callable[[Problem], Launcher]) -> Callable[[QueryCall], Tensor]:
-    """Register the operator `arasfsr::NAME` on a backend's launches; returns what decodes a call's queries with it."""
+    """Register the operator `arasfsr::NAME` with a backend's launcher; returns the function that runs a call."""
 
     def forward(problem: Problem) -> Tensor:
         return launcher(problem).render().view(problem.batch, problem.queries.count(), 3)
