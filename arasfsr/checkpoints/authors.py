@@ -59,7 +59,7 @@ def read_authors(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
         reason = str(error).strip().split("\n")[0].split(". ")[0] or type(error).__name__
-        raise CheckpointError(f"{path}: not a whole checkpoint of tensors alone ({reason})") from error
+        raise CheckpointError(f"{path}: damaged, or not a checkpoint of tensors only ({reason})") from error
     try:
         name, args, tensors = (content["model"][key] for key in ("name", "args", "sd"))
         if name not in SWITCHES:

@@ -76,14 +76,14 @@ def _read_native(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
+        raise CheckpointError(f"{path}: damaged, or not a safetensors file ({error})") from error
     if CONFIG_KEY not in metadata:
-        raise CheckpointError(f"{path}: a safetensors file, but none of arasfsr's: no {CONFIG_KEY!r} in its metadata")
+        raise CheckpointError(f"{path}: not a model of arasfsr, its metadata has no {CONFIG_KEY!r}")
     try:
         return ModelConfig.model_validate_json(metadata[CONFIG_KEY]), tensors
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors())
-        raise CheckpointError(f"{path}: its configuration is not one of this version ({wrong})") from error
+        raise CheckpointError(f"{path}: its configuration is not valid in this version ({wrong})") from error
 
 
 def build_model(path: Path, config: ModelConfig, tensors: dict[str, Tensor]) -> ImplicitSR:

@@ -182,45 +182,47 @@ class CudaLauncher(Launcher):
             scratch = self._scratch(self.core.keep_scratch)
             self.core.keep(self._call, self._chunk(kept), scratch.data_ptr(), scratch.numel())
 
-    def _content_gradients(self, kept: Kept, grad: Tensor, found: ContentGradients) -> None:
+    def _content_gradients(self, kept: Kept, grad: Tensor, gradients: ContentGradients) -> None:
         dense = _dense(grad)
         names = ("grad", "z", "s", "share", "combined")
-        pointers = _pointers(dense, found.z, found.s, found.share, found.combined)
-        gradients = self.core.Gradients(**dict(zip(names, pointers, strict=True)))
+        pointers = _pointers(dense, gradients.z, gradients.s, gradients.share, gradients.combined)
+        struct = self.core.Gradients(**dict(zip(names, pointers, strict=True)))
         with _on(self.device):
             scratch = self._scratch(self.core.backward_scratch)
-            self.core.backward(self._call, self._chunk(kept), gradients, scratch.data_ptr(), scratch.numel())
+            self.core.backward(self._call, self._chunk(kept), struct, scratch.data_ptr(), scratch.numel())
 
-    def add_first_layer(self, lr_rows: Tensor, rel_weight: Tensor, kept: Kept, found: ContentGradients) -> None:
+    def add_first_layer(self, lr_rows: Tensor, rel_weight: Tensor, kept: Kept, gradients: ContentGradients) -> None:
         """With atomic adds, unless torch's deterministic algorithms are enabled."""
         if torch.are_deterministic_algorithms_enabled():
-            super().add_first_layer(lr_rows, rel_weight, kept, found)
+            super().add_first_layer(lr_rows, rel_weight, kept, gradients)
             return
         rel = self.empty(self.problem.images * kept.tiles, 2, self.padded, dtype=torch.float32)
         with _on(self.device):
-            self.core.scatter(self._call, self._chunk(kept), *_pointers(found.z, lr_rows, rel))
+            self.core.scatter(self._call, self._chunk(kept), *_pointers(gradients.z, lr_rows, rel))
         rel_weight += rel.sum(0)[:, : self.width].t()
 
-    def angle_gradients(self, kept: Kept, found: ContentGradients) -> Tensor:
+    def angle_gradients(self, kept: Kept, gradients: ContentGradients) -> Tensor:
         """By the core's kernel, if available."""
         if not self._splits:
-            return super().angle_gradients(kept, found)
+            return super().angle_gradients(kept, gradients)
         with _on(self.device):
             scratch = self._scratch(self.core.coordinate_scratch)
-            self.core.coordinate(self._call, self._chunk(kept), found.s.data_ptr(), scratch.data_ptr(), scratch.numel())
+            self.core.coordinate(
+                self._call, self._chunk(kept), gradients.s.data_ptr(), scratch.data_ptr(), scratch.numel()
+            )
         return kept.cosines
 
-    def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
+    def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, gradients: ContentGradients) -> None:
         """By the core's kernel if available, else by matrix products, the second after f *= s in place."""
         hidden = self.layers - 1
         if hidden == 0:
             return
         if self._splits:
             with _on(self.device):
-                read, *sums = _pointers(found.z, weights, biases)
+                read, *sums = _pointers(gradients.z, weights, biases)
                 self.core.weight_gradients(self._call, self._chunk(kept), read, sums[0], sums[1], self._splits)
             return
-        z, f = found.z[1:], kept.f[:-1]
+        z, f = gradients.z[1:], kept.f[:-1]
         biases[0] += sum_over_rows(z)
         weights[0, :, 0] += product_over_rows(z, f)
         if self.problem.modulated:

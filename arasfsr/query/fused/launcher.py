@@ -102,27 +102,27 @@ class Launcher(abc.ABC):
         """Run the forward of a chunk, writing its activations to `kept`."""
 
     @abc.abstractmethod
-    def _content_gradients(self, kept: Kept, grad: Tensor, found: ContentGradients) -> None:
-        """Run the content branch's backward from grad (images, queries, 3) float32 of all queries, into `found`."""
+    def _content_gradients(self, kept: Kept, grad: Tensor, gradients: ContentGradients) -> None:
+        """Run the content branch's backward from grad (images, queries, 3) float32 of all queries, into `gradients`."""
 
     @abc.abstractmethod
-    def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
+    def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, gradients: ContentGradients) -> None:
         """Add a chunk's part of the hidden layers' gradients to `weight_sums`; may overwrite `kept.f`."""
 
-    def add_first_layer(self, lr_rows: Tensor, rel_weight: Tensor, kept: Kept, found: ContentGradients) -> None:
+    def add_first_layer(self, lr_rows: Tensor, rel_weight: Tensor, kept: Kept, gradients: ContentGradients) -> None:
         """Add a chunk's part of the gradients of the LR map (B h w, n) and of rel's weight (n, 2)."""
-        z = found.z[0, :, : self.width].to(torch.float32)
+        z = gradients.z[0, :, : self.width].to(torch.float32)
         lr_rows.index_add_(0, kept.lr_rows, z)
         rel_weight += product_over_rows(z, kept.rel)
 
-    def angle_gradients(self, kept: Kept, found: ContentGradients) -> Tensor:
+    def angle_gradients(self, kept: Kept, gradients: ContentGradients) -> Tensor:
         """Gradients of the coordinate branch's angles, last layer to first: (L, Q, NP), overwriting the cosines."""
         angles, weights = kept.cosines, self.packed.modulator_weight
         assert weights is not None
         for layer in reversed(range(self.layers)):
-            torch.mul(found.s[layer], angles[layer], out=angles[layer])
+            torch.mul(gradients.s[layer], angles[layer], out=angles[layer])
             if layer:
-                add_product(found.s[layer - 1], angles[layer], weights[layer - 1])
+                add_product(gradients.s[layer - 1], angles[layer], weights[layer - 1])
         return angles
 
     def empty(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
@@ -185,14 +185,14 @@ class Launcher(abc.ABC):
     def content_gradients(self, kept: Kept, grad: Tensor, need_share: bool) -> ContentGradients:
         """Run the content branch's backward; `grad` is contiguous (images, queries, 3) float32 of all queries."""
         rows, padded = kept.f.shape[1], kept.s.shape[1]
-        found = ContentGradients(
+        gradients = ContentGradients(
             z=torch.empty_like(kept.f),
             s=self.empty(*kept.s.shape, dtype=torch.float32),
             share=self.empty(rows, dtype=torch.float32) if need_share else None,
             combined=self.empty(self.problem.images, padded, self.padded, dtype=torch.float32),
         )
-        self._content_gradients(kept, grad, found)
-        return found
+        self._content_gradients(kept, grad, gradients)
+        return gradients
 
     def weight_sums(self) -> tuple[Tensor, Tensor]:
         """Zeros for the hidden layers' gradients: weights (splits, L - 1, halves, NP, NP), biases in float64."""

@@ -161,16 +161,16 @@ class TritonLauncher(Launcher):
         programs = self._programs(kept.tiles)
         self._forward(programs, out=None, rows=kept.f.shape[1], count=kept.size, KEEP=True, **tensors)
 
-    def _content_gradients(self, kept: Kept, grad: Tensor, found: ContentGradients) -> None:
+    def _content_gradients(self, kept: Kept, grad: Tensor, gradients: ContentGradients) -> None:
         config = self.table.backward
         self._launch(
             backward_kernel,
             (kept.s.shape[1] * 4 // config.rows,),
             config,
-            z_gradients=found.z,
-            s_gradients=found.s,
-            share_gradients=kept.share if found.share is None else found.share,
-            combined=found.combined,
+            z_gradients=gradients.z,
+            s_gradients=gradients.s,
+            share_gradients=kept.share if gradients.share is None else gradients.share,
+            combined=gradients.combined,
             f=kept.f,
             s=kept.s,
             share=kept.share,
@@ -183,11 +183,11 @@ class TritonLauncher(Launcher):
             count=kept.size,
             tiles=kept.tiles,
             rows=kept.f.shape[1],
-            GEOMETRY=found.share is not None,
+            GEOMETRY=gradients.share is not None,
             **self._cut(config),
         )
 
-    def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
+    def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, gradients: ContentGradients) -> None:
         if self.layers == 1:
             return
         config, rows = self.table.weights, kept.f.shape[1]
@@ -200,7 +200,7 @@ class TritonLauncher(Launcher):
                 config,
                 weight_sums=weights,
                 bias_sums=biases,
-                z_gradients=found.z,
+                z_gradients=gradients.z,
                 f=kept.f,
                 s=kept.s,
                 rows=rows,
