@@ -83,7 +83,7 @@ _HOMES = {
     "arasfsr.model": ("Encoding", "ImplicitSR"),
     "arasfsr.query": ("backends",),
 }
-"""Where each public name lives. They are imported when first used: the command line's --help needs no torch."""
+"""The module of each public name, imported on first use so that `arasfsr --help` does not import torch."""
 
 
 def __getattr__(name: str) -> Any:

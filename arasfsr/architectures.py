@@ -1,4 +1,4 @@
-"""Which devices the extension's machine code runs on. Needs no torch."""
+"""Which devices the extension's machine code runs on. Does not import torch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import re
 def covers(architectures: str, capability: tuple[int, int]) -> bool:
     """Whether code for architectures such as "80 90a 120+ptx" runs on a device of that compute capability.
 
-    Machine code serves its major version from its minor one on, with an "a" its own device alone, with an "f" the
-    same as without; from PTX the driver makes code for all that came later.
+    Machine code runs on devices of the same major version and the same or a later minor one; with an "a", only on
+    that architecture; an "f" changes nothing. PTX is compiled by the driver for any later device.
     """
     for major, minor, kind, ptx in re.findall(r"(\d+)(\d)([af]?)(\+ptx)?", architectures):
         own = int(major), int(minor)

@@ -1,7 +1,7 @@
 """The command line: `arasfsr upscale`, `prepare`, `train`, `eval`, `convert`, `doctor`.
 
-Exit status: 0 success; 1 some inputs failed, or the system did (a full disk); 2 usage error. A training run
-that Ctrl-C or SIGTERM stopped ends with 130 or 143.
+Exit status: 0 success; 1 some inputs failed, or a system error such as a full disk; 2 usage error; 130 or 143 a
+training run stopped by Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more, on standard error.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more to standard error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -57,7 +57,7 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line. What a user can mend ends in one line on standard error, anything else in a traceback."""
+    """Run the command line. User errors print one line to standard error, anything else a traceback."""
     try:
         app()
     except (ArasfsrError, OSError) as error:

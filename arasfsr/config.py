@@ -1,4 +1,4 @@
-"""What a model is made of: the one description that checkpoints, training and loading share."""
+"""Model configuration, shared by checkpoints, training and loading."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ FOURIER_OCTAVES = 10
 """Octaves of the Fourier encoding: sin and cos of 2^k x for k = 0 .. 9."""
 
 FOURIER_CHANNELS = 2 * (1 + 2 * FOURIER_OCTAVES)
-"""Numbers in the Fourier encoding of one (y, x) coordinate."""
+"""Length of the Fourier encoding of one (y, x) coordinate."""
 
 CORNERS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
-"""Offsets (y, x), in half LR pixels, of the four corners of the local ensemble, in the order of the method."""
+"""Offsets (y, x), in half LR pixels, of the four corners of the local ensemble, in the method's order."""
 
 
 class _Description(BaseModel):
@@ -21,7 +21,7 @@ class _Description(BaseModel):
 
 
 def _named(*names: str) -> Discriminator:
-    """Chooses a section by its `name`; without one it is the first's, as files were before there was a choice."""
+    """Selects the class by the section's `name`; the first if there is none, as in older files."""
 
     def name(value: Any) -> Any:
         return value.get("name", names[0]) if isinstance(value, dict) else getattr(value, "name", None)
@@ -40,7 +40,7 @@ class EncoderConfig(_Description):
     blocks: int = Field(16, ge=0, le=256, description="residual blocks")
     features: int = Field(64, ge=1, le=1024, description="channels of the feature map")
     residual_scale: float = Field(
-        1.0, gt=0, le=1, description="factor of a block's residual; wide ones need a small one"
+        1.0, gt=0, le=1, description="factor of a block's residual; wide blocks need a small one"
     )
 
     @classmethod
@@ -55,7 +55,7 @@ class RDNConfig(_Description):
     name: Literal["rdn"] = "rdn"
     blocks: int = Field(16, ge=1, le=256, description="residual dense blocks")
     layers: int = Field(8, ge=1, le=64, description="convolutions of a block")
-    growth: int = Field(64, ge=1, le=1024, description="channels that each of them adds")
+    growth: int = Field(64, ge=1, le=1024, description="channels added by each convolution")
     features: int = Field(64, ge=1, le=1024, description="channels of the feature map")
 
 
@@ -114,7 +114,7 @@ class FrequencyConfig(_Description):
 
 
 class DecoderConfig(_Description):
-    """The MLP that decodes one query: ARASFSR's, or LIIF's without modulation."""
+    """The MLP that decodes a query: ARASFSR's, or LIIF's if not modulated."""
 
     name: Literal["mlp"] = "mlp"
     width: int = Field(256, ge=1, le=4096, description="neurons of a hidden layer")
@@ -156,11 +156,11 @@ Decoder = Annotated[
 
 
 class ModelConfig(_Description):
-    """A whole model. The defaults are ARASFSR as in arXiv 2511.16341; `liif()`, `lte()` and `diinn()` its baselines.
+    """A model. The defaults are ARASFSR as in arXiv 2511.16341; `liif()`, `lte()` and `diinn()` are its baselines.
 
-    `frequency=None` leaves local frequency estimation out, `decoder.modulated=False` global modulation,
-    `skip=False` the bilinear skip of the LR image. A baseline's decoder brings what its method has: with LTEConfig
-    `frequency` is None unless given, and with DIINNConfig `skip` is False too.
+    `frequency=None` disables local frequency estimation, `decoder.modulated=False` global modulation and `skip=False`
+    the bilinear skip of the LR image. The decoder sets the defaults of the others: with LTEConfig or DIINNConfig
+    `frequency` defaults to None, with DIINNConfig `skip` defaults to False.
     """
 
     encoder: Encoder = EncoderConfig()
@@ -171,7 +171,7 @@ class ModelConfig(_Description):
     @model_validator(mode="before")
     @classmethod
     def _of_the_method(cls, given: Any) -> Any:
-        """What is not given is as the decoder's method has it: `decoder: {name: lte}` alone is LTE."""
+        """Defaults follow the decoder: `decoder: {name: lte}` alone is LTE."""
         if not isinstance(given, dict):
             return given
         decoder = given.get("decoder")
@@ -191,7 +191,7 @@ class ModelConfig(_Description):
 
     @classmethod
     def lte(cls, encoder: Encoder | None = None, width: int = 256, layers: int = 3, waves: int = 256) -> ModelConfig:
-        """LTE (arXiv 2111.08918): no frequency estimation of this method's kind; with the skip."""
+        """LTE (arXiv 2111.08918): no VAE frequency estimation; with the skip."""
         return cls(
             encoder=encoder or EncoderConfig(),
             frequency=None,
@@ -200,7 +200,7 @@ class ModelConfig(_Description):
 
     @classmethod
     def diinn(cls, encoder: Encoder | None = None, width: int = 256, layers: int = 4) -> ModelConfig:
-        """DIINN (arXiv 2210.12593) under the local ensemble, as the method's authors compare it; no skip."""
+        """DIINN (arXiv 2210.12593) under the local ensemble, as in the ARASFSR paper's comparison; no skip."""
         return cls(
             encoder=encoder or EncoderConfig(),
             frequency=None,
@@ -210,14 +210,14 @@ class ModelConfig(_Description):
 
     @property
     def feature_channels(self) -> int:
-        """Channels D of the feature map that the decoder unfolds: encoder's and frequency estimation's together."""
+        """Channels D of the feature map that the decoder unfolds: the encoder's plus those of frequency estimation."""
         return self.encoder.features + (self.frequency.channels if self.frequency else 0)
 
     @property
     def input_width(self) -> int:
-        """Numbers that the decoder's first layer reads.
+        """Inputs of the decoder's first layer.
 
-        Of the MLP: unfolded features, rel, centre (if modulated), cell. Of LTE: its waves. Of DIINN: unfolded features.
+        MLP: unfolded features, rel, centre (if modulated) and cell. LTE: the waves. DIINN: unfolded features.
         """
         if isinstance(self.decoder, LTEConfig):
             return self.decoder.waves

@@ -1,7 +1,7 @@
-"""Geometry of queries, written once: pixel centres, cells, the corners of the local ensemble.
+"""Geometry of queries: pixel centres, cells, the corners of the local ensemble.
 
-Coordinates are (y, x) in [-1, 1]; pixel i of n sits at (2i + 1)/n - 1. All of it is float32 arithmetic whatever
-the compute dtype (the shift of 1e-6 vanishes in half precision), or float64 where float64 coordinates come in.
+Coordinates are (y, x) in [-1, 1]; the centre of pixel i of n is (2i + 1)/n - 1. Arithmetic is float32 regardless of
+the compute dtype (half precision would lose the shift of 1e-6), or float64 for float64 coordinates.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ AREA_FLOOR = 1e-9
 
 
 def pixel_centres(index: Tensor, n: int) -> Tensor:
-    """Coordinates of the pixels of that index among n: float32, in (-1, 1).
+    """Coordinates of the pixels `index` among n: float32, in (-1, 1).
 
-    Rounded as the method's published numbers are, product first and then the sum: the highest octave of the Fourier
-    encoding multiplies any other rounding by 512.
+    Rounded as in the published implementation, first the product and then the sum: the highest octave of the Fourier
+    encoding multiplies a rounding difference by 512.
     """
     return index.to(torch.float32) * (2 / n) + (1 / n - 1)
 
@@ -54,7 +54,7 @@ def make_cell(size: tuple[int, int], device: torch.device | None = None) -> Tens
 
 
 def times(pair: Tensor, lr_size: tuple[int, int]) -> Tensor:
-    """(y, x) times (h, w), along the last axis. No number comes from a host's tensor: CUDA graphs can capture it."""
+    """(y, x) times (h, w), along the last axis. Uses no host tensor, so CUDA graphs can capture it."""
     return torch.stack((pair[..., 0] * lr_size[0], pair[..., 1] * lr_size[1]), dim=-1)
 
 
@@ -68,7 +68,7 @@ def nearest_lr_pixel(x: Tensor, n: int) -> Tensor:
 
 
 def lr_pixel_centre(index: Tensor, n: int, dtype: torch.dtype) -> Tensor:
-    """Centre of the LR pixel of that index among n, in (-1, 1)."""
+    """Centres of the LR pixels `index` among n, in (-1, 1)."""
     return _centre((2 * index + 1).to(dtype), n)
 
 
@@ -87,7 +87,7 @@ class Corners(NamedTuple):
     lr_pixel: Tensor
     """(4, ...) int64: the LR pixel's index, row by row."""
     rel: Tensor
-    """(4, ..., 2): query minus that pixel's centre, in LR pixels times two: (x - q)(h, w)."""
+    """(4, ..., 2): query minus that pixel's centre, in half LR pixels: (x - q)(h, w)."""
     centre: Tensor
     """(4, ..., 2): that pixel's centre q."""
     share: Tensor

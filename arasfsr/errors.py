@@ -1,22 +1,22 @@
-"""The exceptions that the library raises on purpose; anything else is a bug."""
+"""The exceptions that the library raises deliberately; any other is a bug."""
 
 from __future__ import annotations
 
 
 class ArasfsrError(Exception):
-    """Base of what a caller or a user can mend. The message says, in one line, what was given and what it must be."""
+    """Base class of errors that a caller can fix. The one-line message says what must hold and what was given."""
 
 
 class ArgumentError(ArasfsrError, ValueError):
-    """An argument, option or configuration entry is not what it must be; the message names it."""
+    """An argument, option or configuration entry is invalid; the message names it."""
 
 
 class ArgumentTypeError(ArasfsrError, TypeError):
-    """An argument is of the wrong type; the message names it."""
+    """An argument has the wrong type; the message names it."""
 
 
 class BackendUnavailable(ArasfsrError, RuntimeError):
-    """A backend asked for by name cannot serve the call; the message says why and what to do."""
+    """A backend requested by name cannot run the call; the message says why and what to do."""
 
 
 class CheckpointError(ArasfsrError, ValueError):
@@ -28,10 +28,10 @@ class ImageError(ArasfsrError, ValueError):
 
 
 class TrainingError(ArasfsrError, RuntimeError):
-    """A training run cannot go on; the message says why, and what is kept."""
+    """A training run cannot continue; the message says why, and what is kept."""
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none."""
+    """The first line of an error's message, or its type if the message is empty."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

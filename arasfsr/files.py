@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: written beside, then renamed."""
+"""Atomic writes: to a temporary file in the same folder, then renamed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path in the same folder; on success it is flushed and takes `path`'s place, else it goes.
+    """Yields a temporary path in the same folder; on success it is synced and replaces `path`, otherwise it is deleted.
 
-    The temporary keeps the suffix, for writers that choose a format by it.
+    The temporary file keeps the suffix, for writers that choose the format by it.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
     os.close(handle)
@@ -22,7 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would surprise those who share the folder
+        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would lock out others who share the folder
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -1,4 +1,4 @@
-"""The model: encoder, local frequency estimation and implicit decoder, and the ways to call them."""
+"""The model: encoder, local frequency estimation and implicit decoder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Encoding", "ImplicitSR"]
 
 
 class ImplicitSR(nn.Module):
-    """ARASFSR (arXiv 2511.16341) with its switches, or one of its baselines LIIF, LTE and DIINN, as `config` says."""
+    """ARASFSR (arXiv 2511.16341) or one of its baselines LIIF, LTE and DIINN, as configured by `config`."""
 
     def __init__(self, config: ModelConfig | None = None) -> None:
         super().__init__()
@@ -33,16 +33,17 @@ class ImplicitSR(nn.Module):
     def encode(self, inp: Tensor, generator: Generators = None) -> Encoding:
         """Encode LR images (B, 3, h, w) in [-1, 1].
 
-        The frequency module's noise is drawn in training, or where a generator is given; else its mean is used. Given
-        a generator for each image, nothing that is drawn for it, in the encoder neither, depends on the others.
+        The frequency module samples its latent in training or if a generator is given, and uses the mean otherwise.
+        With one generator per image, the random numbers of an image, the encoder's included, do not depend on the
+        other images.
 
-        What encodes is plain torch under torch's own switches: in float32 on CUDA devices its convolutions use TF32
-        unless `torch.backends.cudnn.conv.fp32_precision` is "ieee". The decoder uses it only where torch allows it to
-        matrix products (`torch.backends.cuda.matmul.fp32_precision`).
+        Encoding is plain torch and follows torch's settings: on CUDA devices, float32 convolutions use TF32 unless
+        `torch.backends.cudnn.conv.fp32_precision` is "ieee". The decoder uses TF32 only if torch allows it for matrix
+        products (`torch.backends.cuda.matmul.fp32_precision`).
         """
         check_image(inp)
         image = inp
-        if self.training and inp.device.type == "cpu":  # oneDNN's order, which saves a tenth of a training step
+        if self.training and inp.device.type == "cpu":  # oneDNN's layout, which saves a tenth of a training step
             image = inp.contiguous(memory_format=torch.channels_last)
         features, latent = self.encoder(image, generator), None
         if self.frequency is not None:
@@ -66,19 +67,19 @@ class ImplicitSR(nn.Module):
         backend: str = "auto",
         dtype: torch.dtype | str | None = None,
     ) -> Picture:
-        """Upscale a picture by `scale`, or to `size` = (height, width); just one of them is given.
+        """Upscale a picture by `scale`, or to `size` = (height, width); give exactly one of them.
 
         Args:
             image: a PIL image of 8 or 16 bits a channel (not of the modes I, F and LAB), an (H, W, 3) uint8 array, or
                 a (B, 3, h, w) float tensor in [0, 1].
-            scale: above 0; sides become round(scale * side), at least one pixel.
+            scale: above 0; the output's sides are round(scale * side), at least one pixel.
             size: whole numbers of at least 1.
-            backend, dtype: as `Encoding.query` takes them.
+            backend, dtype: as in `Encoding.query`.
 
         Returns:
-            A picture of the type given: PIL image, uint8 array, or float tensor in [0, 1] on the given tensor's
-            device. A PIL image keeps its mode, black and white too, but a palette becomes RGB, and a transparent
-            colour alpha.
+            A picture of the input's type: PIL image, uint8 array, or float tensor in [0, 1] on the input's device. A
+            PIL image keeps its mode, including black and white, except that a palette becomes RGB and a transparent
+            colour an alpha channel.
         """
         if isinstance(image, Tensor):
             if image.dim() != 4 or image.shape[1] != 3 or not image.is_floating_point():

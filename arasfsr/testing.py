@@ -18,24 +18,24 @@ FLOAT32_BAR = 1e-5
 """Largest relative RMS error of a float32 output against float64 `reference`."""
 
 REFERENCE_FACTOR = 2.0
-"""How many times the error of `reference` in the same dtype a backend's may be."""
+"""A backend's error may be this many times that of `reference` in the same dtype."""
 
 LEAST_COSINE = 0.9999
-"""Least cosine between a float32 gradient and its float64 truth. (In half precision plain torch itself stays under
-it: 0.992 in bfloat16 for the worst parameter of asfsr-full; there REFERENCE_FACTOR judges.)"""
+"""Least cosine between a float32 gradient and the float64 one. (In half precision plain torch itself is below it: 0.992
+in bfloat16 for the worst parameter of asfsr-full; REFERENCE_FACTOR applies there.)"""
 
 HALF_DTYPES = (torch.bfloat16, torch.float16)
 
 SEED = 20251116
 LR_SIZE = (5, 3)
 SR_SIZE = (12, 8)
-"""Even sides over odd ones put no query within 1e-6 of a boundary between LR cells, where backends may differ."""
+"""Even sides from odd ones keep queries 1e-6 away from boundaries between LR pixels, where backends may differ."""
 
 MODELS = {
     "arasfsr": ModelConfig(encoder=EncoderConfig(blocks=1), frequency=FrequencyConfig(width=16, blocks=1), skip=False),
     "liif": ModelConfig.liif(EncoderConfig(blocks=1)),
 }
-"""The models checked: decoders of the methods' own size on cheap encoders, without the skip, which hides errors."""
+"""The models checked: decoders of the published size on small encoders, without the skip, which hides errors."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Check:
     quantity: str
     """output, or gradient (to the feature map)."""
     error: float | None
-    """Relative RMS error; None where nothing could be computed."""
+    """Relative RMS error; None if it could not be computed."""
     bar: float | None
-    """The largest error that passes; None where none could be found."""
+    """The largest error that passes; None if it could not be computed."""
     problem: str | None = None
-    """What was raised instead of a result."""
+    """The exception raised instead of a result."""
 
     @property
     def ok(self) -> bool:
@@ -61,29 +61,29 @@ class Check:
 
 
 class _Result(NamedTuple):
-    """What a backend made of the check's problem; where it raised, one line that says what."""
+    """A backend's results; a one-line message in place of one that raised."""
 
     output: Tensor | str
     gradient: Tensor | str
 
 
 def relative_rms(found: Tensor, true: Tensor) -> float:
-    """||found - true|| / ||true||, NaN where either has one."""
+    """||found - true|| / ||true||; NaN if either contains NaN."""
     found, true = found.detach().double(), true.detach().double()
     return float((found - true).norm() / true.norm())
 
 
 def error_bar(dtype: torch.dtype, reference: float, tf32: bool = False) -> float:
-    """The largest relative RMS error that passes, where `reference` in that dtype has the error `reference`.
+    """The largest relative RMS error that passes, given the error of `reference` in that dtype.
 
-    With `tf32`, float32 operands are multiplied in TF32, which FLOAT32_BAR is not meant for.
+    With `tf32`, float32 operands are multiplied in TF32, to which FLOAT32_BAR does not apply.
     """
     bar = REFERENCE_FACTOR * reference
     return min(FLOAT32_BAR, bar) if dtype == torch.float32 and not tf32 else bar
 
 
 def run_checks(device: torch.device) -> Iterator[Check]:
-    """Check every backend that serves such calls on that device; the global random state is left alone."""
+    """Check every backend that supports these models on the device; the global random state is left unchanged."""
     for name, config in MODELS.items():
         encoding = random_encoding(config, device)
         true = _decode(encoding, "reference", torch.float64)
@@ -91,7 +91,7 @@ def run_checks(device: torch.device) -> Iterator[Check]:
             reference = _decode(encoding, "reference", dtype)
             for backend in BACKENDS:
                 if backend == "reference" and dtype in HALF_DTYPES:
-                    continue  # its error is the others' bar
+                    continue  # its error sets the bar for the others
                 try:
                     found = reference if backend == "reference" else _decode(encoding, backend, dtype)
                 except BackendUnavailable:
@@ -111,10 +111,10 @@ def run_checks(device: torch.device) -> Iterator[Check]:
 
 
 def keep_signal(decoder: nn.Module) -> None:
-    """Draw the decoder's parameters such that a signal keeps its size from layer to layer.
+    """Initialise the decoder's parameters so that a signal keeps its magnitude from layer to layer.
 
-    torch's default initialisation would let the signal fade until the last bias is all of the output, and with it
-    all of the denominator of the relative error.
+    With torch's default initialisation the signal fades until the output, and so the denominator of the relative
+    error, is little more than the last bias.
     """
     for module in decoder.modules():
         if isinstance(module, nn.Linear):
@@ -123,7 +123,7 @@ def keep_signal(decoder: nn.Module) -> None:
 
 
 def random_encoding(config: ModelConfig, device: torch.device) -> Encoding:
-    """A random LR image, encoded by a model whose random decoder keeps its signal from layer to layer."""
+    """A random LR image, encoded by a random model with a decoder initialised by `keep_signal`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model = ImplicitSR(config)
@@ -134,9 +134,9 @@ def random_encoding(config: ModelConfig, device: torch.device) -> Encoding:
 
 
 def _decode(encoding: Encoding, backend: str, dtype: torch.dtype) -> _Result:
-    """Render the check's grid, and take the gradient of a fixed combination of its pixels to the feature map.
+    """Render the check's grid and differentiate a fixed combination of its pixels with respect to the feature map.
 
-    Whatever a backend raises is part of the finding, but for BackendUnavailable.
+    Anything a backend raises, except BackendUnavailable, becomes part of the result.
     """
     features = encoding.features.detach().requires_grad_()
     try:

@@ -1,4 +1,4 @@
-"""Pictures in, pictures out: sizes, normalisation, row bands, rounding."""
+"""Upscaling of pictures: sizes, normalisation, row bands, rounding."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from arasfsr.query.call import check_size
 from arasfsr.query.encoding import Encoding
 
 LUMA_FULL = (0.299, 0.587, 0.114)
-"""Weights of R, G and B (ITU-R BT.601) by which a grayscale picture's RGB result becomes one channel again."""
+"""Weights of R, G and B (ITU-R BT.601) that convert the RGB result for a grayscale picture back to one channel."""
 
 Picture = TypeVar("Picture", Image.Image, np.ndarray, Tensor)
 """PIL image, (H, W, 3) uint8 array or (B, 3, h, w) float tensor in [0, 1]."""
 
 
 class Model(Protocol):
-    """What upscaling asks of a model, such as `ImplicitSR`."""
+    """The interface of a model, such as `ImplicitSR`, that upscaling uses."""
 
     training: bool
 
@@ -36,7 +36,7 @@ class Model(Protocol):
 
 
 BAND_PIXELS = 1 << 18
-"""Output pixels of all images that are decoded at a time, and with them the memory beyond the picture itself."""
+"""Output pixels, over all images, decoded at a time; bounds the memory needed besides the picture itself."""
 
 
 def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
@@ -47,7 +47,7 @@ def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
 
 
 def target_size(lr_size: Sequence[int], scale: float | None, size: tuple[int, int] | None) -> tuple[int, int]:
-    """The output's (height, width), from a scale or given; just one of them must be."""
+    """The output's (height, width), from exactly one of scale and size."""
     if (scale is None) == (size is None):
         raise ArgumentError(f"either scale or size must be given, got scale={scale!r} and size={size!r}")
     return check_size(size) if size is not None else scaled_size(lr_size, scale or 0.0)
@@ -65,7 +65,7 @@ def denormalise(image: Tensor) -> Tensor:
 
 @contextmanager
 def inference(model: Model) -> Iterator[None]:
-    """The model in evaluation mode and without gradients; afterwards as it was."""
+    """Puts the model in evaluation mode without gradients; restores its mode afterwards."""
     training = model.training
     model.train(False)
     try:
@@ -78,7 +78,7 @@ def inference(model: Model) -> Iterator[None]:
 def render_bands(
     encoding: Encoding, size: tuple[int, int], backend: str = "auto", dtype: torch.dtype | str | None = None
 ) -> Iterator[tuple[int, Tensor]]:
-    """Bands of rows of the output in [0, 1], (B, 3, rows, W), each with its first row."""
+    """Yields bands of rows of the output: the index of the first row, and (B, 3, rows, W) in [0, 1]."""
     images = max(1, encoding.features.shape[0])
     rows = max(1, BAND_PIXELS // (size[1] * images))
     for top in range(0, size[0], rows):
@@ -96,7 +96,7 @@ def upscale_array(
 ) -> np.ndarray:
     """Upscale (h, w, 3) uint8 or uint16 pixels to `size` = (height, width), same dtype, rounded.
 
-    `progress` is told the number of rows after each band.
+    `progress` is called with the number of rows after each band.
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape) < 1:
         raise ArgumentError(f"image must have shape (H, W, 3), got {pixels.shape}")
@@ -123,7 +123,7 @@ def upscale_tensor(
     backend: str = "auto",
     dtype: torch.dtype | str | None = None,
 ) -> Tensor:
-    """Upscale (B, 3, h, w) in [0, 1] to (B, 3, H, W) in [0, 1], of the given dtype and on the given device."""
+    """Upscale (B, 3, h, w) in [0, 1] to (B, 3, H, W) in [0, 1], of the input's dtype and device."""
     parameter = next(model.parameters())
     with inference(model):
         encoding = model.encode(normalise(image).to(parameter.device, parameter.dtype))
@@ -143,7 +143,8 @@ def upscale_raster(
 ) -> Raster:
     """Upscale a picture to `size` = (height, width): colour by the model, alpha by bicubic interpolation.
 
-    Grayscale is upscaled as RGB with three equal channels. `progress` is told the number of rows after each band.
+    Grayscale is upscaled as RGB with three equal channels. `progress` is called with the number of rows after each
+    band.
     """
     colour = np.stack((raster.colour,) * 3, axis=-1) if raster.gray else raster.colour
     colour = upscale_array(model, colour, size, backend, dtype, progress)
@@ -161,13 +162,12 @@ def upscale_pil(
 ) -> Image.Image:
     """Upscale a PIL image to `size` = (height, width): colour by the model, alpha by bicubic interpolation.
 
-    Returns an image of the same mode with the same ICC profile and DPI in its `info`. A palette cannot hold what the
-    model draws, nor a single transparent colour what bicubic alpha is: such images come back as L, LA, RGB or RGBA.
-    The mode 1 comes back as black and white with the threshold in the middle. `progress` is told the number of rows
-    after each band.
+    Returns an image of the same mode with the same ICC profile and DPI in its `info`. A palette cannot hold the model's
+    colours, nor a single transparent colour a bicubic alpha channel: such images are returned as L, LA, RGB or RGBA.
+    Mode 1 is thresholded at the middle. `progress` is called with the number of rows after each band.
 
     Raises:
-        ImageError: the mode is not supported (I, F, LAB and other modes without an 8-bit or 16-bit picture).
+        ImageError: the mode is not supported (I, F, LAB and others that are not 8-bit or 16-bit pictures).
     """
     result = upscale_raster(model, from_pil(image), size, backend, dtype, progress)
     if image.mode in DEEP_GRAY_MODES:
@@ -190,7 +190,7 @@ def _luma(colour: np.ndarray) -> np.ndarray:
 
 
 def _resize_alpha(alpha: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bicubic; 16 bits go through float32, since Pillow interpolates no 16-bit mode exactly."""
+    """Bicubic resize; 16 bits go through float32, since Pillow resizes no 16-bit mode exactly."""
     height, width = size
     channel = Image.fromarray(alpha if alpha.dtype == np.uint8 else alpha.astype(np.float32))
     resized = np.asarray(channel.resize((width, height), Image.Resampling.BICUBIC))

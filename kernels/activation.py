@@ -1,7 +1,7 @@
-"""Device functions: the decoder's two non-linearities, each with its derivative; no kernel spells them out itself.
+"""Device functions: the decoder's two non-linearities and their derivatives, defined only here.
 
-Rule: a backward kernel reads only what the forward has kept. Of the activation that is the output f, never its input z,
-so that its derivative must follow from f. Of the modulation it is the derivative itself, as it does not follow from s.
+The backward kernels read only what the forward kept: of the activation the output f, not the input z, so its derivative
+must be a function of f; of the modulation the derivative itself, which is not a function of s.
 """
 
 from __future__ import annotations

@@ -18,10 +18,10 @@ MEASURED = Path(__file__).with_name("measured.json")
 """Entries by `key`."""
 
 INTERPRETER = (0, 0)
-"""In place of a compute capability for Triton's interpreter, which is faster with fewer, larger blocks."""
+"""Stands for Triton's interpreter, which is faster with fewer, larger blocks."""
 
 ROCM = (0, 1)
-"""In place of a compute capability for all AMD GPUs, whose own numbers have another meaning."""
+"""Stands for all AMD GPUs, whose architecture numbers are not compute capabilities."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Build the native core's kernels for the CPU: `python tools/build_emulated.py [FOLDER] [TARGET]` prints the folder.
 
-ARASFSR_EMULATED=FOLDER then makes backend "cuda" run on CPU tensors. Takes a C++ compiler, CMake and pybind11; what has
-been built before is built again only as far as something changed.
+With ARASFSR_EMULATED=FOLDER, backend "cuda" then runs on CPU tensors. Needs a C++ compiler, CMake and pybind11. Builds
+are incremental.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = Path(os.environ.get("ARASFSR_EMULATED_BUILD") or ROOT / "build" / "emulated")
-"""Where it is built unless told; the environment may name another place."""
+"""Default build folder; ARASFSR_EMULATED_BUILD overrides it."""
 
 MODULE = "_C_emulated"
 
 
 def commands(folder: Path, target: str) -> list[list[str]]:
-    """What configures and builds it; tools are found as setup.py finds them."""
+    """The commands that configure and build it, with the tools that setup.py finds."""
     setup = runpy.run_path(str(ROOT / "setup.py"))
     options = {
         **setup["module_options"](folder),
@@ -28,13 +28,13 @@ def commands(folder: Path, target: str) -> list[list[str]]:
     }
     cmake, generator = setup["program"]("cmake"), setup["generator"]()
     if cmake is None:
-        sys.exit("building the emulated core takes cmake (pip install cmake)")
+        sys.exit("building the emulated core needs cmake (pip install cmake)")
     configure = [cmake, "-S", str(ROOT), "-B", str(folder), *generator, *(f"-D{k}={v}" for k, v in options.items())]
     return [configure, [cmake, "--build", str(folder), "--target", target, "--parallel", "2"]]
 
 
 def build(folder: Path = FOLDER, target: str = MODULE) -> Path:
-    """Build the module, or another target, and return the folder; raises RuntimeError with the output if it fails."""
+    """Build the module, or another target, and return the folder; on failure raises RuntimeError with the output."""
     for command in commands(folder.resolve(), target):
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode:

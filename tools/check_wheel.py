@@ -1,4 +1,4 @@
-"""Check what a wheel holds: `python tools/check_wheel.py WHEEL CHECKOUT` prints each problem and exits 1 if any."""
+"""Check a wheel's contents: `python tools/check_wheel.py WHEEL CHECKOUT` prints problems and exits 1 if any."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 DATA = ("arasfsr/py.typed", "arasfsr/assets/*", "arasfsr/weights/*.safetensors", "arasfsr/query/*.json")
-"""Files of the checkout, besides modules, that the wheel must hold."""
+"""Files of the checkout, besides modules, that the wheel must contain."""
 
 EXTENSION = "arasfsr/_C"
-"""The one compiled module, up to Python's suffix; a wheel for any platform has none."""
+"""The only compiled module, without suffix; a wheel for any platform has none."""
 
 
 def problems(wheel: Path, checkout: Path) -> list[str]:
-    """Top-level names other than arasfsr and its metadata, what should not be compiled, and what is missing."""
+    """Unexpected top-level names, unexpected compiled modules, and missing files."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     top = {name.split("/")[0] for name in names}

@@ -1,4 +1,4 @@
-"""The package's layers: `python tools/layers.py` draws the imports between them, as docs/architecture.md shows them."""
+"""The package's layers: `python tools/layers.py` prints the diagram of their imports for docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ LAYERS = (
 """Modules and subpackages of arasfsr, from the lowest layer to the highest. A layer imports from those below it."""
 
 OPTIONAL = ("triton", "cv2", "tifffile", "tensorboard", "torch.utils.tensorboard")
-"""Third-party modules that are imported only when they are needed."""
+"""Third-party modules that are imported only when needed."""
 
 BEHIND_OPTIONAL = ("arasfsr.query.fused.triton_launch", "arasfsr.query.fused.cuda_launch")
-"""Modules of ours that import those, or the extension."""
+"""Modules of the package that import those, or the extension."""
 
 
 class Import(NamedTuple):
@@ -53,7 +53,7 @@ def modules() -> dict[str, Path]:
 
 
 def imports() -> Iterator[Import]:
-    """Every import in the package, those for type checking left out; of a package's names, the module they live in."""
+    """Every import in the package except those for type checking; names resolve to their submodules."""
     known = modules()
     for source, path in known.items():
         tree = ast.parse(path.read_text())
@@ -84,7 +84,7 @@ def _targets(node: ast.AST, known: dict[str, Path]) -> Iterator[str]:
 
 
 def layer_of(module: str) -> int | None:
-    """The layer of a module, None outside the package and for the package itself, which loads on first use."""
+    """The layer of a module; None outside the package and for the package itself, whose imports are lazy."""
     parts = module.split(".")
     if parts[0] != "arasfsr" or len(parts) < 2:
         return None
@@ -92,7 +92,7 @@ def layer_of(module: str) -> int | None:
 
 
 def problems() -> list[str]:
-    """Imports of a layer that is not below, circles between modules, and lazy imports that need not be."""
+    """Imports that do not go to a lower layer, import cycles, and unnecessary lazy imports."""
     found = []
     edges: dict[str, set[str]] = {}
     for each in imports():
@@ -110,7 +110,7 @@ def problems() -> list[str]:
 
 
 def _circles(edges: dict[str, set[str]]) -> list[str]:
-    """Strip modules that import nothing that is left; what remains is, or leads into, a circle."""
+    """Repeatedly remove modules without remaining imports; what is left is part of, or leads to, a cycle."""
     left = {source: set(targets) for source, targets in edges.items()}
     while left:
         free = {source for source, targets in left.items() if not targets & left.keys()}
@@ -121,7 +121,7 @@ def _circles(edges: dict[str, set[str]]) -> list[str]:
 
 
 def drawing() -> str:
-    """The layers, highest first, as a Mermaid diagram. An arrow is an import that does not follow from others."""
+    """The layers, highest first, as a Mermaid diagram. Arrows are imports, without those implied by others."""
     edges: dict[str, set[str]] = {}
     for each in imports():
         source, target = each.source.split(".")[1:2], each.target.split(".")[1:2]

@@ -1,6 +1,6 @@
 """Make docs/sample.png, the README's picture: input, bicubic, a bundled model and the original, at two scales.
 
-It is of the sample face that the package ships.
+Uses the sample face bundled with the package.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 MODEL = "edsr"
 LR_SIDES = (64, 32)
 SHOWN = 332
-"""Side of a tile, in pixels: twice that of the original."""
+"""Side of a tile in pixels, twice the original's."""
 MARGIN, CAPTION = 8, 26
 
 

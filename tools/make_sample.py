@@ -1,4 +1,4 @@
-"""Make the packaged sample face of scikit-image's astronaut portrait: `python tools/make_sample.py`."""
+"""Make the bundled sample face from scikit-image's astronaut portrait: `python tools/make_sample.py`."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from PIL import Image
 ASSETS = Path(__file__).parents[1] / "arasfsr" / "assets"
 
 EYES = ((203.5, 100.8), (246.5, 103.0))
-"""Pupils (x, y) in the portrait, in pixels, found by looking."""
+"""Pupils (x, y) in the portrait, in pixels, measured by eye."""
 
 EYE_DISTANCE = 0.26
 EYES_MIDPOINT = (0.50, 0.44)
-"""Framing of aligned portraits, as shares of the crop's side."""
+"""Framing of aligned portraits, as fractions of the crop's side."""
 
 LARGEST_SIDE = 256
 LR_SIDE = 64
 
 
 def crop_box() -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of the square that frames the eyes so."""
+    """(left, top, right, bottom) of the square with that framing of the eyes."""
     side = round(math.dist(*EYES) / EYE_DISTANCE)
     left, top = (round((EYES[0][axis] + EYES[1][axis]) / 2 - share * side) for axis, share in enumerate(EYES_MIDPOINT))
     return left, top, left + side, top + side
 
 
 def main() -> None:
-    """Write sample_hr.png, at its native side where that is under 256 pixels, and sample.png, 64 x 64, made of it."""
+    """Write sample_hr.png, of at most 256 x 256 pixels, and sample.png, its 64 x 64 downscaling."""
     portrait = Image.fromarray(skimage.data.astronaut())
     box = crop_box()
     face = portrait.crop(box)

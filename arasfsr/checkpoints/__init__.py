@@ -1,1 +1,1 @@
-"""Model files: `native` .safetensors, and the `authors`' .pth with the encoders that it names."""
+"""Model files: `native` .safetensors, and the .pth files of the `authors`' implementation."""

@@ -22,7 +22,7 @@ from arasfsr.config import (
 from arasfsr.errors import CheckpointError
 
 ENCODER = "encoder."
-"""How the names of the encoder's tensors begin, in the authors' files and in this package."""
+"""Prefix of the names of the encoder's tensors, in the authors' files and in this package."""
 
 SWITCHES = {
     "asfsr": {},
@@ -33,7 +33,7 @@ SWITCHES = {
     "lte": {"frequency": False},
     "diinn": {"frequency": False, "skip": False},
 }
-"""The authors' model names that this version reads, and what each leaves out."""
+"""The authors' model names that this version reads, and the components that each disables."""
 
 _RENAME = (
     (r"^netCTM\.(encoder|decoder)\.resblock\.", r"frequency.\1.blocks."),
@@ -48,22 +48,22 @@ _RENAME = (
 
 
 def read_authors(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """Configuration and parameters, under this package's names, of a checkpoint of the authors'.
+    """Read the configuration and parameters, under this package's names, from an authors' checkpoint.
 
-    Only tensors and plain containers are unpickled; nothing in the file can run.
+    Only tensors and plain containers are unpickled; no code in the file can run.
 
     Raises:
-        CheckpointError: not such a file, or of a model that this version does not read.
+        CheckpointError: the file is not such a checkpoint, or its model is not supported.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
         reason = str(error).strip().split("\n")[0].split(". ")[0] or type(error).__name__
-        raise CheckpointError(f"{path}: not a whole checkpoint of tensors alone ({reason})") from error
+        raise CheckpointError(f"{path}: damaged, or not a checkpoint of tensors only ({reason})") from error
     try:
         name, args, tensors = (content["model"][key] for key in ("name", "args", "sd"))
         if name not in SWITCHES:
-            raise CheckpointError(f"{path}: holds a model {name!r}; read are {', '.join(SWITCHES)}")
+            raise CheckpointError(f"{path}: its model must be one of {', '.join(SWITCHES)}, got {name!r}")
         return _config(path, name, args, tensors), rename_parameters(tensors)
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         if isinstance(error, CheckpointError):
@@ -76,11 +76,11 @@ def _config(path: Path, name: str, args: dict[str, Any], tensors: dict[str, Tens
     switches = SWITCHES[name]
     encoder = args["encoder_spec"]
     if encoder["name"] not in READERS:
-        raise CheckpointError(f"{path}: its encoder is {encoder['name']!r}; read are {', '.join(READERS)}")
+        raise CheckpointError(f"{path}: its encoder must be one of {', '.join(READERS)}, got {encoder['name']!r}")
     own = {key.removeprefix(ENCODER): tensor for key, tensor in tensors.items() if key.startswith(ENCODER)}
     widths = args["imnet_spec"]["args"]["hidden_list"]
     if len(set(widths)) != 1:
-        raise CheckpointError(f"{path}: its decoder's hidden_list is {widths}; read are decoders of one width")
+        raise CheckpointError(f"{path}: its decoder's layers must have one width, got hidden_list {widths}")
     frequency = None
     if switches.get("frequency", True):
         blocks = {key.split(".")[3] for key in tensors if key.startswith("netCTM.encoder.resblock.")}
@@ -103,7 +103,7 @@ def _decoder(name: str, width: int, layers: int, tensors: dict[str, Tensor]) -> 
 
 
 def rename_parameters(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under this package's names, those that are never used left out."""
+    """The tensors under this package's names, without the unused ones."""
     plain = [int(key.split(".")[2]) for key in tensors if key.startswith("imnet.layers.")]
     last = max(plain, default=-1)
     renamed = {}
@@ -114,7 +114,7 @@ def rename_parameters(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
                 renamed[ENCODER + known] = tensor
             continue
         match = re.match(r"^imnet\.layers\.(\d+)\.", key)
-        if match:  # a plain MLP: linear layers and ReLUs in turn, so layer i stands at 2 i
+        if match:  # a plain MLP alternates linear layers and ReLUs, so layer i is at index 2 i
             index = int(match[1])
             target = "decoder.output." if index == last else f"decoder.content.{index // 2}."
             key = target + key[match.end() :]

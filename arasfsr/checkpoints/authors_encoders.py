@@ -1,4 +1,4 @@
-"""Encoders of the authors' implementations (LIIF and its successors): sizes and parameters."""
+"""Encoders in the authors' implementations (LIIF and its successors): configurations and parameter names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from arasfsr.config import Encoder, EncoderConfig, RCANConfig, RDNConfig, SwinIRConfig
 
 Tensors = Mapping[str, Tensor]
-"""An encoder's tensors by the authors' names, without the prefix `encoder.`."""
+"""An encoder's tensors by the authors' names, without the prefix `encoder.`"""
 
 _NAMES = (
     # EDSR and RCAN
@@ -39,14 +39,14 @@ _NAMES = (
     (r"\.mlp\.fc1\.", ".mlp.0."),
     (r"\.mlp\.fc2\.", ".mlp.2."),
 )
-"""The authors' names and this package's. Those of two encoders overlap only where they mean the same."""
+"""The authors' names and this package's. Names shared by several encoders mean the same in each."""
 
 _UNUSED = re.compile(r"^(sub_mean|add_mean)\.|\.attn_mask$|\.relative_position_index$")
-"""The mean shift, which the authors' implementations store and never run, and what SwinIR computes from sizes alone."""
+"""The mean shift, which the authors' implementations store but never apply, and SwinIR's derived buffers."""
 
 
 def rename(key: str) -> str | None:
-    """A tensor's name in `arasfsr.nn.encoders`, None where it has no use there."""
+    """A tensor's name in `arasfsr.nn.encoders`, None if it is not used there."""
     if _UNUSED.search(key):
         return None
     for pattern, replacement in _NAMES:
@@ -55,7 +55,7 @@ def rename(key: str) -> str | None:
 
 
 def _count(tensors: Tensors, pattern: str) -> int:
-    """How many different numbers stand in the pattern's group."""
+    """Number of distinct values of the pattern's first group."""
     return len({match[1] for match in map(re.compile(pattern).match, tensors) if match})
 
 
@@ -114,4 +114,4 @@ READERS: dict[str, Callable[[Mapping[str, Any], Tensors], Encoder]] = {
     "rcan": _rcan,
     "swinir": _swinir,
 }
-"""How a configuration is read off the tensors, by the authors' name; the argument is the default residual scale."""
+"""By the authors' name, the function that derives a configuration; `_edsr` takes the default residual scale."""

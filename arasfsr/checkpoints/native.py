@@ -1,4 +1,4 @@
-"""Checkpoints: one .safetensors file with the configuration in its metadata, and how a model is found and loaded."""
+"""Loading and saving models: .safetensors files with the configuration in the metadata."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from arasfsr.files import replacing
 from arasfsr.model import ImplicitSR
 
 CONFIG_KEY = "arasfsr.config"
-"""The metadata entry that holds the ModelConfig as JSON."""
+"""Metadata key of the ModelConfig as JSON."""
 
 
 def bundled_models() -> list[str]:
-    """Names of the models that the package ships."""
+    """Names of the models bundled with the package."""
     weights = resources.files("arasfsr") / "weights"
     if not weights.is_dir():
         return []
@@ -31,7 +31,7 @@ def bundled_models() -> list[str]:
 
 
 def save_model(model: ImplicitSR, path: Path | str, dtype: torch.dtype | None = None) -> None:
-    """Write a model; nothing is left of a write that fails. `dtype` float16 halves the file."""
+    """Write a model; a failed write leaves no file. `dtype` float16 halves the size."""
     tensors = {
         name: tensor.detach().to("cpu", dtype or tensor.dtype).contiguous()
         for name, tensor in model.state_dict().items()
@@ -41,13 +41,13 @@ def save_model(model: ImplicitSR, path: Path | str, dtype: torch.dtype | None = 
 
 
 def load_model(name: str | Path = "tiny", device: torch.device | str = "cpu") -> ImplicitSR:
-    """Load a bundled model by its name, a .safetensors file, or a .pth of the authors' implementation.
+    """Load a bundled model by name, a .safetensors file, or a .pth file of the authors' implementation.
 
     Parameters are float32 and the model is in evaluation mode.
 
     Raises:
         FileNotFoundError: no such file or bundled model.
-        CheckpointError: the file is damaged, of another kind, or its tensors do not fit its configuration.
+        CheckpointError: the file is damaged, not a model, or its tensors do not match its configuration.
     """
     path = Path(name)
     if not path.exists() and str(name) in bundled_models():
@@ -76,18 +76,18 @@ def _read_native(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
+        raise CheckpointError(f"{path}: damaged, or not a safetensors file ({error})") from error
     if CONFIG_KEY not in metadata:
-        raise CheckpointError(f"{path}: a safetensors file, but none of arasfsr's: no {CONFIG_KEY!r} in its metadata")
+        raise CheckpointError(f"{path}: not a model of arasfsr, its metadata has no {CONFIG_KEY!r}")
     try:
         return ModelConfig.model_validate_json(metadata[CONFIG_KEY]), tensors
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors())
-        raise CheckpointError(f"{path}: its configuration is not one of this version ({wrong})") from error
+        raise CheckpointError(f"{path}: its configuration is not valid in this version ({wrong})") from error
 
 
 def build_model(path: Path, config: ModelConfig, tensors: dict[str, Tensor]) -> ImplicitSR:
-    """A model of that configuration with those parameters, checked one by one before any is copied."""
+    """Build a model from a configuration and parameters; every parameter is checked before any is loaded."""
     with torch.device("meta"):
         model = ImplicitSR(config)
     expected = model.state_dict()

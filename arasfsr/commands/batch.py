@@ -1,4 +1,4 @@
-"""Many pictures, one after the other: which file becomes which, of what size, and what became of each."""
+"""Upscaling many pictures: input and output files, sizes, and a record of each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from arasfsr.upscaling import scaled_size, upscale_raster
 
 @dataclass(frozen=True)
 class SizeRule:
-    """The output's size from the input's; just one field is set."""
+    """How the output's size follows from the input's; exactly one field is set."""
 
     scale: float | None = None
     size: tuple[int, int] | None = None
@@ -28,7 +28,7 @@ class SizeRule:
     long_side: int | None = None
 
     def apply(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) in, (height, width) out; where one side is given, the other keeps the aspect ratio."""
+        """The output's (height, width) for an input's; if only one side is set, the aspect ratio is kept."""
         if self.size is not None:
             return self.size
         if self.scale is not None:
@@ -64,16 +64,16 @@ class Job:
     source: Path
     target: Path
     suffix: str
-    """Names the target's format; not the target's own suffix where that has none."""
+    """Suffix that selects the output format; differs from the target's if that has none."""
 
 
 Begin = Callable[[Path, tuple[int, int], tuple[int, int]], None]
-"""Told of a picture that is begun: its file, its (height, width), and those of the output."""
+"""Called when a picture is started, with its file, its (height, width), and the output's."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What became of a job. Sizes are (width, height), None where they are not known."""
+    """The outcome of a job. Sizes are (width, height), None if not known."""
 
     input: str
     output: str
@@ -86,20 +86,20 @@ class Record:
 
 
 def plan_jobs(inputs: Sequence[Path], output: str | None, label: str, suffix: str | None = None) -> list[Job]:
-    """Find the pictures and the file that each becomes.
+    """Find the input pictures and name their outputs.
 
     Args:
-        inputs: files, whatever their suffix, and folders, searched recursively for the suffixes of `FORMATS`; hidden
-            files and folders are passed over.
-        output: a file, for one input file (without a suffix, of the input's format); else a folder, in which the
-            trees of input folders are mirrored. What exists as a folder or ends in a slash is a folder. None puts
-            NAME_LABEL.SUFFIX beside an input file, and a folder NAME_LABEL beside an input folder.
-        label: of the size, as `SizeRule.label` gives it.
+        inputs: files with any suffix, and folders, searched recursively for the suffixes in `FORMATS`; hidden files
+            and folders are skipped.
+        output: for a single input file a file, in the input's format if it has no suffix; otherwise a folder that
+            mirrors the trees of input folders. It is a folder if it exists as one or ends in a slash. None writes
+            NAME_LABEL.SUFFIX next to an input file, and a folder NAME_LABEL next to an input folder.
+        label: as returned by `SizeRule.label`.
         suffix: of the outputs, with its dot; None keeps the inputs'.
 
     Raises:
-        ArgumentError: an input is missing, a folder has no pictures, the output must be a folder and is none, its
-            suffix names no format, an output would overwrite an input, or two outputs have the same name.
+        ArgumentError: an input is missing, a folder has no pictures, the output must be a folder but is not, its
+            suffix is unknown, an output would overwrite an input, or two outputs have the same name.
     """
     for path in inputs:
         if not path.exists():
@@ -136,13 +136,13 @@ def _jobs_of(path: Path, folder: Path | None, label: str, suffix: str | None) ->
         wanted = suffix or path.suffix
         return [Job(path, (folder or path.parent) / (name + wanted), wanted)]
     folder = folder or path.absolute().parent / f"{path.absolute().name}_{label}"
-    found = [
+    jobs = [
         Job(source, folder / _with_suffix(source.relative_to(path), suffix), suffix or source.suffix)
         for source in _images(path, folder)
     ]
-    if not found:
+    if not jobs:
         raise ArgumentError(f"IN must hold pictures ({', '.join(FORMATS)}), got the folder {path}, which has none")
-    return found
+    return jobs
 
 
 def _with_suffix(path: Path, suffix: str | None) -> Path:
@@ -150,7 +150,7 @@ def _with_suffix(path: Path, suffix: str | None) -> Path:
 
 
 def _images(folder: Path, output: Path) -> Iterator[Path]:
-    """Pictures below a folder, sorted, without those of an output folder inside it."""
+    """Pictures below a folder, sorted, excluding an output folder inside it."""
     excluded = output.resolve()
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(
@@ -173,14 +173,14 @@ def _check_no_overwriting(jobs: Sequence[Job]) -> None:
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """The same for two names of one file, whether by link or by a file system that ignores case."""
+    """Device and inode, equal for two names of one file: hard links, or a case-insensitive file system."""
     status = path.stat()
     return status.st_dev, status.st_ino
 
 
 @dataclass(frozen=True)
 class Upscaler:
-    """A model and how to run it."""
+    """A model and its settings."""
 
     model: ImplicitSR
     rule: SizeRule
@@ -191,33 +191,33 @@ class Upscaler:
     def run(
         self, jobs: Sequence[Job], advance: Callable[[float], None] | None = None, begin: Begin | None = None
     ) -> Iterator[Record]:
-        """Upscale picture after picture; one that fails is a record like the others, and the next goes on.
+        """Upscale the pictures one by one; a failure is yielded as a record and does not stop the others.
 
-        `advance` is told what part of a picture is done, parts of one picture adding up to 1; `begin` of each picture
+        `advance` is called with the fraction of a picture just done, which sum to 1 for each; `begin` for each picture
         that can be read.
 
         Raises:
-            BackendUnavailable: the backend asked for by name cannot run, for whatever picture.
+            BackendUnavailable: the requested backend cannot run.
         """
         for job in jobs:
             done = 0.0
 
-            def tell(part: float) -> None:
+            def report(part: float) -> None:
                 nonlocal done
                 done += part
                 if advance is not None:
                     advance(part)
 
-            yield self._attempt(job, tell, begin)
-            tell(1.0 - done)
+            yield self._attempt(job, report, begin)
+            report(1.0 - done)
 
-    def _attempt(self, job: Job, tell: Callable[[float], None], begin: Begin | None) -> Record:
+    def _attempt(self, job: Job, report: Callable[[float], None], begin: Begin | None) -> Record:
         names = (str(job.source), str(job.target))
         if self.skip_existing and job.target.exists():
             return Record(*names, "skipped")
         start = time.perf_counter()
         try:
-            before, after = self._upscale(job, tell, begin)
+            before, after = self._upscale(job, report, begin)
         except ImageError as error:
             return Record(*names, "failed", error=str(error))
         except MemoryError:
@@ -227,7 +227,7 @@ class Upscaler:
         return Record(*names, "done", before[::-1], after[::-1], round(time.perf_counter() - start, 3))
 
     def _upscale(
-        self, job: Job, tell: Callable[[float], None], begin: Begin | None
+        self, job: Job, report: Callable[[float], None], begin: Begin | None
     ) -> tuple[tuple[int, int], tuple[int, int]]:
         raster = read_image(job.source)
         size = height, width = self.rule.apply(raster.size)
@@ -237,7 +237,7 @@ class Upscaler:
             begin(job.source, raster.size, size)
         try:
             result = upscale_raster(
-                self.model, raster, size, self.backend, self.dtype, lambda rows: tell(rows / height)
+                self.model, raster, size, self.backend, self.dtype, lambda rows: report(rows / height)
             )
             write_image(job.target, result, job.suffix)
         except (MemoryError, RuntimeError, ValueError) as error:
@@ -248,6 +248,6 @@ class Upscaler:
 
 
 def _lacks_memory(error: Exception) -> bool:
-    """Whether memory, of the machine or of the device, did not suffice; torch on a CPU and numpy tell it in words."""
-    told = ("can't allocate memory", "array is too big", "Maximum allowed dimension exceeded")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in told)
+    """Whether host or device memory ran out; torch on CPUs and NumPy report it only in the message."""
+    messages = ("can't allocate memory", "array is too big", "Maximum allowed dimension exceeded")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in messages)

@@ -1,4 +1,4 @@
-"""What is installed, what this machine offers, and whether every backend computes correctly: for `arasfsr doctor`."""
+"""The report of `arasfsr doctor`: installation, machine, and checks of the backends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from arasfsr.query.fused import cuda_core
 from arasfsr.testing import Check
 
 OPTIONAL_MODULES = ("triton", "cv2", "tifffile")
-"""Modules that some backend or file format needs, and that arasfsr does without."""
+"""Optional modules, needed only by some backends and file formats."""
 
 ABSENT = "absent"
 
@@ -51,7 +51,7 @@ def describe() -> dict[str, Any]:
 
 
 def probe(name: str) -> str:
-    """The version of an optional module, "absent", or "broken" with the error of its import."""
+    """The version of an optional module, "absent", or "broken" with the import error."""
     try:
         module = importlib.import_module(name)
     except Exception as error:  # a broken installation may raise anything
@@ -62,7 +62,7 @@ def probe(name: str) -> str:
 
 
 def extension() -> str:
-    """What the native extension holds, or why it does not load, with the error of its import."""
+    """The native extension's ABI and architectures, or why it does not load."""
     try:
         core = cuda_core.load()
     except ImportError as error:
@@ -94,11 +94,12 @@ def automatic(index: int) -> str:
 
 
 def devices() -> list[str]:
-    """Devices to check on: the CPU, and the current GPU if there is one."""
+    """Devices to check: the CPU, and the current GPU if there is one."""
     return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
 def show(report: dict[str, Any], checks: list[Check], ok: bool) -> None:
+    """Print the report and the checks."""
     console = Console(highlight=False)
 
     def line(name: str, value: str) -> None:
@@ -110,7 +111,7 @@ def show(report: dict[str, Any], checks: list[Check], ok: bool) -> None:
     line("platform", report["platform"])
     for name, device in report["devices"].items():
         line(name, device)
-    line("busy machine", "where other programs compute too, set OMP_NUM_THREADS=1, or fewer threads than cores")
+    line("busy machine", "if other programs compute too, set OMP_NUM_THREADS=1, or fewer threads than cores")
     line("bundled models", ", ".join(report["models"]) or "none")
     for name, reason in report["backends"].items():
         line(f"backend {name}", "available" if reason is None else f"not available: {reason}")

@@ -1,4 +1,4 @@
-"""`arasfsr doctor`: what is installed, what this machine offers, and whether every backend computes correctly."""
+"""`arasfsr doctor`: describe the installation and the machine, and check every backend."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import typer
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only one JSON object.")] = False,
 ) -> None:
     """Describe the installation and check every backend.
 
-    Each check's error must stay below its bar; the exit status is 1 if one does not.
+    The exit status is 1 if the error of any check is above its bar.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is a GPU if there is one."""
+    """The device called `name`; "auto" is a GPU if there is one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if re.fullmatch(r"(cpu|cuda|xpu|mps)(:[0-9]{1,3})?", name) is None:
@@ -41,7 +41,7 @@ def choose_backend(name: str = "auto") -> str:
 
 
 def choose_dtype(name: str) -> torch.dtype:
-    """The compute dtype of that name."""
+    """The compute dtype called `name`."""
     if name not in DTYPES:
         raise typer.BadParameter(f"must be one of {', '.join(DTYPES)}, got {name!r}", param_hint="--dtype")
     return DTYPES[name]

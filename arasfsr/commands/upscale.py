@@ -1,4 +1,4 @@
-"""`arasfsr upscale`: pictures and folders of pictures, by a scale or to a size."""
+"""`arasfsr upscale`: upscale pictures and folders of pictures by a scale or to a size."""
 
 from __future__ import annotations
 
@@ -19,29 +19,25 @@ if TYPE_CHECKING:
 LARGEST_SIDE = 2**31 - 1
 
 LONG_PIXELS = 1 << 20
-"""Pixels of an output from which a picture takes seconds, and is announced."""
+"""Output pixels from which a picture takes seconds and is announced."""
 
 
 def upscale(
-    inputs: Annotated[list[Path], typer.Argument(metavar="IN", help="Pictures, or folders of them.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN", help="Pictures or folders of pictures.")],
     output: Annotated[
         str | None,
         typer.Option(
             "--output",
             "-o",
             metavar="OUT",
-            help="A file, or a folder that mirrors IN (one that exists or ends in /); by default NAME_x3.7.SUFFIX "
-            "beside IN.",
+            help="A file, or a folder that mirrors IN (existing, or with a trailing /); default: NAME_x3.7.SUFFIX next "
+            "to IN.",
         ),
     ] = None,
-    scale: Annotated[
-        float | None, typer.Option("--scale", metavar="S", help="Factor for both sides, any number above 0.")
-    ] = None,
+    scale: Annotated[float | None, typer.Option("--scale", metavar="S", help="Factor for both sides, above 0.")] = None,
     size: Annotated[
         str | None,
-        typer.Option(
-            "--size", metavar="WxH", help="Exactly so many pixels, stretched where the aspect ratio is another."
-        ),
+        typer.Option("--size", metavar="WxH", help="Size in pixels; the aspect ratio is not kept."),
     ] = None,
     width: Annotated[
         int | None, typer.Option("--width", metavar="N", help="Width in pixels; the aspect ratio is kept.")
@@ -54,35 +50,35 @@ def upscale(
         typer.Option("--long-side", metavar="N", help="The longer side in pixels; the aspect ratio is kept."),
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", metavar="NAME|FILE", help="A bundled model, a .safetensors or a .pth file.")
+        str, typer.Option("--model", metavar="NAME|FILE", help="A bundled model, or a .safetensors or .pth file.")
     ] = "tiny",
     format_: Annotated[
         str | None,
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="png, jpg, webp, tif or bmp; by default OUT's by its suffix, or else IN's.",
+            help="png, jpg, webp, tif or bmp; default: by the suffix of OUT, or else of IN.",
         ),
     ] = None,
     backend: Annotated[
         str, typer.Option("--backend", metavar="NAME", help="auto, reference, tiled, triton or cuda.")
     ] = "auto",
     device: Annotated[
-        str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.")
+        str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ...; auto uses a GPU if there is one.")
     ] = "auto",
     dtype: Annotated[
-        str, typer.Option("--dtype", metavar="NAME", help="The decoder's: float32, bfloat16 or float16.")
+        str, typer.Option("--dtype", metavar="NAME", help="Compute dtype of the decoder: float32, bfloat16 or float16.")
     ] = "float32",
-    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that are there.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="One JSON record a picture on standard output.")] = False,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Skip pictures whose output exists.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON record per picture.")] = False,
 ) -> None:
-    """Upscale pictures, and folders of them.
+    """Upscale pictures and folders of pictures.
 
-    The size is given by just one of --scale, --size, --width, --height and --long-side.
+    Exactly one of --scale, --size, --width, --height and --long-side sets the output size.
 
-    PNG, JPEG, WebP, TIFF and BMP, 8 or 16 bits a channel, folders recursively. ICC profile and DPI are kept, EXIF
-    rotation is applied; CMYK and palettes become RGB, black and white becomes grayscale. A picture that fails is
-    named on standard error and the others go on; the exit status is then 1.
+    Reads PNG, JPEG, WebP, TIFF and BMP with 8 or 16 bits per channel; folders recursively. ICC profile and DPI are
+    kept, EXIF rotation is applied; CMYK and palettes become RGB, black and white becomes grayscale. A failed picture
+    is reported on standard error, does not stop the others, and makes the exit status 1.
     """
     given = {"--scale": scale, "--size": size, "--width": width, "--height": height, "--long-side": long_side}
     chosen = [name for name, value in given.items() if value is not None]
@@ -153,7 +149,7 @@ def _report(record: Record, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(asdict(record)))
     elif record.status == "skipped":
-        typer.echo(f"{record.output}  (skipped, it is there)")
+        typer.echo(f"{record.output}  (skipped, exists)")
     elif record.input_size and record.output_size:
         (w, h), (width, height) = record.input_size, record.output_size
         typer.echo(f"{record.output}  ({w} x {h} -> {width} x {height}, {record.seconds:.1f} s)")
@@ -162,6 +158,6 @@ def _report(record: Record, as_json: bool) -> None:
 
 
 def _announce(source: Path, before: tuple[int, int], after: tuple[int, int]) -> None:
-    """A line for a picture that takes long, before it does; sizes are (height, width)."""
+    """Print a line before a picture that takes long; sizes are (height, width)."""
     if after[0] * after[1] >= LONG_PIXELS:
         typer.echo(f"{source}: {before[1]} x {before[0]} -> {after[1]} x {after[0]} ...", err=True)

@@ -1,1 +1,1 @@
-"""Pictures: in memory (`raster`), on disk (`files`, `deep`), found in folders (`find`), and changed (`transform`)."""
+"""Pictures in memory (`raster`), on disk (`files`, `deep`), in folders (`find`), and their `transform`."""

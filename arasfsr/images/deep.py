@@ -1,6 +1,6 @@
-"""16-bit colour, which Pillow cuts to 8 bits: PNG through OpenCV and TIFF through tifffile, of the extra `deep`.
+"""16-bit colour, which Pillow truncates to 8 bits: PNG by OpenCV and TIFF by tifffile, from the extra `deep`.
 
-Errors say what is wrong; the caller knows the file's name.
+Error messages leave out the file name, which the caller adds.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from arasfsr.errors import ImageError
 from arasfsr.images.raster import Raster
 
 PNG_HEADER_END = 33
-"""Where the signature and the first chunk (IHDR) of a PNG file end; iCCP and pHYs belong right behind."""
+"""Offset of the end of a PNG file's signature and first chunk (IHDR); iCCP and pHYs are inserted there."""
 
 INCHES_PER_METRE = 1 / 0.0254
 
 PNG_COMPRESSION = 6
-"""zlib's own default; OpenCV's is 1."""
+"""zlib's default; OpenCV's is 1."""
 
 ASSOCIATED_ALPHA = 1
-"""TIFF's ExtraSamples value for alpha that is multiplied into the colour."""
+"""TIFF's ExtraSamples value for premultiplied alpha."""
 
 
 def _require(module: str) -> Any:
-    """An optional module, or one line that says how to get it."""
+    """Import an optional module; the error says how to install it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -48,7 +48,7 @@ def read_deep_png(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 def read_deep_tiff(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Colour (h, w, 3) and alpha (h, w) or None of a TIFF file's first page, uint16, not rotated.
 
-    Compressions that tifffile needs further packages for (LZW, PackBits, JPEG) are decoded by OpenCV.
+    Compressions for which tifffile needs further packages (LZW, PackBits, JPEG) are decoded by OpenCV.
 
     Raises:
         ImageError: the extra is missing, or neither library can decode the file.
@@ -61,7 +61,7 @@ def read_deep_tiff(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         try:
             pixels = page.asarray()
         except ValueError as error:
-            if "imagecodecs" not in str(error) or planar:  # OpenCV shuffles planar pixels without a word
+            if "imagecodecs" not in str(error) or planar:  # OpenCV silently shuffles planar pixels
                 raise
             colour, alpha = _decode_with_opencv(cv2, path)
         else:
@@ -109,13 +109,13 @@ def write_deep_tiff(path: Path, raster: Raster) -> None:
 def _decode_with_opencv(cv2: Any, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise ImageError("OpenCV cannot decode it")
+        raise ImageError("OpenCV cannot decode the file")
     colour, alpha = _split(pixels)
     return np.ascontiguousarray(colour[..., ::-1]), alpha
 
 
 def _split(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Colour and alpha of (h, w, 3) or (h, w, 4) uint16; the first of gray and alpha (h, w, 2) becomes RGB."""
+    """Colour and alpha of (h, w, 3) or (h, w, 4) uint16; gray with alpha, (h, w, 2), becomes RGB with alpha."""
     if pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] not in (2, 3, 4):
         raise ImageError(f"must be 16-bit RGB or RGBA, decoded as {pixels.shape} of {pixels.dtype}")
     colour = np.repeat(pixels[..., :1], 3, axis=2) if pixels.shape[2] == 2 else pixels[..., :3]
@@ -124,7 +124,7 @@ def _split(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _join(raster: Raster, order: str) -> np.ndarray:
-    """One array of the channels in that order, "rgb" or "bgr", with alpha last; copied only where it has to be."""
+    """The channels as one array in `order`, "rgb" or "bgr", with alpha last; copied only if necessary."""
     if raster.alpha is None and order == "rgb" and not raster.gray:
         return raster.colour
     joined = np.empty((*raster.size, 3 if raster.alpha is None else 4), np.uint16)

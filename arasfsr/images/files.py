@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 PIXELS_OF_4_GIB = 2**30 - 2**20
-"""Of four bytes each, less room for headers: what a format with 32-bit offsets holds for certain."""
+"""4 GiB of four-byte pixels less room for headers: what a format with 32-bit offsets can hold."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Format:
     """What a file format can hold."""
 
     name: str
-    """As Pillow calls it."""
+    """Pillow's name of it."""
     longest_side: int = 2**31 - 1
     most_pixels: int | None = None
     alpha: bool = False
@@ -41,11 +41,11 @@ class Format:
     icc_profile: bool = True
     dpi: bool = True
     options: dict[str, Any] = field(default_factory=dict)
-    """For Pillow's writer."""
+    """Passed to Pillow's writer."""
 
 
 PNG = Format("PNG", alpha=True, deep=True)
-JPEG = Format("JPEG", longest_side=65500, options={"quality": 95, "subsampling": 0})  # 65500: libjpeg's own limit
+JPEG = Format("JPEG", longest_side=65500, options={"quality": 95, "subsampling": 0})  # 65500: libjpeg's limit
 WEBP = Format("WEBP", longest_side=16383, alpha=True, gray=False, dpi=False, options={"quality": 95})
 TIFF = Format("TIFF", most_pixels=PIXELS_OF_4_GIB, alpha=True, deep=True, options={"compression": "tiff_deflate"})
 BMP = Format("BMP", most_pixels=PIXELS_OF_4_GIB, icc_profile=False)
@@ -68,10 +68,10 @@ BECOMES = {
     "P": "a palette of colours, becomes RGB",
     "PA": "a palette of colours, becomes RGB",
 }
-"""What is said of PIL's modes that cannot hold what the model draws."""
+"""Log messages for the PIL modes that the model's output does not fit."""
 
 MAX_DPI = 65535
-"""JPEG stores 16 bits; a larger number in any file is an accident."""
+"""JPEG stores 16 bits; a larger value in any file is taken as an error."""
 
 QUARTER_TURNS = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
@@ -83,15 +83,15 @@ WHITE_IS_ZERO = 0
 
 
 def read_image(path: Path) -> Raster:
-    """Read a picture, upright as its EXIF orientation says, with its ICC profile and DPI.
+    """Read a picture with its EXIF orientation applied, and its ICC profile and DPI.
 
-    The format is told by the content, not by the name. Of an animation or a file of several pages the first picture
-    is read, CMYK becomes sRGB, a palette RGB, and black and white 8-bit grayscale; all of it is logged.
+    The format is detected from the content, not the name. Only the first picture of an animation or a multi-page file
+    is read; CMYK becomes sRGB, a palette RGB, and black and white 8-bit grayscale. Each of these is logged.
 
     Raises:
-        ImageError: in one line, the file and what is wrong with it: missing, empty, damaged, of another format, with
-            more pixels than `PIL.Image.MAX_IMAGE_PIXELS`, of a mode that is no 8-bit or 16-bit picture, or 16-bit
-            colour without the extra `deep`.
+        ImageError: the file is missing, empty, damaged, of another format, has more pixels than
+            `PIL.Image.MAX_IMAGE_PIXELS` or a mode that is not 8-bit or 16-bit, or is 16-bit colour without the extra
+            `deep`. The message is one line and names the file.
     """
     try:
         if path.stat().st_size == 0:
@@ -113,10 +113,10 @@ def read_image(path: Path) -> Raster:
 
 
 def check_target(path: Path, size: tuple[int, int] | None = None, suffix: str | None = None) -> Format:
-    """The format that a path's suffix, or the one given, names, if it can hold a picture of `size` = (height, width).
+    """The format for a path's suffix, or for `suffix`; checks that it can hold a picture of `size` = (height, width).
 
     Raises:
-        ImageError: in one line, the suffix is none of `FORMATS`, or the format has no room for so many pixels.
+        ImageError: the suffix is not in `FORMATS`, or the format cannot hold so many pixels.
     """
     suffix = path.suffix if suffix is None else suffix
     if suffix.lower() not in FORMATS:
@@ -136,14 +136,14 @@ def check_target(path: Path, size: tuple[int, int] | None = None, suffix: str | 
 
 
 def write_image(path: Path, raster: Raster, suffix: str | None = None) -> None:
-    """Write a picture in the format of the path's suffix, or of the one given; the file is there whole or not at all.
+    """Write a picture, atomically, in the format for the path's suffix or for `suffix`.
 
-    What the format cannot hold is given up, and logged: alpha (JPEG, BMP) on white, 16 bits (JPEG, WebP, BMP) by
-    rounding, an ICC profile of another colour space. JPEG is written with quality 95 and full chroma, WebP with
-    quality 95, TIFF deflated.
+    What the format cannot hold is dropped, with a warning: alpha (JPEG, BMP) is flattened on white, 16 bits (JPEG,
+    WebP, BMP) are rounded to 8, an ICC profile of another colour space is left out. JPEG is written with quality 95 and
+    full chroma, WebP with quality 95, TIFF with deflate.
 
     Raises:
-        ImageError: in one line, the file and why it cannot be written.
+        ImageError: the file cannot be written; the message names it and says why, in one line.
     """
     known = check_target(path, raster.size, suffix)
     raster = _fit(path, raster, known)
@@ -171,7 +171,7 @@ def _save_with_pillow(path: Path, raster: Raster, known: Format) -> None:
 
 
 def _fit(path: Path, raster: Raster, known: Format) -> Raster:
-    """The picture without what the format cannot hold."""
+    """Drop what the format cannot hold."""
     if raster.alpha is not None and not known.alpha:
         _log.warning("%s: %s has no alpha channel, flattened on white", path, known.name)
         raster = flatten_on_white(raster)
@@ -191,7 +191,7 @@ def _fit(path: Path, raster: Raster, known: Format) -> Raster:
 
 
 def _colour_space(icc_profile: bytes) -> str:
-    """As the profile's header names it: RGB, GRAY, CMYK ..."""
+    """The colour space in the profile's header: RGB, GRAY, CMYK ..."""
     return icc_profile[16:20].decode("latin-1").strip()
 
 
@@ -203,13 +203,13 @@ def _decode(path: Path, image: Image.Image) -> Raster:
     orientation = _orientation(image)
     dpi = _dpi(image, orientation)
     white_is_zero = _tiff_tag(image, PHOTOMETRIC_TAG) == WHITE_IS_ZERO
-    image.load()  # also where another library decodes: Pillow finds what is damaged
+    image.load()  # even if another library decodes: Pillow detects damage
     if bits == 16 and image.mode not in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F", "CMYK"):
         read = read_deep_png if image.format == "PNG" else read_deep_tiff
         colour, alpha = read(path)
         upright = None if alpha is None else turn_upright(alpha, orientation)
         return Raster(turn_upright(colour, orientation), upright, image.info.get("icc_profile"), dpi)
-    if orientation != 1 and image.format != "TIFF":  # Pillow turns TIFF by itself
+    if orientation != 1 and image.format != "TIFF":  # Pillow rotates TIFF itself
         ImageOps.exif_transpose(image, in_place=True)
     if image.mode == "CMYK":
         _log.warning("%s: CMYK, converted to sRGB", path)
@@ -217,13 +217,13 @@ def _decode(path: Path, image: Image.Image) -> Raster:
     if image.mode in BECOMES:
         _log.info("%s: %s", path, BECOMES[image.mode])
     raster = replace(from_pil(image), icc_profile=image.info.get("icc_profile"), dpi=dpi)
-    if raster.deep and white_is_zero:  # Pillow inverts such pictures of 8 bits, but not of 16
+    if raster.deep and white_is_zero:  # Pillow inverts 8-bit pictures, but not 16-bit ones
         raster = replace(raster, colour=np.iinfo(np.uint16).max - raster.colour)
     return raster
 
 
 def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels (h, w, ...) as an EXIF orientation, 1 to 8, says that they are to be seen; others change nothing."""
+    """Apply an EXIF orientation, 1 to 8, to pixels (h, w, ...); other values change nothing."""
     if orientation in QUARTER_TURNS:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -234,7 +234,7 @@ def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _bits(path: Path, image: Image.Image) -> int:
-    """Bits a channel, from the header, since Pillow's mode does not tell 16-bit colour from 8-bit."""
+    """Bits per channel, from the header: Pillow's mode does not distinguish 16-bit colour from 8-bit."""
     if image.format == "PNG":
         with path.open("rb") as file:
             return file.read(25)[24]
@@ -254,14 +254,14 @@ def _tiff_tag(image: Image.Image, tag: int) -> Any:
 def _orientation(image: Image.Image) -> int:
     try:
         orientation = image.getexif().get(ORIENTATION_TAG, 1)
-    except Exception as error:  # damaged EXIF is no reason to refuse the picture
+    except Exception as error:  # damaged EXIF must not reject the picture
         _log.debug("EXIF cannot be read: %s", error)
         return 1
     return orientation if orientation in range(1, 9) else 1
 
 
 def _dpi(image: Image.Image, orientation: int) -> tuple[float, float] | None:
-    """Pixels per inch in x and y of the upright picture; None where the file gives none that makes sense."""
+    """Pixels per inch in x and y of the upright picture; None if the file has no plausible value."""
     try:
         x, y = (float(value) for value in image.info["dpi"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
@@ -272,7 +272,7 @@ def _dpi(image: Image.Image, orientation: int) -> tuple[float, float] | None:
 
 
 def _cmyk_to_srgb(image: Image.Image) -> Image.Image:
-    """By the embedded ICC profile; where there is none or it is damaged, by the plain formula."""
+    """Convert by the embedded ICC profile, or by Pillow's formula if it is missing or damaged."""
     if image.info.get("icc_profile"):
         try:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
@@ -292,7 +292,7 @@ def _gif(path: Path) -> str:
 
 @contextmanager
 def _refusing_bombs() -> Iterator[None]:
-    """Pillow's warning about suspiciously many pixels is an error here."""
+    """Turns Pillow's decompression-bomb warning into an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield

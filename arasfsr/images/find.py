@@ -1,4 +1,4 @@
-"""The images of a folder: which files there are, and which of them can be read."""
+"""Finding and reading the images of a folder."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Found(Generic[T]):
-    """What was read from a folder."""
+    """The result of `read_images`."""
 
     images: dict[Path, T]
     """By path, sorted."""
     broken: list[Path]
-    """Files that cannot be read; the log says why."""
+    """Files that cannot be read; the reasons are logged."""
 
 
 class _Broken(NamedTuple):
@@ -38,7 +38,7 @@ def find_images(folder: Path) -> list[Path]:
     """Image files below a folder, recursively, sorted by path.
 
     Raises:
-        ArgumentError: there is no such folder.
+        ArgumentError: the folder does not exist.
     """
     if not folder.is_dir():
         raise ArgumentError(f"{folder} is not a folder")
@@ -46,20 +46,20 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def read_images(folder: Path, extract: Callable[[Path, Image.Image], T]) -> Found[T]:
-    """Decode every image below a folder as RGB and keep what `extract` returns for it.
+    """Decode every image below a folder as RGB and return `extract(path, image)` for each.
 
-    Images are read in threads, and at most one a thread is in memory unless `extract` keeps it: 5,000 images of
+    Images are read in threads, and at most one per thread is in memory unless `extract` keeps it: 5,000 images of
     1024 x 1024 are 15 GB. Broken images are logged and skipped.
 
     Raises:
-        ArgumentError: there is no such folder, or it has no image that can be read.
+        ArgumentError: the folder does not exist, or has no image that can be read.
     """
 
     def read(path: Path) -> T | _Broken:
         try:
             image = read_rgb(path)
         except ImageError as error:
-            return _Broken(str(error))  # the error itself would keep its traceback's images in memory
+            return _Broken(str(error))  # the exception's traceback would keep the image in memory
         return extract(path, image)
 
     files = find_images(folder)

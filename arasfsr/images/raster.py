@@ -1,4 +1,4 @@
-"""Pictures in memory: what a PIL image holds, upscaled channel by channel, and back to its mode."""
+"""Pictures in memory: the channels of a PIL image, and the conversion in both directions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 from arasfsr.errors import ImageError
 
 DEEP_GRAY_MODES = {"I;16": "<u2", "I;16L": "<u2", "I;16B": ">u2", "I;16N": "=u2"}
-"""PIL's modes of 16-bit grayscale, with the byte order of each."""
+"""PIL's 16-bit grayscale modes and their NumPy dtypes."""
 
 WORKING_MODES = {
     "1": "L",
@@ -27,22 +27,22 @@ WORKING_MODES = {
     "YCbCr": "RGB",
     "HSV": "RGB",
 }
-"""PIL's modes of 8 bits or fewer that are supported, with the mode in which each is upscaled."""
+"""Supported PIL modes of 8 bits or fewer, and the mode in which each is upscaled."""
 
 WITH_ALPHA = {"L": "LA", "RGB": "RGBA"}
 
 BAND_ROWS = 256
-"""Rows of a large picture that are converted at a time, so that float copies of it stay small."""
+"""Rows converted at a time, so that float copies stay small."""
 
 
 @dataclass(frozen=True)
 class Raster:
-    """A picture's channels, 8 or 16 bits each, and what a file says about them."""
+    """A picture's channels, 8 or 16 bits each, with its ICC profile and DPI."""
 
     colour: np.ndarray
     """(h, w) grayscale or (h, w, 3) RGB; uint8 in [0, 255] or uint16 in [0, 65535]."""
     alpha: np.ndarray | None = None
-    """(h, w) of the colour's dtype, not multiplied into it; None is opaque."""
+    """(h, w) of the colour's dtype, not premultiplied; None if opaque."""
     icc_profile: bytes | None = None
     dpi: tuple[float, float] | None = None
     """Pixels per inch in x and y."""
@@ -54,20 +54,20 @@ class Raster:
 
     @property
     def gray(self) -> bool:
-        """Whether there is one channel besides alpha."""
+        """Whether the colour is a single channel."""
         return self.colour.ndim == 2
 
     @property
     def deep(self) -> bool:
-        """Whether a channel has 16 bits."""
+        """Whether channels have 16 bits."""
         return bool(self.colour.dtype == np.uint16)
 
 
 def from_pil(image: Image.Image) -> Raster:
-    """The channels of a PIL image; a palette or a transparent colour is resolved.
+    """The channels of a PIL image; palettes and transparent colours are resolved.
 
     Raises:
-        ImageError: the mode holds no 8-bit or 16-bit picture (I, F, LAB).
+        ImageError: the mode is not an 8-bit or 16-bit picture (I, F, LAB).
     """
     if image.mode in DEEP_GRAY_MODES:
         return Raster(np.array(image).astype(np.uint16, copy=False))
@@ -87,10 +87,10 @@ def from_pil(image: Image.Image) -> Raster:
 
 
 def to_pil(raster: Raster) -> Image.Image:
-    """The PIL image of those channels: L, LA, RGB, RGBA or, for 16-bit grayscale, I;16.
+    """The PIL image of the channels: L, LA, RGB, RGBA or, for 16-bit grayscale, I;16.
 
     Raises:
-        ImageError: 16-bit colour or 16-bit alpha, for which PIL has no mode.
+        ImageError: the picture has 16-bit colour or alpha, for which PIL has no mode.
     """
     if raster.deep and not (raster.gray and raster.alpha is None):
         raise ImageError("PIL has no mode for 16-bit colour")
@@ -101,7 +101,7 @@ def to_pil(raster: Raster) -> Image.Image:
 
 
 def flatten_on_white(raster: Raster) -> Raster:
-    """The picture without alpha, as it looks on white."""
+    """The picture blended on white, without alpha."""
     if raster.alpha is None:
         return raster
     top = float(np.iinfo(raster.colour.dtype).max)
@@ -115,7 +115,7 @@ def flatten_on_white(raster: Raster) -> Raster:
 
 
 def round_to_8_bits(raster: Raster) -> Raster:
-    """The picture with 8 bits a channel, rounded to nearest."""
+    """The picture with 8 bits per channel, rounded to nearest."""
     if not raster.deep:
         return raster
     alpha = None if raster.alpha is None else _round_channel(raster.alpha)
@@ -130,5 +130,5 @@ def _round_channel(pixels: np.ndarray) -> np.ndarray:
 
 
 def bands(height: int) -> list[slice]:
-    """Rows of a picture, a bounded number at a time."""
+    """Slices of at most BAND_ROWS rows that cover `height` rows."""
     return [slice(top, min(top + BAND_ROWS, height)) for top in range(0, height, BAND_ROWS)]

@@ -1,4 +1,4 @@
-"""RGB images of training, evaluation and preparation: read, cropped, resized, degraded, and as tensors."""
+"""RGB images for training, evaluation and preparation: reading, cropping, resizing, degrading, tensors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from arasfsr.images.files import read_image
 from arasfsr.images.raster import flatten_on_white, round_to_8_bits, to_pil
 
 JPEG_QUALITY = 65
-"""The JPEG quality, 1 to 95, that gives nn65 its name."""
+"""JPEG quality of `nn65`."""
 
 
 def read_rgb(path: Path) -> Image.Image:
-    """Read an image upright as 8-bit RGB, with alpha blended on white.
+    """Read an image as upright 8-bit RGB, with alpha blended on white.
 
     Raises:
         ImageError: as `read_image`.
@@ -40,12 +40,12 @@ def normalise_pixels(pixels: np.ndarray) -> np.ndarray:
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Resize to `size` = (width, height) with Pillow's bicubic, which antialiases when it shrinks."""
+    """Resize to `size` = (width, height) with Pillow's bicubic filter, which antialiases when shrinking."""
     return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
 
 
 def largest_square(image: Image.Image) -> Image.Image:
-    """Crop to the largest centred square; an odd pixel is cut off at the right or at the bottom."""
+    """Crop to the largest centred square; an odd pixel is removed at the right or bottom."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.crop((left, top, left + side, top + side))
@@ -53,10 +53,10 @@ def largest_square(image: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True)
 class Degradation:
-    """A callable that makes an LR image from an HR image."""
+    """A callable that maps an HR image to an LR image."""
 
     text: str
-    """What it does, for reports."""
+    """Description, for reports."""
     apply: Callable[[Image.Image, tuple[int, int]], Image.Image]
 
     def __call__(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -85,4 +85,4 @@ DEGRADATIONS = {
     "bic": Degradation("Pillow's bicubic, which low-passes", resize),
     "nn65": Degradation(f"nearest pixels, then JPEG of quality {JPEG_QUALITY}", nearest_jpeg),
 }
-"""The degradations of the paper's tables (arXiv 2511.16341), under its names for them."""
+"""The degradations in the paper's tables (arXiv 2511.16341), by its names."""

@@ -1,1 +1,1 @@
-"""The model's parts, which know nothing of queries: encoders, local frequency estimation, decoders."""
+"""The model's modules: encoders, local frequency estimation, decoders. Nothing here depends on `query`."""

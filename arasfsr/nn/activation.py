@@ -1,6 +1,6 @@
 """The activation of the content branch, ReLU, with its derivative; kernels/ and csrc/ have the same pair.
 
-A backward reads the activation's output alone: its input need not be kept.
+The backward needs only the activation's output; its input need not be kept.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ def activation(z: Tensor) -> Tensor:
 
 
 def activation_(z: Tensor) -> Tensor:
-    """The same, in place."""
+    """`activation` in place."""
     return z.relu_()
 
 
 def activation_out(z: Tensor, out: Tensor) -> None:
-    """The same, into `out`, of z's shape and dtype."""
+    """`activation` into `out`, of z's shape and dtype."""
     torch.clamp_min(z, 0, out=out)
 
 
 def activation_backward_out(f: Tensor, grad: Tensor, out: Tensor) -> None:
-    """The gradient before the activation from `grad`, after it, and the output f: into `out`, which may be `grad`."""
+    """The gradient of z, from f = activation(z) and `grad`, the gradient of f, into `out`, which may be `grad`."""
     torch.ops.aten.threshold_backward.grad_input(grad, f, 0, grad_input=out)

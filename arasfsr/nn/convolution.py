@@ -1,4 +1,4 @@
-"""3 x 3 convolutions of the feature map, in float32 no less exact than torch's matrix products."""
+"""3 x 3 convolutions of the feature map, in float32 at least as accurate as torch's matrix products."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from torch.nn import functional as F
 from arasfsr.nn.memo import remembered
 
 BLOCK = 1 << 17
-"""LR pixels, all images together, that are unfolded along x at a time: 113 MB of 72 channels."""
+"""LR pixels, over all images, unfolded along x at a time: 113 MB with 72 channels."""
 
 SMALL = 1 << 15
-"""As many, or fewer, are unfolded in both directions where no gradient keeps that: 85 MB of 72 channels."""
+"""Up to this many are unfolded in both directions if autograd does not save the result: 85 MB with 72 channels."""
 
 
 def by_products(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether matrix products convolve, which take TF32 only where torch allows it to them.
+    """Whether to convolve by matrix products, which use TF32 only if torch allows it for them.
 
-    cuDNN's convolutions have a switch of their own, which allows it by default.
+    cuDNN's convolutions have a separate setting, which allows TF32 by default.
     """
     return device.type == "cuda" and dtype == torch.float32
 
 
 def convolve(features: Tensor, weight: Tensor, *terms: Tensor) -> Tensor:
-    """The convolution of (B, D, h, w) by (n, D, 3, 3), zeros around the map, plus the terms: (B, h, w, n), dense.
+    """The convolution of (B, D, h, w) by (n, D, 3, 3), zero-padded, plus the terms: contiguous (B, h, w, n).
 
     Each term is (1 or B, 1 or h, 1 or w, n).
     """
     batch, _, h, w = features.shape
     if not by_products(features.device, features.dtype):
-        channels_last = features.contiguous(memory_format=torch.channels_last)  # as the output: faster, untransposed
+        channels_last = features.contiguous(memory_format=torch.channels_last)  # the output's layout: no transpose
         return (F.conv2d(channels_last, weight, padding=1).permute(0, 2, 3, 1) + _sum(terms)).contiguous()
     if batch * h * w <= SMALL and not torch.is_grad_enabled():
         return _at_once(features, weight, terms)
@@ -55,7 +55,7 @@ def _sum(terms: Sequence[Tensor]) -> Tensor:
 
 
 def _at_once(features: Tensor, weight: Tensor, terms: Sequence[Tensor]) -> Tensor:
-    """The convolution by one product: few operators, for what a host needs to call them is longer than they take."""
+    """The convolution by one product: for small maps the host's launch overhead dominates, so few operators."""
     batch, _, h, w = features.shape
     taps = remembered([weight], "all taps", lambda: weight.flatten(1).t().contiguous())
     total = _sum(terms).expand(batch, h, w, -1).flatten(1, 2)
@@ -66,8 +66,8 @@ def _at_once(features: Tensor, weight: Tensor, terms: Sequence[Tensor]) -> Tenso
 def _rows(features: Tensor, taps: Tensor, terms: Sequence[Tensor], first: int, last: int) -> Tensor:
     """Rows first .. last - 1 of the convolution by taps (3, 3 D, n), plus the terms: (B, last - first, w, n).
 
-    The map is unfolded along x alone, and a product takes each row of taps: unfolding in both directions would write
-    three times as much, and autograd would keep that.
+    The map is unfolded along x only, with one product per row of taps: unfolding in both directions would write three
+    times as much, and autograd would save it.
     """
     batch, _, h, w = features.shape
     inner = features[:, :, max(0, first - 1) : last + 1].permute(0, 2, 3, 1)

@@ -23,13 +23,13 @@ class Latent(NamedTuple):
 
     def kl(self) -> Tensor:
         """Kullback-Leibler divergence from the standard normal, the mean over all elements: a scalar."""
-        exact = torch.promote_types(self.mean.dtype, torch.float32)  # exp(v) - 1 - v is nothing in bfloat16
+        exact = torch.promote_types(self.mean.dtype, torch.float32)  # exp(v) - 1 - v cancels in bfloat16
         mean, log_variance = self.mean.to(exact), self.log_variance.to(exact)
         return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
 
 
 class _Trunk(nn.Module):
-    """conv, leaky ReLU, residual blocks, conv, plus the first activation; then the convolution that ends it."""
+    """Conv, leaky ReLU, residual blocks, conv, plus the first activation; then a last conv."""
 
     def __init__(self, inputs: int, width: int, blocks: int, outputs: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class _Trunk(nn.Module):
 
 
 class FrequencyEstimator(nn.Module):
-    """LR image to `channels` maps that join the feature map."""
+    """Estimates `channels` feature maps from the LR image, to be appended to the encoder's."""
 
     def __init__(self, config: FrequencyConfig) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class FrequencyEstimator(nn.Module):
     def forward(self, image: Tensor, sample: bool, generators: Generators = None) -> tuple[Tensor, Latent]:
         """(B, 3, h, w) in [-1, 1] to (B, channels, h, w) and the latent.
 
-        The mean is decoded unless `sample`; then z = mean + exp(log_variance / 2) noise.
+        Decodes the mean or, with `sample`, z = mean + exp(log_variance / 2) noise.
         """
         latent = Latent(*self.encoder(image).chunk(2, dim=1))
         z = latent.mean

@@ -1,4 +1,4 @@
-"""What calls compute of frozen parameters alone, kept from call to call while these stay as they are."""
+"""Cache of values derived from frozen parameters alone, valid until these change."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch import Tensor
 Value = TypeVar("Value")
 
 DEFAULT_STREAM = 0
-"""Its handle on every CUDA device."""
+"""Handle of the default stream, on every CUDA device."""
 
 
 class _Source(NamedTuple):
-    """A tensor as it was when a value was made of it."""
+    """A tensor's state when a value was derived from it."""
 
     owner: weakref.ref[Tensor]
-    """The tensor, or what it is a view of: the same object, or its version would be another's."""
+    """The tensor, or its base if it is a view. Compared by identity: versions of different objects are unrelated."""
     state: tuple[Any, ...]
     memory: torch.UntypedStorage
-    """Held, so that no other tensor gets its address."""
+    """Kept alive, so that no other tensor gets its address."""
 
     @classmethod
     def of(cls, tensor: Tensor) -> _Source:
@@ -40,7 +40,7 @@ class _Entry(NamedTuple):
     value: Any
 
     def is_of(self, tensors: Sequence[Tensor], variant: Hashable) -> bool:
-        """Whether it was made of these as they are. Every call waits for this: one loop, without functions."""
+        """Whether the value is valid for `tensors`. On every call's critical path: one loop, no function calls."""
         if self.variant != variant or len(self.sources) != len(tensors):
             return False
         for (owner, state, _), tensor in zip(self.sources, tensors, strict=True):
@@ -54,7 +54,7 @@ class _Entry(NamedTuple):
 
 _lock = threading.Lock()
 _entries: dict[int, tuple[weakref.ref[Tensor], dict[Hashable, _Entry]]] = {}
-"""By the identity of the first source's owner, and then by name: with the model its entries go."""
+"""By the id of the first source's owner, then by name; an owner's entries are dropped when it is freed."""
 
 
 def remembered(
@@ -64,15 +64,15 @@ def remembered(
     variant: Hashable = None,
     apart: Callable[[Value], Value] | None = None,
 ) -> Value:
-    """`make()`, or what it last gave under that name, if it was of this variant and no source has changed since.
+    """`make()`, or its last value under that name if it had the same variant and no source has changed since.
 
-    A change is another tensor, other memory, or a step of the version counter, which in-place operations move. Fused
-    optimizers do not, nor does a graph's replay: nothing is kept of tensors that require gradients. Nor does what
-    writes through `.data`, as no autograd sees it either: `forget` after that. What is kept must not hold the sources
-    themselves: where what is made does, `apart` gives of it what may be kept. Nobody may write to it.
+    A source has changed if it is another tensor, has other memory, or another version: in-place operations increment
+    the version. Fused optimizers and graph replays do not, so nothing is cached for tensors that require gradients.
+    Writes through `.data` do not either (autograd misses them too); call `forget` after them. A cached value must not
+    refer to the sources: if that of `make()` does, `apart` maps it to one that does not. Do not modify cached values.
 
-    On CUDA devices calls on the default stream alone share values: there they come in order. A graph is captured on
-    another stream, and its replays must not read what has been freed since.
+    On CUDA devices values are shared only among calls on the default stream, which run in order. Graphs are captured on
+    other streams, and their replays must not read memory freed in the meantime.
     """
     if torch.compiler.is_compiling() or not _on_shared_stream(sources[0]):
         return make()
@@ -83,7 +83,7 @@ def remembered(
     if found is not None and found.is_of(sources, variant):
         value: Value = found.value
         return value
-    if any(tensor.requires_grad or tensor.is_inference() for tensor in sources):  # the latter have no version
+    if any(tensor.requires_grad or tensor.is_inference() for tensor in sources):  # inference tensors have no version
         return make()
     before = [_Source.of(tensor) for tensor in sources]
     with torch.inference_mode(False), torch.no_grad():
@@ -93,7 +93,7 @@ def remembered(
 
 
 def _keep(owner: Tensor, name: Hashable, entry: _Entry) -> None:
-    key, entries = id(owner), _entries  # which at the interpreter's end is no global any more
+    key, entries = id(owner), _entries  # the global may be gone at interpreter exit
 
     def drop(_: object) -> None:
         entries.pop(key, None)
@@ -106,7 +106,7 @@ def _keep(owner: Tensor, name: Hashable, entry: _Entry) -> None:
 
 
 def forget() -> None:
-    """Drop all that is kept."""
+    """Empty the cache."""
     with _lock:
         _entries.clear()
 

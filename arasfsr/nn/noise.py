@@ -1,4 +1,4 @@
-"""Random numbers of a model in training, which may be made a function of the image alone."""
+"""Random numbers for a model in training, optionally from one generator per image."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor
 from arasfsr.errors import ArgumentError
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
-"""What random numbers come from: one generator for a batch; one for each image, whose numbers then do not depend on
-the images beside it; or torch's global generator."""
+"""Source of random numbers: one generator for the batch; one per image, so that an image's numbers do not depend on the
+other images; or None, torch's global generator."""
 
 
 def draw(kind: Callable[..., Tensor], like: Tensor, shape: Sequence[int], generators: Generators) -> Tensor:
-    """Numbers (B, *shape), one B for each image of `like`, of its dtype and on its device.
+    """Random numbers (B, *shape), with the batch size, dtype and device of `like`.
 
     Args:
         kind: torch.randn or torch.rand.
-        like: any tensor whose first axis counts the batch's images.
-        generators: of any device, since a CPU's serve a model on any; the numbers depend on it.
+        like: any tensor whose first dimension is the batch.
+        generators: on any device, on which the numbers are drawn and which they depend on.
 
     Raises:
-        ArgumentError: there are not as many generators as images.
+        ArgumentError: the number of generators differs from that of images.
     """
     batch = like.shape[0]
     if generators is None or isinstance(generators, torch.Generator):

@@ -1,4 +1,4 @@
-"""The operator: decode queries of a feature map. Checks, choice of backend, and nothing else."""
+"""The operator, which decodes queries of a feature map: argument checks, choice of backend, and the backends."""
 
 from arasfsr.query.call import Grid, Queries, QueryCall
 from arasfsr.query.dispatch import BACKENDS, backends

@@ -1,4 +1,4 @@
-"""One call of the operator: which queries, of what, and the one place where arguments are checked."""
+"""A call of the operator: its queries and arguments, and the argument checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from arasfsr.query.lr_map import make_lr_map
 COMPUTE_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 NAMED_DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in COMPUTE_DTYPES}
-"""Compute dtypes by name; a name may be given in place of a dtype."""
+"""Compute dtypes by name; arguments accept either."""
 
 COORDINATE_DTYPES = (torch.float32, torch.float64)
 
@@ -39,14 +39,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class Queries:
-    """The queries of an image: given coordinates, or the pixels of a grid's region, which all images share."""
+    """Queries: given coordinates, or the pixels of a grid's region, which all images share."""
 
     coord: Tensor | None
     """(1 or B, Q, 2), None with `grid`."""
     grid: Grid | None
 
     def count(self) -> int:
-        """Queries an image, Q."""
+        """Queries per image, Q."""
         if self.grid is not None:
             return self.grid.height * self.grid.width
         assert self.coord is not None
@@ -63,9 +63,9 @@ class Queries:
 
 @dataclass(frozen=True)
 class QueryCall:
-    """Queries to decode, checked: what every backend gets.
+    """The checked arguments of a call, passed to every backend.
 
-    Geometry, ensemble, skip and output are float32, or float64 where the compute dtype is float64.
+    Geometry, ensemble, skip and output are float32, or float64 if the compute dtype is float64.
     """
 
     features: Tensor
@@ -74,12 +74,12 @@ class QueryCall:
     """(B, 3, h, w) for the skip."""
     queries: Queries
     cell: Tensor | None
-    """(1 or B, 1 or Q, 2); None with a grid, whose own it then is."""
+    """(1 or B, 1 or Q, 2); None with a grid, which determines it."""
     weights: Weights
     dtype: torch.dtype
     """Compute dtype of the decoder."""
     cache: dict[tuple[int, int], Tensor] = field(default_factory=dict)
-    """The LR map of the last grid size, so that regions of one picture share it."""
+    """The LR map by grid size, last one only: regions of one picture share it."""
 
     @property
     def geometry_dtype(self) -> torch.dtype:
@@ -97,7 +97,7 @@ class QueryCall:
         return make_cell(self.queries.grid.size, self.features.device).view(1, 1, 2)
 
     def lr_map(self, first: FirstLayer) -> Tensor:
-        """The LR map G (B, h, w, n); regions of one grid get the same one unless gradients flow."""
+        """The LR map G (B, h, w, n); without gradients, regions of one grid share it."""
         if self.queries.grid is None:
             return make_lr_map(self.features, self.cells(), first)
         size = self.queries.grid.size
@@ -125,7 +125,7 @@ def check_image(inp: Tensor) -> None:
 
 
 def check_coord_cell(coord: Tensor, cell: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-    """Check `coord` (1 or B, Q, 2) and `cell` (2,), (1 or B, 1, 2) or (1 or B, Q, 2); the cell comes back 3-d."""
+    """Check `coord` (1 or B, Q, 2) and `cell` (2,), (1 or B, 1, 2) or (1 or B, Q, 2); returns both, the cell 3-d."""
     batch = features.shape[0]
     for name, tensor in (("coord", coord), ("cell", cell)):
         if not isinstance(tensor, Tensor):
@@ -154,7 +154,7 @@ def check_coord_cell(coord: Tensor, cell: Tensor, features: Tensor) -> tuple[Ten
 
 
 def check_size(size: tuple[int, int], name: str = "size") -> tuple[int, int]:
-    """An output size (height, width), whole numbers of at least 1."""
+    """Check an output size (height, width), whole numbers of at least 1, and return it as a tuple."""
     must = f"{name} must be (height, width), whole numbers of at least 1, got {size!r}"
     if not isinstance(size, (tuple, list)):
         raise ArgumentTypeError(must)
@@ -164,7 +164,7 @@ def check_size(size: tuple[int, int], name: str = "size") -> tuple[int, int]:
 
 
 def check_region(region: tuple[int, int, int, int] | None, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """A region (top, left, bottom, right) inside `size`; None is all of it. An empty one is allowed."""
+    """Check a region (top, left, bottom, right) inside `size`; None is all of it. It may be empty."""
     if region is None:
         return 0, 0, *size
     if not isinstance(region, (tuple, list)) or len(region) != 4:
@@ -179,12 +179,12 @@ def check_region(region: tuple[int, int, int, int] | None, size: tuple[int, int]
 
 
 def compute_dtype(dtype: torch.dtype | str | None, features: Tensor) -> torch.dtype:
-    """The decoder's compute dtype: as asked, itself or its name, else autocast's where it is on, else the features'."""
+    """The decoder's compute dtype: `dtype`, or its name; by default autocast's if enabled, else the features'."""
     if dtype is None:
         device = features.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
-    found = NAMED_DTYPES.get(dtype) if isinstance(dtype, str) else dtype
-    if found not in COMPUTE_DTYPES:
+    compute = NAMED_DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if compute not in COMPUTE_DTYPES:
         given = repr(dtype) if isinstance(dtype, str) else dtype
         raise ArgumentError(f"dtype must be one of {', '.join(NAMED_DTYPES)}, got {given}")
-    return found
+    return compute

@@ -1,4 +1,4 @@
-"""Which backend serves a call."""
+"""Choice of the backend for a call."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Backend:
     run: Callable[[QueryCall], Tensor]
     """Decodes a call's queries: (B, Q, 3)."""
     reason: Callable[[QueryCall | None], str | None] = lambda call: None
-    """Why it cannot serve a call, or, given None, any on this machine; None where it can."""
+    """Why it cannot run a call or, for None, any call on this machine; None if it can."""
 
 
 BACKENDS = {
@@ -36,39 +36,39 @@ BACKENDS = {
     "triton": Backend(triton.run, triton.reason),
     "cuda": Backend(cuda.run, cuda.reason),
 }
-"""Every backend, by name."""
+"""All backends, by name."""
 
 REMEDY = 'use backend="auto" or backend="tiled"'
 
 FUSED = ("cuda", "triton")
-"""Backends that "auto" takes only where results of such a device are committed."""
+"""Backends that "auto" uses only if there are committed results for the device's architecture."""
 
-UNPROVEN = "no committed result of such a device shows it right and faster than tiled"
+UNPROVEN = "no committed result for this architecture shows it correct and faster than tiled"
 
 DEFAULT = "ARASFSR_BACKEND"
-"""The environment variable that names what backend="auto" stands for."""
+"""Environment variable with the backend that backend="auto" stands for."""
 
 
 def backends() -> dict[str, str | None]:
-    """Every backend with the reason why it cannot run on this machine, None where it can."""
+    """Why each backend cannot run on this machine, None if it can."""
     return {name: backend.reason(None) for name, backend in BACKENDS.items()}
 
 
 def dispatch(call: QueryCall, backend: str = "auto") -> Tensor:
     """Decode a checked call with the named backend: (B, Q, 3).
 
-    "auto" is what the environment's ARASFSR_BACKEND says, or else the fastest that supports the call and is proven on
-    such a device (proven.json), or else tiled; at DEBUG it logs why it passed over others. A backend asked for by name,
-    in either way, never falls back.
+    "auto" is the backend in the environment variable ARASFSR_BACKEND if set; else the fastest one that supports the
+    call and is proven on the device's architecture (proven.json), or tiled. Why others were passed over is logged at
+    DEBUG. A backend requested by name, by argument or environment, never falls back.
 
     Raises:
         ArgumentError: there is no such backend.
-        BackendUnavailable: the backend asked for cannot serve the call.
+        BackendUnavailable: the requested backend cannot run the call.
     """
     chosen, device = _choose(call, backend), call.features.device.type
     if not (torch.compiler.is_compiling() or torch.is_autocast_enabled(device)):
         return chosen.run(call)
-    with torch.autocast(device, enabled=False):  # the call's dtype already follows autocast
+    with torch.autocast(device, enabled=False):  # the call's dtype already accounts for autocast
         return chosen.run(call)
 
 
@@ -93,7 +93,7 @@ def _choose(call: QueryCall, backend: str) -> Backend:
     if name == "auto":
         order = _order(call)
         chosen = next((each for each in order if BACKENDS[each].reason(call) is None), "tiled")
-        if not torch.compiler.is_compiling() and _log.isEnabledFor(logging.DEBUG):  # a log record splits the graph
+        if not torch.compiler.is_compiling() and _log.isEnabledFor(logging.DEBUG):  # logging breaks the graph
             _log_passed_over(call, order, chosen)
         return BACKENDS[chosen]
     if name not in BACKENDS:
@@ -105,7 +105,7 @@ def _choose(call: QueryCall, backend: str) -> Backend:
 
 
 def _log_passed_over(call: QueryCall, order: list[str], chosen: str) -> None:
-    """Say why the backends before the chosen one, and those that are not proven on the device, do not serve."""
+    """Log why the backends before the chosen one, and those not proven on the device, were not used."""
     for name in (*order, *(name for name in FUSED if name not in order)):
         if name == chosen:
             break

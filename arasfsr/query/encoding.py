@@ -1,4 +1,4 @@
-"""What an encoder found, and the ways to decode it."""
+"""Encoded LR images, and how to decode them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from arasfsr.query.dispatch import dispatch
 
 @dataclass(frozen=True)
 class Encoding:
-    """What the encoder found in a batch of LR images; queries of any scale decode it."""
+    """A batch of encoded LR images, which can be decoded at any scale."""
 
     features: Tensor
     """Feature map F (B, D, h, w)."""
@@ -29,24 +29,24 @@ class Encoding:
     def query(
         self, coord: Tensor, cell: Tensor, backend: str = "auto", dtype: torch.dtype | str | None = None
     ) -> Tensor:
-        """Decode given queries.
+        """Decode queries at given coordinates.
 
         Args:
-            coord: (B, Q, 2), (y, x) in [-1, 1], float32 or float64; (1, Q, 2) serves all images. Beyond [-1, 1] the
-                corners stay at the border's LR pixels, and the decoder extrapolates from there.
-            cell: (B, Q, 2), the size of a target pixel, 2/H and 2/W; (B, 1, 2), (1, 1, 2) or (2,) where one serves
-                many, which is also faster.
+            coord: (B, Q, 2), (y, x) in [-1, 1], float32 or float64; (1, Q, 2) is shared by all images. Outside
+                [-1, 1] the corners are clamped to the border's LR pixels, and the decoder extrapolates from there.
+            cell: (B, Q, 2), the size of a target pixel, 2/H and 2/W; (B, 1, 2), (1, 1, 2) or (2,) if queries share
+                it, which is also faster.
             backend: auto, reference, tiled, triton or cuda.
             dtype: compute dtype of the decoder, or its name: float32, bfloat16 or float16 (float64 for checks); by
-                default autocast's where it is on, else the features'.
+                default autocast's if enabled, else the features'.
 
         Returns:
-            (B, Q, 3) in about [-1, 1], float32 (float64 under dtype float64), differentiable in parameters, image,
-            coord and cell.
+            (B, Q, 3) in about [-1, 1], float32 (float64 if dtype is float64), differentiable with respect to
+            parameters, image, coord and cell.
 
         Raises:
-            ValueError, TypeError: an argument is not of that form.
-            BackendUnavailable: the backend asked for cannot serve the call.
+            ValueError, TypeError: an argument is invalid.
+            BackendUnavailable: the requested backend cannot run the call.
         """
         coord, cell = check_coord_cell(coord, cell, self.features)
         return dispatch(self._call(Queries(coord, None), cell, dtype), backend)
@@ -60,8 +60,8 @@ class Encoding:
     ) -> Tensor:
         """Decode a regular grid of `size` = (H, W) pixels, or only `region` = (top, left, bottom, right) of it.
 
-        Returns (B, 3, bottom - top, right - left), in memory as (B, H, W, 3). Otherwise as `query`; no coordinates
-        have to exist.
+        Returns (B, 3, bottom - top, right - left), a view of contiguous (B, H, W, 3). Otherwise as `query`, without
+        a tensor of coordinates.
         """
         size = check_size(size)
         grid = Grid(size, check_region(region, size))

@@ -1,4 +1,4 @@
-"""The LR map G: all of the first layer that does not depend on where in its cell a query lies."""
+"""The LR map G: the part of the first layer that does not depend on a query's position within an LR pixel."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from arasfsr.nn.decoders.mlp import FirstLayer, MLPWeights, split_first_layer
 from arasfsr.nn.memo import Value, remembered
 
 FEW = 1 << 15
-"""LR pixels, or fewer, whose summed terms are kept of a frozen first layer: 34 MB 256 wide."""
+"""Up to this many LR pixels, the summed terms of a frozen first layer are cached: 34 MB at width 256."""
 
 
 def first_layer(weights: MLPWeights) -> FirstLayer:
-    """I_0 cut along its inputs; while frozen it is cut once, and keeps what else is made of it."""
+    """I_0 split along its inputs; if frozen, split once and with a cache for values derived from it."""
     modulated = weights.is_modulated()
-    return remembered(weights.content[0], "first layer", lambda: split_first_layer(weights), modulated, _keeper)
+    return remembered(weights.content[0], "first layer", lambda: split_first_layer(weights), modulated, _copied)
 
 
-def _keeper(first: FirstLayer) -> FirstLayer:
-    """Parts of their own, or they would keep what they are views of."""
+def _copied(first: FirstLayer) -> FirstLayer:
+    """Copies, since views would keep the whole weight alive."""
     parts = {name: part.clone() for name, part in first._asdict().items() if part is not None}
     return FirstLayer(**{"centre": None, **parts}, kept={})
 
 
 def make_lr_map(features: Tensor, cell: Tensor | tuple[int, int], first: FirstLayer) -> Tensor:
-    """G (B, h, w, n): I_0 over [unfold(F), q], its bias, and the cell's term where one cell serves an image.
+    """G (B, h, w, n): I_0 over [unfold(F), q], its bias, and the cell's term if all queries of an image share a cell.
 
-    `features` is (B, D, h, w), `cell` (1 or B, 1 or Q, 2), or the size of the grid whose cell it is; with Q > 1 its
-    term is left to the query. The dtype is the features'. Unfolding and a matrix product are a 3 x 3 convolution
-    (docs/method.md, section 2).
+    `features` is (B, D, h, w); `cell` is (1 or B, 1 or Q, 2), or the size of the output grid. With Q > 1 the cell's
+    term is left to the queries. The dtype is that of the features. Unfolding followed by a matrix product is a 3 x 3
+    convolution (docs/method.md, section 2).
     """
     dtype, device = features.dtype, features.device
     lr_size = features.shape[2], features.shape[3]
@@ -54,19 +54,19 @@ def make_lr_map(features: Tensor, cell: Tensor | tuple[int, int], first: FirstLa
 
 
 def _kept(first: FirstLayer, name: str, variant: Hashable, make: Callable[[], Value]) -> Value:
-    """`make()`, or what it last gave of a frozen first layer under that name, if it was of this variant."""
+    """`make()`, or for a frozen first layer its last value under that name if it had the same variant."""
     if first.kept is None:
         return make()
-    found = first.kept.get(name)
-    if found is None or found[0] != variant:
+    entry = first.kept.get(name)
+    if entry is None or entry[0] != variant:
         with torch.inference_mode(False), torch.no_grad():
-            found = first.kept[name] = variant, make()
-    value: Value = found[1]
+            entry = first.kept[name] = variant, make()
+    value: Value = entry[1]
     return value
 
 
 def _terms(lr_size: tuple[int, int], cell: Tensor, first: FirstLayer, dtype: torch.dtype) -> list[Tensor]:
-    """What is added to the convolution: (1 or B, 1 or h, 1, n), and with modulation (1, 1, w, n)."""
+    """The terms added to the convolution: (1 or B, 1 or h, 1, n), and with modulation (1, 1, w, n)."""
     h, w = lr_size
     bias = first.bias.to(dtype)
     constant = bias.view(1, 1, 1, -1)

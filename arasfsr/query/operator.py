@@ -1,7 +1,7 @@
-"""The fused operator as torch.library sees it, written once for every backend that has a backward of its own.
+"""The operator's registration with torch.library, shared by all backends with an explicit backward.
 
-`register(NAME, forward, backward)` makes `arasfsr::NAME` and `arasfsr::NAME_backward`, with fakes and autograd, so that
-they compose with torch.compile and torch.export.
+`register(NAME, forward, backward)` defines `arasfsr::NAME` and `arasfsr::NAME_backward` with fakes and autograd, so
+that they compose with torch.compile and torch.export.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from arasfsr.query.call import Grid, Queries, QueryCall, geometry_dtype
 from arasfsr.query.lr_map import first_layer
 
 BIAS_SUM = torch.float64
-"""A bias's gradient is a sum over all queries of terms that nearly cancel: in float32 it would lose to the plain path,
-which sums the four corners apart."""
+"""Dtype of sums for biases' gradients. Their terms nearly cancel over all queries: float32 would be less accurate than
+autograd, which sums the four corners separately."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """The operator's arguments, and how they are laid out for tiles of queries.
+    """The operator's arguments, and their layout for tiles of queries.
 
-    A tile holds queries of all images, where these share coordinates, else queries that each name their image.
+    If images share coordinates, a tile holds the same queries of all images; otherwise each query belongs to one image.
     """
 
     lr_map: Tensor
@@ -36,9 +36,9 @@ class Problem:
     image: Tensor | None
     """(B, 3, h, w) for the skip."""
     queries: Queries
-    """Of an image."""
+    """As given, per image."""
     cell: Tensor | None
-    """(1 or B, Q, 2) where cells differ from query to query, else None: their term is in the LR map."""
+    """(1 or B, Q, 2) if cells differ between queries, else None: the LR map includes their term."""
     rel_weight: Tensor
     """(n, 2)."""
     cell_weight: Tensor | None
@@ -53,11 +53,11 @@ class Problem:
     batch: int
     lr_size: tuple[int, int]
     images: int
-    """Images that share the queries' coordinates; 1 where every query names its image."""
+    """Number of images if they share coordinates, else 1."""
     per_image: int
-    """Queries that belong to one image, where every query names its image, else 0."""
+    """Queries per image if images have separate coordinates, else 0."""
     count: int
-    """Queries in a row: of one image where images share them, else of all images."""
+    """Queries in the flat layout: those of one image if images share coordinates, else those of all images."""
 
     @classmethod
     def of(
@@ -73,7 +73,7 @@ class Problem:
         modulated: bool,
         dtype: torch.dtype,
     ) -> Problem:
-        """From the operator's arguments in its order; `grid` is H, W, top, left, bottom, right of a grid's region."""
+        """From the operator's arguments, in order; `grid` is H, W, top, left, bottom, right."""
         region = None
         if grid is not None:
             height, width, top, left, bottom, right = grid
@@ -102,19 +102,19 @@ class Problem:
 
     @cached_property
     def flat(self) -> Queries:
-        """The queries in a row: coord is (1, `count`, 2)."""
+        """The queries in the flat layout: coord is (1, `count`, 2)."""
         coord = self.queries.coord
         if coord is None or not self.per_image:
             return self.queries
         return Queries(self._flatten(coord).unsqueeze(0), None)
 
     def coords(self, first: int, last: int) -> Tensor:
-        """Coordinates of queries first .. last - 1 of that row: (last - first, 2) in the geometry's dtype."""
+        """Coordinates of flat queries first .. last - 1: (last - first, 2) in the geometry's dtype."""
         return self.flat.coords(first, last, self.geometry, self.lr_map.device)[0]
 
     @cached_property
     def cells(self) -> Tensor | None:
-        """The cells in that row, times (h, w): (`count`, 2) in the geometry's dtype."""
+        """The flat queries' cells times (h, w): (`count`, 2) in the geometry's dtype."""
         return None if self.cell is None else self._flatten(times(self.cell, self.lr_size).to(self.geometry))
 
     def _flatten(self, pairs: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ class Problem:
 
     @cached_property
     def lr_rows(self) -> Tensor:
-        """(B h w, n): the LR map in the geometry's dtype, a row an LR pixel."""
+        """(B h w, n): the LR map in the geometry's dtype, one row per LR pixel."""
         return self.lr_map.to(self.geometry).reshape(-1, self.lr_map.shape[3])
 
     @cached_property
@@ -132,7 +132,7 @@ class Problem:
         return self.rel_weight.to(self.geometry), cell_weight
 
     def per_query(self, flat: Tensor | None, argument: Tensor | None) -> Tensor | None:
-        """(`count`, 2) in the shape of an argument, summed over the images that one coordinate or cell served."""
+        """Reshape (`count`, 2) to the shape of `argument`, summed over images that share coordinates or cells."""
         if flat is None or argument is None:
             return None
         shaped = flat.view(-1 if self.per_image else 1, argument.shape[1], 2)
@@ -148,7 +148,7 @@ class Need(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """What a backward finds; None is what was not asked for. Shapes may be any view of the arguments'."""
+    """Results of a backward; None for those not needed. Shapes may be any view of the arguments'."""
 
     lr_map: Tensor
     image: Tensor | None
@@ -160,7 +160,7 @@ class Gradients(NamedTuple):
 
 
 def arguments_of(call: QueryCall) -> tuple[Any, ...]:
-    """The operator's arguments for a call; what gradients need of the LR map flows through plain torch."""
+    """The operator's arguments for a call. The LR map is computed in plain torch, whose autograd differentiates it."""
     assert isinstance(call.weights, MLPWeights)
     first, grid, cell = first_layer(call.weights), call.queries.grid, call.cell
     if cell is not None and cell.shape[1] == 1:
@@ -180,7 +180,7 @@ def arguments_of(call: QueryCall) -> tuple[Any, ...]:
 
 
 def problem_of(call: QueryCall) -> Problem:
-    """A call as the backends' functions get it."""
+    """The problem that a call passes to a backend's functions."""
     return Problem.of(*arguments_of(call))
 
 
@@ -194,15 +194,15 @@ _library = torch.library.Library("arasfsr", "DEF")
 def register(
     name: str, forward: Callable[[Problem], Tensor], backward: Callable[[Tensor, Problem, Need], Gradients]
 ) -> Callable[[QueryCall], Tensor]:
-    """Register a backend's two functions and return the one that serves a call.
+    """Register a backend's two functions; returns the function that runs a call.
 
-    `forward` gives (B, Q, 3) in the geometry's dtype; `backward` gets the gradient of that. Neither is called
-    without queries or under autocast.
+    `forward` returns (B, Q, 3) in the geometry's dtype; `backward` takes its gradient. Neither is called without
+    queries or under autocast.
     """
 
     def run(call: QueryCall) -> Tensor:
         arguments = arguments_of(call)
-        if _nobody_asks(arguments[0]):
+        if _can_skip_dispatch(arguments[0]):
             return forward_op(*arguments)
         out: Tensor = getattr(torch.ops.arasfsr, name)(*arguments)
         return out
@@ -230,7 +230,7 @@ def register(
         need = list(ctx.needs_input_grad[1:4])
         operator = getattr(torch.ops.arasfsr, f"{name}_backward")
         grads = operator(grad, *tensors, ctx.grid, *rest, ctx.modulated, ctx.dtype, need)
-        optional = [found if wanted else None for found, wanted in zip(grads[1:4], need, strict=True)]
+        optional = [gradient if wanted else None for gradient, wanted in zip(grads[1:4], need, strict=True)]
         return grads[0], *optional, None, grads[4], None if cell_weight is None else grads[5], grads[6:], None, None
 
     def no_double_backward(ctx: Any, *grads: Any) -> None:
@@ -247,19 +247,19 @@ def register(
     return run
 
 
-def _nobody_asks(lr_map: Tensor) -> bool:
-    """Whether nothing records, traces or transforms what is called.
+def _can_skip_dispatch(lr_map: Tensor) -> bool:
+    """Whether no autograd, tracing or dispatch mode observes the call.
 
-    Then torch's dispatch would only come to the operator's own function, by wrappers in Python that take as long as a
-    small picture's kernel.
+    torch's dispatcher would then only call the operator's function, through Python wrappers that take as long as the
+    kernel for a small picture.
     """
     if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch._C._is_tracing():
         return False
     return type(lr_map) is Tensor and torch._C._len_torch_dispatch_stack() == 0
 
 
-def _as_arguments(found: Gradients, problem: Problem) -> list[Tensor]:
-    """Each gradient in its argument's shape and dtype, dense as fakes are; an empty tensor for what is not there."""
+def _as_arguments(gradients: Gradients, problem: Problem) -> list[Tensor]:
+    """Each gradient in its argument's shape and dtype, contiguous like the fakes; an empty tensor if there is none."""
 
     def like(gradient: Tensor | None, argument: Tensor | None) -> Tensor:
         if gradient is None or argument is None:
@@ -267,13 +267,13 @@ def _as_arguments(found: Gradients, problem: Problem) -> list[Tensor]:
         return gradient.reshape(argument.shape).to(argument.dtype).contiguous()
 
     return [
-        like(found.lr_map, problem.lr_map),
-        like(found.image, problem.image),
-        like(found.coord, problem.queries.coord),
-        like(found.cell, problem.cell),
-        like(found.rel_weight, problem.rel_weight),
-        like(found.cell_weight, problem.cell_weight),
-        *map(like, found.weights, problem.weights),
+        like(gradients.lr_map, problem.lr_map),
+        like(gradients.image, problem.image),
+        like(gradients.coord, problem.queries.coord),
+        like(gradients.cell, problem.cell),
+        like(gradients.rel_weight, problem.rel_weight),
+        like(gradients.cell_weight, problem.cell_weight),
+        *map(like, gradients.weights, problem.weights),
     ]
 
 

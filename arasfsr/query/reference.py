@@ -1,4 +1,4 @@
-"""Backend `reference`: the method as written, slow on purpose; in float64 it is the oracle of every other backend."""
+"""Backend `reference`: the method as written, not optimised; in float64 the oracle for all other backends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from arasfsr.query.skip import bilinear_skip
 
 
 def run(call: QueryCall) -> Tensor:
-    """Decode the call's queries, all at once, one corner after the other: (B, Q, 3)."""
+    """Decode all of the call's queries at once, corner by corner: (B, Q, 3)."""
     lr_size = call.features.shape[2], call.features.shape[3]
     coord = call.coords(0, call.queries.count())
     cell = times(call.cells(), lr_size).to(coord.dtype)

@@ -1,4 +1,4 @@
-"""The skip: the LR image at the queries, bilinear, border padding."""
+"""The skip: the LR image sampled at the queries, bilinear with border padding."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch.nn import functional as F
 from arasfsr.query.operator import Need, Problem
 
 SKIP_CHUNK = 1 << 16
-"""Queries an image for which the skip is sampled at a time."""
+"""Queries per image sampled at a time."""
 
 
 def bilinear_skip(image: Tensor, coord: Tensor) -> Tensor:
-    """The image (B, 3, h, w) at coord (1 or B, Q, 2): (B, Q, 3)."""
+    """Sample the image (B, 3, h, w) at coord (1 or B, Q, 2): (B, Q, 3)."""
     grid = coord.flip(-1).unsqueeze(1).expand(image.shape[0], 1, coord.shape[1], 2)  # grid_sample takes (x, y)
     sampled = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return sampled[:, :, 0, :].transpose(1, 2)
 
 
 def _between(x: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of coordinates among n pixels: the pixel below and the next, the share of the way between, its slope in x."""
+    """For coordinates among n pixels: lower and upper neighbour, the upper one's weight, and its derivative by x."""
     place = ((x + 1) * n - 1) / 2
-    slope = ((place > 0) & (place < n - 1)).to(x.dtype) * (n / 2)  # beyond the border nothing changes
+    slope = ((place > 0) & (place < n - 1)).to(x.dtype) * (n / 2)  # constant beyond the border
     place = place.clamp(0, n - 1)
     below = place.floor()
     index = below.to(torch.int64)
@@ -36,7 +36,7 @@ def bilinear_skip_backward(
 ) -> tuple[Tensor | None, Tensor]:
     """Gradients to image (None unless needed) and coord of `bilinear_skip`, from grad (B, Q, 3).
 
-    By hand: on CUDA devices grid_sample's own backward is never deterministic, index_add_ is when it is asked for.
+    Explicit, since grid_sample's backward is never deterministic on CUDA devices; index_add_ can be.
     """
     batch, _, h, w = image.shape
     top, bottom, down, slope_y = _between(coord[..., 0], h)
@@ -60,7 +60,7 @@ def bilinear_skip_backward(
 
 
 def _chunks(problem: Problem) -> Iterator[tuple[int, int, Tensor]]:
-    """Coordinates (1 or B, chunk, 2) of a bounded number of queries at a time, with the first and the end."""
+    """Yields first, last and coordinates (1 or B, last - first, 2) of chunks of queries."""
     queries = problem.queries
     for first in range(0, queries.count(), SKIP_CHUNK):
         last = min(first + SKIP_CHUNK, queries.count())
@@ -68,14 +68,14 @@ def _chunks(problem: Problem) -> Iterator[tuple[int, int, Tensor]]:
 
 
 def add_skip(out: Tensor, problem: Problem) -> None:
-    """Add the skip, where there is one, to the decoder's output (B, Q, 3) in place."""
+    """Add the skip, if there is one, to the decoder's output (B, Q, 3) in place."""
     if problem.image is not None:
         for first, last, coord in _chunks(problem):
             out[:, first:last] += bilinear_skip(problem.image.to(out.dtype), coord)
 
 
 def skip_gradients(grad: Tensor, problem: Problem, need: Need) -> tuple[Tensor | None, Tensor | None]:
-    """What the skip gives of grad (B, Q, 3) to the image and to coord; None for what is not wanted or not there."""
+    """The skip's gradients to image and coord from grad (B, Q, 3); None if not needed or without a skip."""
     if problem.image is None or not (need.image or need.coord):
         return None, None
     image = problem.image.to(problem.geometry)

@@ -204,7 +204,7 @@ def test_doctor_keeps_the_extension_s_load_error_and_says_how_to_build_it(
     monkeypatch.setattr(cuda_core, "load", cuda_core.load.__wrapped__)
     (tmp_path / "broken_module_of_arasfsr.py").write_text("raise ImportError('undefined symbol: _ZN7arasfsr')")
     monkeypatch.syspath_prepend(tmp_path)
-    error = "the extension does not load (ImportError: undefined symbol: _ZN7arasfsr); build it where nvcc is: "
+    error = "the extension does not load (ImportError: undefined symbol: _ZN7arasfsr); build it with nvcc: "
     assert f"native extension   {error}ARASFSR_CUDA=1 pip install ." in invoke().output
 
 

@@ -36,7 +36,7 @@ def test_backends_lists_all_four_with_reasons() -> None:
 
 @pytest.mark.parametrize(
     ("release", "numpy", "found"),
-    [("3.6.0", "2.4.0", "numpy below 2.4, here are Triton 3.6.0"), ("3.6.0", "2.3.5", None), ("3.7.0", "2.4.0", None)],
+    [("3.6.0", "2.4.0", "numpy below 2.4, got Triton 3.6.0"), ("3.6.0", "2.3.5", None), ("3.7.0", "2.4.0", None)],
 )
 def test_interpreter_reason_names_a_numpy_too_new(
     monkeypatch: pytest.MonkeyPatch, release: str, numpy: str, found: str | None

@@ -54,7 +54,7 @@ def allowed() -> Iterator[None]:
 @pytest.mark.parametrize("fused", [name for name in FUSED if torch.float32 not in DTYPES[name]])
 def test_float32_is_refused_where_torch_does_not_allow_tf32(fused: str) -> None:
     model = fused_model().to(device_of(fused))
-    with pytest.raises(BackendUnavailable, match=r"and torch\.float32 where torch allows TF32"):
+    with pytest.raises(BackendUnavailable, match=r"and torch\.float32 if torch allows TF32"):
         model(*fused_arguments(fused), backend=fused)
 
 

@@ -1,7 +1,7 @@
-"""Decoders, a file each: parameters, the literal form and, for the baselines LTE and DIINN, the fast form in torch.
+"""Decoders, one per file: parameters, the literal form and, for the baselines LTE and DIINN, the fast form in torch.
 
-The literal forms are what backend `reference` computes; of the fast forms `query.tiled.chunks` computes the baselines'.
-ARASFSR's own is spread over `query`: it is what the library is for.
+Backend `reference` computes the literal forms, `query.tiled.chunks` the baselines' fast forms. The fast form of
+ARASFSR's decoder is the subject of `query`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def build_decoder(config: ModelConfig) -> MLPDecoder | LTEDecoder | DIINNDecoder
 
 
 def literal(features: Tensor, geometry: Geometry, weights: Weights) -> Tensor:
-    """The decoder's output (B, Q, 3), as its paper writes it, in the geometry's dtype."""
+    """The decoder's output (B, Q, 3), computed as written in its paper, in the geometry's dtype."""
     if isinstance(weights, LTEWeights):
         return lte.literal(features, geometry, weights)
     if isinstance(weights, DIINNWeights):

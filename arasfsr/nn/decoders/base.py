@@ -1,4 +1,4 @@
-"""What the decoders share: their layers' parameters, the geometry that they read, and the local ensemble as written."""
+"""Shared by the decoders: parameters of layers, geometry of queries, and the literal local ensemble."""
 
 from __future__ import annotations
 
@@ -23,31 +23,30 @@ def layer_of(module: nn.Module) -> Layer:
 
 
 def cast(layers: Iterable[Layer], dtype: torch.dtype) -> list[Layer]:
-    """The same layers in another dtype; gradients flow back to these."""
+    """The layers in another dtype; gradients flow back to the originals."""
     return [(weight.to(dtype), bias.to(dtype)) for weight, bias in layers]
 
 
 class Geometry(NamedTuple):
-    """Where queries lie, in float32 or float64."""
+    """Geometry of queries, in float32 or float64."""
 
     coord: Tensor
     """(1 or B, Q, 2)."""
     cell: Tensor
-    """(1 or B, 1 or Q, 2): the cell in LR pixels times two."""
+    """(1 or B, 1 or Q, 2): the cell in half LR pixels."""
     corners: Corners
-    """Of the local ensemble, (4, 1 or B, Q) each."""
+    """Corners of the local ensemble; fields are (4, 1 or B, Q)."""
 
 
 def unfold(features: Tensor) -> Tensor:
-    """The 3 x 3 neighbourhood of every LR pixel, zeros around the map: (B, D, h, w) to (B, 9 D, h w)."""
+    """The 3 x 3 neighbourhood of every LR pixel, zero-padded: (B, D, h, w) to (B, 9 D, h w)."""
     return F.unfold(features, 3, padding=1)
 
 
 def ensemble(lr: Tensor, geometry: Geometry, output: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """The local ensemble, one corner after the other: (B, Q, 3) in the geometry's dtype.
+    """The local ensemble, corner by corner: (B, Q, 3) in the geometry's dtype.
 
-    `lr` (B, C, h w) is what a corner reads; `output` gives a corner's output (B, Q, 3) from its rows (B, Q, C) of that
-    and its number.
+    `lr` is (B, C, h w); `output(rows, corner)` returns a corner's output (B, Q, 3) from its rows (B, Q, C) of `lr`.
     """
     batch, channels, _ = lr.shape
     total: Tensor | None = None

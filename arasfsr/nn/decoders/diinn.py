@@ -1,6 +1,6 @@
 """DIINN's decoder (arXiv 2210.12593, section 3) under the local ensemble: content and position modulate one another.
 
-k_i = relu(K_i [q_{i-1}, x]), q_i = k_i * sin(Q_i q_{i-1}), from the unfolded features x and the position alone.
+k_i = relu(K_i [q_{i-1}, x]), q_i = k_i * sin(Q_i q_{i-1}); K_0 reads only the unfolded features x, Q_0 the position.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class DIINNWeights(NamedTuple):
     """Width to 3."""
 
     def to(self, dtype: torch.dtype) -> DIINNWeights:
-        """The same parameters in another dtype; gradients flow back to these."""
+        """The parameters in another dtype; gradients flow back to the originals."""
         return DIINNWeights(cast(self.content, dtype), cast(self.position, dtype), cast([self.output], dtype)[0])
 
 
 class DIINNDecoder(nn.Module):
-    """Parameters of DIINN's decoder. `arasfsr.query` computes with them."""
+    """Parameters of DIINN's decoder; `arasfsr.query` evaluates it."""
 
     def __init__(self, config: DIINNConfig, inputs: int) -> None:
         super().__init__()
@@ -43,18 +43,18 @@ class DIINNDecoder(nn.Module):
         self.output = nn.Linear(width, 3)
 
     def weights(self) -> DIINNWeights:
-        """The parameters, as the operator takes them."""
+        """The parameters as the operator reads them."""
         return DIINNWeights([*map(layer_of, self.content)], [*map(layer_of, self.modulator)], layer_of(self.output))
 
 
 def _position(rel: Tensor, cell: Tensor, dtype: torch.dtype) -> Tensor:
-    """What the position branch reads: rel and cell, (..., 4)."""
+    """Input of the position branch: rel and cell, (..., 4)."""
     leading = torch.broadcast_shapes(rel.shape[:-1], cell.shape[:-1])
     return torch.cat((rel.expand(*leading, 2), cell.expand(*leading, 2)), dim=-1).to(dtype)
 
 
 def literal(features: Tensor, geometry: Geometry, weights: DIINNWeights) -> Tensor:
-    """The method as written: the decoder's output (B, Q, 3) from the feature map."""
+    """The decoder's output (B, Q, 3) from the feature map, computed as written in the paper."""
 
     def output(x: Tensor, corner: int) -> Tensor:
         q = _position(geometry.corners.rel[corner], geometry.cell, x.dtype).expand(*x.shape[:-1], 4)
@@ -67,9 +67,9 @@ def literal(features: Tensor, geometry: Geometry, weights: DIINNWeights) -> Tens
 
 
 def lr_maps(features: Tensor, weights: DIINNWeights) -> Tensor:
-    """Each content layer's product with the unfolded features, and its bias: (B, D, h, w) to (B, layers n, h, w).
+    """Each content layer's product with the unfolded features, plus its bias: (B, D, h, w) to (B, layers n, h, w).
 
-    Nearest sampling commutes with what is pointwise, so these products are convolutions at LR resolution.
+    Nearest sampling commutes with pointwise operations, so these products are convolutions at LR resolution.
     """
 
     def kernel(layer: Layer) -> Tensor:
@@ -82,7 +82,7 @@ def lr_maps(features: Tensor, weights: DIINNWeights) -> Tensor:
 
 
 def corners(rows: Tensor, rel: Tensor, cell: Tensor, weights: DIINNWeights) -> Tensor:
-    """Corners' outputs (..., 3) from their rows (..., layers n) of `lr_maps`, their rel (..., 2), the cell (..., 2)."""
+    """Outputs of corners (..., 3) from their rows (..., layers n) of `lr_maps`, rel (..., 2) and cell (..., 2)."""
     q = _position(rel, cell, rows.dtype)
     for i, part in enumerate(rows.chunk(len(weights.content), dim=-1)):
         weight = weights.content[i][0]

@@ -21,23 +21,23 @@ class LTEWeights(NamedTuple):
     amplitude: Layer
     """3 x 3 convolution of the feature map to the waves' amplitudes: (waves, D, 3, 3), (waves,)."""
     frequency: Layer
-    """3 x 3 convolution to (y, x) frequencies, half the waves of them in pairs: (waves, D, 3, 3), (waves,)."""
+    """3 x 3 convolution to waves / 2 pairs of (y, x) frequencies: (waves, D, 3, 3), (waves,)."""
     phase: Tensor
-    """(waves / 2, 2): from the cell in LR pixels times two, without a bias. It stays in the parameters' own dtype: what
-    goes into a cosine is not rounded to a compute dtype."""
+    """(waves / 2, 2): maps the cell in half LR pixels to phases, without a bias. Not cast to the compute dtype, so that
+    the arguments of cosines are not rounded."""
     content: list[Layer]
-    """The MLP's layers, the first of which reads the waves."""
+    """Layers of the MLP; the first reads the waves."""
     output: Layer
     """Width to 3."""
 
     def to(self, dtype: torch.dtype) -> LTEWeights:
-        """The same parameters in another dtype but for the phase; gradients flow back to these."""
+        """The parameters, except the phase, in another dtype; gradients flow back to the originals."""
         amplitude, frequency, output = cast([self.amplitude, self.frequency, self.output], dtype)
         return LTEWeights(amplitude, frequency, self.phase, cast(self.content, dtype), output)
 
 
 class _TextureEstimator(nn.Module):
-    """Parameters of the estimators of waves."""
+    """Parameters of the amplitude, frequency and phase estimators."""
 
     def __init__(self, features: int, waves: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class _TextureEstimator(nn.Module):
 
 
 class LTEDecoder(nn.Module):
-    """Parameters of LTE's decoder. `arasfsr.query` computes with them."""
+    """Parameters of LTE's decoder; `arasfsr.query` evaluates it."""
 
     def __init__(self, config: LTEConfig, feature_channels: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class LTEDecoder(nn.Module):
         self.texture = _TextureEstimator(feature_channels, config.waves)
 
     def weights(self) -> LTEWeights:
-        """The parameters, as the operator takes them."""
+        """The parameters as the operator reads them."""
         texture = self.texture
         return LTEWeights(
             layer_of(texture.amplitude),
@@ -69,15 +69,15 @@ class LTEDecoder(nn.Module):
 
 
 def lr_maps(features: Tensor, weights: LTEWeights) -> Tensor:
-    """Amplitudes and frequencies, one after the other: (B, D, h, w) to (B, 2 waves, h, w)."""
+    """Amplitudes, then frequencies: (B, D, h, w) to (B, 2 waves, h, w)."""
     weight, bias = (torch.cat(pair) for pair in zip(weights.amplitude, weights.frequency, strict=True))
     return convolve(features, weight, bias.view(1, 1, 1, -1)).permute(0, 3, 1, 2)
 
 
 def corners(rows: Tensor, rel: Tensor, cell: Tensor, weights: LTEWeights) -> Tensor:
-    """Corners' outputs (..., 3) from their rows (..., 2 waves) of `lr_maps`, their rel and the cell (..., 2)."""
+    """Outputs of corners (..., 3) from their rows (..., 2 waves) of `lr_maps`, rel (..., 2) and cell (..., 2)."""
     amplitude, frequency = rows.chunk(2, dim=-1)
-    # pi times many cycles: the argument is in the geometry's dtype, not in the compute dtype
+    # arguments span many periods: the geometry's dtype, not the compute dtype
     phase = F.linear(cell, weights.phase.to(cell.dtype))
     frequency = frequency.to(rel.dtype).unflatten(-1, (-1, 2))
     argument = math.pi * (frequency[..., 0] * rel[..., :1] + frequency[..., 1] * rel[..., 1:] + phase)
@@ -88,7 +88,7 @@ def corners(rows: Tensor, rel: Tensor, cell: Tensor, weights: LTEWeights) -> Ten
 
 
 def literal(features: Tensor, geometry: Geometry, weights: LTEWeights) -> Tensor:
-    """The method as written: the decoder's output (B, Q, 3) from the feature map."""
+    """The decoder's output (B, Q, 3) from the feature map, computed as written in the paper."""
 
     def output(rows: Tensor, corner: int) -> Tensor:
         return corners(rows, geometry.corners.rel[corner], geometry.cell, weights)

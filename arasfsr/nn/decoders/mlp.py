@@ -1,6 +1,6 @@
-"""ARASFSR's decoder, an MLP modulated by a Fourier encoding of the coordinate, and without modulation LIIF's.
+"""ARASFSR's decoder, an MLP modulated by a Fourier encoding of the coordinate; without modulation it is LIIF's.
 
-Its fast form is `query.lr_map` and, tile by tile, `query.tiled` and the fused kernels (docs/method.md, section 2).
+The fast form is in `query.lr_map`, `query.tiled` and the fused kernels (docs/method.md, section 2).
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class MLPWeights(NamedTuple):
     """O: width to 3."""
 
     def is_modulated(self) -> bool:
-        """Whether there is a coordinate branch. (A method: torch 2.9 traces no property of a named tuple.)"""
+        """Whether there is a coordinate branch. (A method, since torch 2.9 cannot trace properties of named tuples.)"""
         return len(self.modulator) > 0
 
     def to(self, dtype: torch.dtype) -> MLPWeights:
-        """The same parameters in another dtype; gradients flow back to these."""
+        """The parameters in another dtype; gradients flow back to the originals."""
         return MLPWeights(cast(self.content, dtype), cast(self.modulator, dtype), cast([self.output], dtype)[0])
 
     def after_first(self) -> list[Tensor]:
@@ -49,7 +49,7 @@ class MLPWeights(NamedTuple):
 
 
 class MLPDecoder(nn.Module):
-    """Parameters of the MLP. `arasfsr.query` computes with them."""
+    """Parameters of the MLP; `arasfsr.query` evaluates it."""
 
     def __init__(self, config: DecoderConfig, inputs: int) -> None:
         super().__init__()
@@ -62,12 +62,12 @@ class MLPDecoder(nn.Module):
         self.output = nn.Linear(width, 3)
 
     def weights(self) -> MLPWeights:
-        """The parameters, as the operator takes them."""
+        """The parameters as the operator reads them."""
         return MLPWeights([*map(layer_of, self.content)], [*map(layer_of, self.modulator)], layer_of(self.output))
 
 
 def literal(features: Tensor, geometry: Geometry, weights: MLPWeights) -> Tensor:
-    """The method as written (docs/method.md, section 1): the decoder's output (B, Q, 3) from the feature map."""
+    """The decoder's output (B, Q, 3) from the feature map, computed as written (docs/method.md, section 1)."""
     dtype, modulated = features.dtype, weights.is_modulated()
     encoding = fourier_encoding(geometry.coord).to(dtype)
 
@@ -87,7 +87,7 @@ def literal(features: Tensor, geometry: Geometry, weights: MLPWeights) -> Tensor
 
 
 class FirstLayer(NamedTuple):
-    """I_0 cut along its inputs (docs/method.md, section 2)."""
+    """I_0 split along its inputs (docs/method.md, section 2)."""
 
     unfold: Tensor
     """(n, 9 D): a convolution of the feature map by (n, D, 3, 3)."""
@@ -100,11 +100,11 @@ class FirstLayer(NamedTuple):
     bias: Tensor
     """(n,)."""
     kept: dict[Hashable, tuple[Hashable, Any]] | None = None
-    """Of frozen parameters: what else was made of these parts, by name and with its variant. These stay as they are."""
+    """For frozen parameters: values derived from these tensors, by name, with their variant."""
 
 
 def split_first_layer(weights: MLPWeights) -> FirstLayer:
-    """Cut I_0's weight (n, 9 D + 6, or 9 D + 4 without modulation) into what each part of z0 meets."""
+    """Split I_0's weight (n, 9 D + 6, or 9 D + 4 without modulation) by the parts of its input z0."""
     weight, bias = weights.content[0]
     modulated = weights.is_modulated()
     pairs = 3 if modulated else 2

@@ -1,6 +1,6 @@
-"""Encoders: LR image (B, 3, h, w) in [-1, 1] to feature map (B, features, h, w), of any size from 1 x 1.
+"""Encoders: LR image (B, 3, h, w) in [-1, 1] to feature map (B, features, h, w), for any size from 1 x 1.
 
-Each is called as encoder(image, generators), where `generators` serve what is random in training.
+Each is called as encoder(image, generators); `generators` supply the random numbers in training.
 """
 
 from torch import nn

@@ -37,7 +37,7 @@ class EDSR(nn.Module):
         self.body = nn.Sequential(*blocks, conv3(config.features, config.features))
 
     def forward(self, image: Tensor, generators: Generators = None) -> Tensor:
-        """(B, 3, h, w) in [-1, 1] to (B, features, h, w); nothing in it is random."""
+        """(B, 3, h, w) in [-1, 1] to (B, features, h, w); `generators` is unused."""
         first: Tensor = self.head(image)
         residual: Tensor = self.body(first)
         return first + residual

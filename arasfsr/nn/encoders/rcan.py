@@ -10,7 +10,7 @@ from arasfsr.nn.noise import Generators
 
 
 class ChannelAttention(nn.Module):
-    """Each channel times a factor in (0, 1) that a bottleneck finds from all channels' means over the image."""
+    """Scales each channel by a factor in (0, 1) that a bottleneck computes from the channels' means over the image."""
 
     def __init__(self, features: int, bottleneck: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class RCAN(nn.Module):
         self.body = nn.Sequential(*groups, conv3(features, features))
 
     def forward(self, image: Tensor, generators: Generators = None) -> Tensor:
-        """(B, 3, h, w) in [-1, 1] to (B, features, h, w); nothing in it is random."""
+        """(B, 3, h, w) in [-1, 1] to (B, features, h, w); `generators` is unused."""
         first: Tensor = self.head(image)
         residual: Tensor = self.body(first)
         return first + residual

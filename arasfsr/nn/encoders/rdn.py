@@ -12,7 +12,7 @@ from arasfsr.nn.noise import Generators
 
 
 class ResidualDenseBlock(nn.Module):
-    """Convolutions that each read all that came before them in the block; a 1 x 1 convolution fuses, plus x."""
+    """Densely connected convolutions, fused by a 1 x 1 convolution, plus x."""
 
     def __init__(self, features: int, growth: int, layers: int) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class ResidualDenseBlock(nn.Module):
 
 
 class RDN(nn.Module):
-    """Two convolutions, dense blocks in a row, the fusion of all their outputs, plus the first activation."""
+    """Two convolutions, dense blocks, the fusion of all their outputs, plus the first activation."""
 
     def __init__(self, config: RDNConfig) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class RDN(nn.Module):
         self.fusion = nn.Sequential(nn.Conv2d(config.blocks * features, features, 1), conv3(features, features))
 
     def forward(self, image: Tensor, generators: Generators = None) -> Tensor:
-        """(B, 3, h, w) in [-1, 1] to (B, features, h, w); nothing in it is random."""
+        """(B, 3, h, w) in [-1, 1] to (B, features, h, w); `generators` is unused."""
         first: Tensor = self.first(image)
         x, outputs = self.second(first), []
         for block in self.blocks:

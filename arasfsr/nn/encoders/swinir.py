@@ -1,7 +1,7 @@
 """SwinIR (arXiv 2108.10257) as a feature extractor: transformer blocks over shifted windows, no upsampler.
 
-Images of any size: padded to whole windows, cropped at the end. What depends on the size or the window alone (attention
-masks, indices of the position bias) is computed on the image's device in every forward and is in no checkpoint.
+Images are padded to whole windows and the result is cropped. What depends only on the size or the window (attention
+masks, indices of the position bias) is computed on the image's device in every forward and not stored in checkpoints.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ from arasfsr.nn.encoders.edsr import conv3
 from arasfsr.nn.noise import Generators, draw
 
 MASKED = -100.0
-"""Added to the scores of pixels that only the cyclic shift made neighbours; e^-100 is nothing in any dtype."""
+"""Added to scores between pixels that only the cyclic shift made neighbours; e^-100 is negligible."""
 
 INITIAL_DEVIATION = 0.02
 """Standard deviation of the initial weights of linear layers and position biases."""
 
 LEAKY_SLOPE = 0.01
-"""Of the activation after the last convolution."""
+"""Negative slope of the activation after the last convolution."""
 
 
 def pad_to_windows(image: Tensor, window: int) -> Tensor:
-    """(B, C, h, w) continued below and to the right to multiples of `window`: reflected, the border pixel not repeated;
-    along a side too short to be reflected, the border pixel is repeated. Its gradient is deterministic everywhere."""
+    """Pad (B, C, h, w) at the bottom and right to multiples of `window`.
+
+    Reflects without repeating the border pixel; replicates it along a side too short to reflect. The gradient is
+    deterministic on every device.
+    """
     for dim in (2, 3):
         side = image.shape[dim]
         excess = -side % window
@@ -40,7 +43,7 @@ def pad_to_windows(image: Tensor, window: int) -> Tensor:
 
 
 def split_windows(x: Tensor, window: int) -> Tensor:
-    """(B, H, W, C) to (B * windows, window^2, C), windows and their pixels row by row."""
+    """(B, H, W, C) to (B * windows, window^2, C), windows and their pixels in row-major order."""
     batch, height, width, channels = x.shape
     tiles = x.view(batch, height // window, window, width // window, window, channels)
     return tiles.transpose(2, 3).reshape(-1, window * window, channels)
@@ -63,9 +66,9 @@ def relative_positions(window: int, device: torch.device) -> Tensor:
 
 
 def shift_mask(size: tuple[int, int], window: int, shift: int, device: torch.device) -> Tensor:
-    """What to add to the scores in windows of an image rolled up and left by `shift`: (windows, window^2, window^2).
+    """Mask to add to the scores for an image rolled up and left by `shift`: (windows, window^2, window^2).
 
-    The last windows of an axis then hold pixels of both ends of the image, which must not see one another.
+    The last windows along an axis hold pixels from both ends of the image, which must not attend to each other.
     """
 
     def region(side: int) -> Tensor:
@@ -78,7 +81,7 @@ def shift_mask(size: tuple[int, int], window: int, shift: int, device: torch.dev
 
 
 class WindowAttention(nn.Module):
-    """Multi-head attention among a window's pixels, with a learnt bias for every relative position."""
+    """Multi-head attention among a window's pixels, with a learned bias for every relative position."""
 
     def __init__(self, width: int, heads: int, window: int) -> None:
         super().__init__()
@@ -89,7 +92,7 @@ class WindowAttention(nn.Module):
         nn.init.trunc_normal_(self.bias_table, std=INITIAL_DEVIATION)
 
     def forward(self, x: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
-        """(B * windows, window^2, width) to the same; `positions` of `relative_positions`, `mask` of `shift_mask`."""
+        """(B * windows, window^2, width) to the same; see `relative_positions` and `shift_mask`."""
         count, pixels, width = x.shape
         query, key, value = self.qkv(x).view(count, pixels, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         bias = self.bias_table[positions].permute(2, 0, 1).unsqueeze(0)
@@ -101,9 +104,9 @@ class WindowAttention(nn.Module):
 
 
 def stochastic_depth(images: Tensor, dropped: Sequence[float], generators: Generators) -> Tensor:
-    """Factors (blocks, 2, B, 1, 1, 1) of the two branches of each block, `dropped` its probability of being left out.
+    """Factors (blocks, 2, B, 1, 1, 1) of each block's two branches; `dropped` holds the blocks' drop probabilities.
 
-    A factor is 0 where the image's branch is left out, else what makes up for it: 1 / (1 - probability).
+    A factor is 0 if the branch is dropped for that image, else 1 / (1 - probability).
     """
     probability = images.new_tensor(dropped).unsqueeze(1)
     kept = draw(torch.rand, images, (len(dropped), 2), generators) >= probability
@@ -123,7 +126,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
     def forward(self, x: Tensor, positions: Tensor, mask: Tensor, factors: Tensor | None) -> Tensor:
-        """`factors` (2, B, 1, 1, 1) of `stochastic_depth`, None where no branch is left out."""
+        """`factors` (2, B, 1, 1, 1) from `stochastic_depth`, None if no branch is dropped."""
         changed: Tensor = self._attend(self.attention_norm(x), positions, mask)
         x = x + (changed if factors is None else changed * factors[0])
         changed = self.mlp(self.mlp_norm(x))
@@ -148,7 +151,7 @@ class Group(nn.Module):
         self.conv = conv3(config.width, config.width)
 
     def forward(self, x: Tensor, positions: Tensor, mask: Tensor, factors: Tensor | None) -> Tensor:
-        """`factors` (blocks, 2, B, 1, 1, 1) of `stochastic_depth`, None where no branch is left out."""
+        """`factors` (blocks, 2, B, 1, 1, 1) from `stochastic_depth`, None if no branch is dropped."""
         residual = x
         for i, block in enumerate(self.blocks):
             residual = block(residual, positions, mask, None if factors is None else factors[i])
@@ -157,7 +160,7 @@ class Group(nn.Module):
 
 
 class SwinIR(nn.Module):
-    """Convolution, residual groups, convolution, plus the first activation; a last convolution and leaky ReLU."""
+    """Convolution, residual groups, convolution, plus the first activation; then a convolution and leaky ReLU."""
 
     def __init__(self, config: SwinIRConfig) -> None:
         super().__init__()
@@ -176,7 +179,7 @@ class SwinIR(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, image: Tensor, generators: Generators = None) -> Tensor:
-        """(B, 3, h, w) in [-1, 1] to (B, features, h, w); in training, `generators` draw the stochastic depth."""
+        """(B, 3, h, w) in [-1, 1] to (B, features, h, w); in training, `generators` supply the stochastic depth."""
         h, w = image.shape[2:]
         first: Tensor = self.first(pad_to_windows(image, self.window))
         size = (first.shape[2], first.shape[3])

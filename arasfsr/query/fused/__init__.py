@@ -1,1 +1,1 @@
-"""Backends `triton` and `cuda`: what both share, and the launches of each."""
+"""Backends `triton` and `cuda`: shared code, and the launchers of each."""

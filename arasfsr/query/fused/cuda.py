@@ -1,4 +1,4 @@
-"""Backend `cuda`: the native core's fused kernels, both ways; here is what it takes, nothing is loaded yet."""
+"""Backend `cuda`: the native core's fused kernels, forward and backward. The core is loaded on first use."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from arasfsr.query.fused import cuda_core, limits
 from arasfsr.query.fused.limits import constant
 
 DTYPES = (torch.bfloat16, torch.float16)
-"""What it always takes; and float32 where torch allows TF32 to it."""
+"""Supported dtypes, besides float32 if torch allows TF32."""
 
-TF32 = ", and torch.float32 where torch allows TF32: torch.set_float32_matmul_precision('high')"
+TF32 = ", and torch.float32 if torch allows TF32: torch.set_float32_matmul_precision('high')"
 
 
 def emulated() -> bool:
-    """Whether the kernels run on the CPU, for tests."""
+    """Whether the kernels are emulated on the CPU, for tests."""
     return cuda_core.emulated() is not None
 
 
 @functools.cache
 def _load_error() -> str | None:
-    """Why the kernels cannot be loaded; after None their operator is registered."""
+    """Why the kernels cannot be loaded, or None; then their operator is registered."""
     try:
         cuda_core.load()
     except ImportError as error:
@@ -43,7 +43,7 @@ def _machine_reason() -> str | None:
 
 
 def _host_reason(device: torch.device) -> str | None:
-    """Why they cannot serve tensors on a device of another kind than CUDA."""
+    """Why the kernels cannot run on a device other than CUDA, or None."""
     machine: str | None = _machine_reason()
     if machine is None and not (emulated() and device.type == "cpu"):
         where = "ARASFSR_EMULATED runs the kernels on the CPU" if emulated() else "it needs a CUDA device"
@@ -60,7 +60,7 @@ def _device_reason(index: int) -> str | None:
 
 @functools.cache
 def reason_of_device(index: int) -> str | None:
-    """Why the CUDA device of that index is none for them: every call asks, and it stays the same."""
+    """Why the kernels cannot run on this CUDA device, or None. Cached: every call asks."""
     if torch.version.hip is not None:
         return "this build of torch is for ROCm, it needs CUDA"
     old = limits.device_reason(index)
@@ -69,8 +69,8 @@ def reason_of_device(index: int) -> str | None:
     capability = torch.cuda.get_device_capability(index)
     held = cuda_core.load().architectures()
     if not covers(held, capability):
-        found = ".".join(map(str, capability))
-        return f"device {index} has compute capability {found}, the extension holds code for {held}"
+        name = ".".join(map(str, capability))
+        return f"device {index} has compute capability {name}, the extension holds code for {held}"
     return None
 
 
@@ -88,7 +88,7 @@ def _dtype_and_size_reason(call: QueryCall) -> str | None:
 
 
 def reason(call: QueryCall | None) -> str | None:
-    """Why the kernels cannot serve a call, or, given None, any on this machine."""
+    """Why the kernels cannot run a call or, for None, any call on this machine; None if they can."""
     if call is None:
         return _machine_reason()
     unfit: str | None = limits.decoder_reason(call)
@@ -97,7 +97,7 @@ def reason(call: QueryCall | None) -> str | None:
         unfit = _device_reason(device.index or 0) if device.type == "cuda" else _host_reason(device)
     if unfit is None:
         unfit = _dtype_and_size_reason(call)
-    if unfit is not None or torch.compiler.is_compiling():  # what the core then refuses, it refuses at the call
+    if unfit is not None or torch.compiler.is_compiling():  # when compiling, the core checks at run time
         return unfit
     from arasfsr.query.fused import cuda_launch
 

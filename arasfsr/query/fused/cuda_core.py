@@ -1,4 +1,4 @@
-"""Loads the native core: arasfsr._C, the build of it that ARASFSR_EXTENSION names, or ARASFSR_EMULATED's for tests."""
+"""Loads the native core: arasfsr._C, the build at ARASFSR_EXTENSION, or for tests the one at ARASFSR_EMULATED."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 ABI = 8
-"""Of csrc/include/arasfsr/core.h: what this package calls."""
+"""The ABI version in csrc/include/arasfsr/core.h that this package calls."""
 
 EXTENSION = "arasfsr._C"
 
 EMULATED = "_C_emulated"
-"""The module that runs the same kernels on the CPU; a file of that name and Python's suffix."""
+"""Name of the module that runs the same kernels on the CPU."""
 
-BUILD = "build it where nvcc is: ARASFSR_CUDA=1 pip install ."
+BUILD = "build it with nvcc: ARASFSR_CUDA=1 pip install ."
 
 
 class Core(Protocol):
-    """The module of csrc/binding.cpp. Structs take their fields by name, pointers as integers."""
+    """The module of csrc/binding.cpp. Structs take their fields by keyword, pointers as integers."""
 
     TILE: int
     BFLOAT16: int
@@ -50,21 +50,21 @@ class Core(Protocol):
 
 
 def emulated() -> str | None:
-    """The file or folder of the emulated module, where the environment names one."""
+    """The file or folder of the emulated module, if ARASFSR_EMULATED is set."""
     return os.environ.get("ARASFSR_EMULATED") or None
 
 
 def another() -> str | None:
-    """The file of another build of the extension, where the environment names one."""
+    """The file of another build of the extension, if ARASFSR_EXTENSION is set."""
     return os.environ.get("ARASFSR_EXTENSION") or None
 
 
 @functools.cache
 def load() -> Core:
-    """The native core.
+    """Load the native core.
 
     Raises:
-        ImportError: it is not built, does not load, or is not of this package's version; the message says what to do.
+        ImportError: it is not built, does not load, or has another ABI; the message says what to do.
     """
     emulation, other = emulated(), another()
     if emulation is not None:
@@ -82,13 +82,13 @@ def _import(name: str) -> Core:
     try:
         return cast(Core, importlib.import_module(name))
     except ImportError as error:
-        told = f"the extension does not load ({type(error).__name__}: {error}); {BUILD}"
-        raise ImportError(told, name=error.name) from error
+        message = f"the extension does not load ({type(error).__name__}: {error}); {BUILD}"
+        raise ImportError(message, name=error.name) from error
 
 
 def _other_build(file: Path) -> Core:
     if not file.is_file():
-        raise ImportError(f"ARASFSR_EXTENSION must be a build of {EXTENSION}, got {file}, which is no file")
+        raise ImportError(f"ARASFSR_EXTENSION must be a build of {EXTENSION}, got {file}, which is not a file")
     try:
         return _from_file(file, EXTENSION.rpartition(".")[2])
     except ImportError as error:
@@ -96,7 +96,7 @@ def _other_build(file: Path) -> Core:
 
 
 def _emulated_file(place: Path) -> Path:
-    """The emulated module's file: that one, or the one in that folder."""
+    """The emulated module's file: `place`, or the one in the folder `place`."""
     files = sorted(place.glob(f"{EMULATED}.*.so")) if place.is_dir() else [place]
     if len(files) != 1 or not files[0].is_file():
         raise ImportError(f"ARASFSR_EMULATED must be {EMULATED}.*.so or a folder with one such file, got {place}")
@@ -104,11 +104,11 @@ def _emulated_file(place: Path) -> Path:
 
 
 def _from_file(file: Path, module: str) -> Core:
-    """The module of that name in a file, whatever the file's name."""
+    """Load a module from a file of any name."""
     name = f"arasfsr.{module}"
     loader = ExtensionFileLoader(name, str(file))
     spec = importlib.util.spec_from_file_location(name, file, loader=loader)
     assert spec is not None
-    found = importlib.util.module_from_spec(spec)
-    loader.exec_module(found)
-    return cast(Core, found)
+    core = importlib.util.module_from_spec(spec)
+    loader.exec_module(core)
+    return cast(Core, core)

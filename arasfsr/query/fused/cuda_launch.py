@@ -1,4 +1,4 @@
-"""Calls the native core's kernels, and multiplies out the weights' gradients over what they kept."""
+"""Launches the native core's kernels."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from arasfsr.query.fused.row_sums import product_over_rows, sum_over_rows
 from arasfsr.query.operator import Problem
 
 NARROWEST = 64
-"""Rows are padded at least to the narrowest kernel's width."""
+"""Width of the narrowest kernel, the minimum padded width."""
 
 ALIGNMENT = 16
-"""Bytes to which the core's pointers are aligned."""
+"""Alignment in bytes of the core's pointers."""
 
 
 def _dense(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """A tensor as the core takes them: dense and aligned."""
+    """The tensor, contiguous and aligned as the core requires."""
     dense = tensor.to(dtype or tensor.dtype).contiguous()
     return dense if dense.data_ptr() % ALIGNMENT == 0 else dense.clone()
 
 
 def _on(device: torch.device) -> torch.cuda.device:
-    """Makes a device the current one; the host changes nothing."""
+    """Context that makes a CUDA device the current one; no effect for the CPU."""
     return torch.cuda.device(device if device.type == "cuda" else -1)
 
 
@@ -42,22 +42,22 @@ def _code(core: cuda_core.Core, dtype: torch.dtype) -> int:
 
 
 def refusal(call: QueryCall) -> str | None:
-    """What of a call no kernel takes on its device, as the core says it."""
+    """Why the core has no kernel for a call on its device, or None."""
     device, weights = call.features.device, call.weights
     assert isinstance(weights, MLPWeights)
     sizes = len(weights.content), weights.output[0].shape[1], NARROWEST, int(weights.is_modulated())
     try:
-        found = _unsupported(device, call.dtype, *sizes, *call.features.shape[2:])
-    except RuntimeError as error:  # such as a driver that is too old for the extension
+        unsupported = _unsupported(device, call.dtype, *sizes, *call.features.shape[2:])
+    except RuntimeError as error:  # such as a driver too old for the extension
         return str(error)
-    return None if found is None else f"{found[0]}={found[1]}, for which it has no kernel"
+    return None if unsupported is None else f"{unsupported[0]}={unsupported[1]}, for which it has no kernel"
 
 
 @functools.lru_cache
 def _unsupported(
     device: torch.device, dtype: torch.dtype, layers: int, width: int, narrowest: int, modulated: int, h: int, w: int
 ) -> tuple[str, int] | None:
-    """What the core's kernels do not take, and its value; asked once for each such problem."""
+    """The name and value of the argument that the core's kernels do not support, or None. Cached by problem."""
     core = cuda_core.load()
     problem = core.Problem(
         abi=cuda_core.ABI,
@@ -75,7 +75,7 @@ def _unsupported(
 
 
 class AlignedPacked(Packed):
-    """The weights, dense and aligned, and their addresses by the names of arasfsr_problem."""
+    """The weights, contiguous and aligned, with their addresses by the field names of arasfsr_problem."""
 
     @functools.cached_property
     def addresses(self) -> dict[str, int]:
@@ -83,22 +83,22 @@ class AlignedPacked(Packed):
 
 
 class CudaLauncher(Launcher):
-    """One call's arguments as the native core takes them."""
+    """Launches the native core's kernels for one problem."""
 
     narrowest = NARROWEST
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
-        if problem.dtype == torch.float32 and not self.tf32:  # what was compiled may have been allowed it then
+        if problem.dtype == torch.float32 and not self.tf32:  # it may have been allowed at compile time
             raise BackendUnavailable("backend='cuda': torch does not allow TF32 to float32 products any more")
         self.core = cuda_core.load()
         self._tensors = self._inputs()
-        """What the core's problem points to; they live as long as it does."""
+        """Keeps alive the tensors that the core's problem points to."""
         self._call = self._describe()
 
     @functools.cached_property
     def _splits(self) -> int:
-        """Of the kernel for the weights' gradients; 0 where neither it nor the coordinate branch's is there."""
+        """Splits of the weight-gradient kernel; 0 if neither it nor the coordinate branch's kernel is available."""
         with _on(self.device):
             return self.core.weight_splits(self._call)
 
@@ -119,10 +119,10 @@ class CudaLauncher(Launcher):
         return max(self._splits, 1)
 
     def _inputs(self) -> dict[str, Tensor]:
-        """The tensors of arasfsr_problem but for the packed ones, by its names."""
+        """The tensors of arasfsr_problem, except the packed weights, by field name."""
         problem = self.problem
         rel_weight, cell_weight = problem.rel_and_cell_weight
-        found = {
+        tensors = {
             "lr_map": problem.lr_rows,
             "image": problem.image,
             "coord": problem.flat.coord,
@@ -130,10 +130,10 @@ class CudaLauncher(Launcher):
             "rel_weight": self.by_axis(rel_weight),
             "cell_weight": None if cell_weight is None else self.by_axis(cell_weight),
         }
-        return {name: _dense(value, torch.float32) for name, value in found.items() if value is not None}
+        return {name: _dense(value, torch.float32) for name, value in tensors.items() if value is not None}
 
     def _describe(self) -> Any:
-        """The problem as the core's struct; of tensors that are not there it has null pointers."""
+        """The problem as the core's struct, with null pointers for missing tensors."""
         problem, grid = self.problem, self.problem.queries.grid
         assert isinstance(self.packed, AlignedPacked)
         region = {}
@@ -182,45 +182,47 @@ class CudaLauncher(Launcher):
             scratch = self._scratch(self.core.keep_scratch)
             self.core.keep(self._call, self._chunk(kept), scratch.data_ptr(), scratch.numel())
 
-    def _content_gradients(self, kept: Kept, grad: Tensor, found: ContentGradients) -> None:
+    def _content_gradients(self, kept: Kept, grad: Tensor, gradients: ContentGradients) -> None:
         dense = _dense(grad)
         names = ("grad", "z", "s", "share", "combined")
-        pointers = _pointers(dense, found.z, found.s, found.share, found.combined)
-        gradients = self.core.Gradients(**dict(zip(names, pointers, strict=True)))
+        pointers = _pointers(dense, gradients.z, gradients.s, gradients.share, gradients.combined)
+        struct = self.core.Gradients(**dict(zip(names, pointers, strict=True)))
         with _on(self.device):
             scratch = self._scratch(self.core.backward_scratch)
-            self.core.backward(self._call, self._chunk(kept), gradients, scratch.data_ptr(), scratch.numel())
+            self.core.backward(self._call, self._chunk(kept), struct, scratch.data_ptr(), scratch.numel())
 
-    def add_first_layer(self, lr_rows: Tensor, rel_weight: Tensor, kept: Kept, found: ContentGradients) -> None:
-        """By atomic sums, unless torch is to be deterministic."""
+    def add_first_layer(self, lr_rows: Tensor, rel_weight: Tensor, kept: Kept, gradients: ContentGradients) -> None:
+        """With atomic adds, unless torch's deterministic algorithms are enabled."""
         if torch.are_deterministic_algorithms_enabled():
-            super().add_first_layer(lr_rows, rel_weight, kept, found)
+            super().add_first_layer(lr_rows, rel_weight, kept, gradients)
             return
         rel = self.empty(self.problem.images * kept.tiles, 2, self.padded, dtype=torch.float32)
         with _on(self.device):
-            self.core.scatter(self._call, self._chunk(kept), *_pointers(found.z, lr_rows, rel))
+            self.core.scatter(self._call, self._chunk(kept), *_pointers(gradients.z, lr_rows, rel))
         rel_weight += rel.sum(0)[:, : self.width].t()
 
-    def angle_gradients(self, kept: Kept, found: ContentGradients) -> Tensor:
-        """By a kernel, where there is one."""
+    def angle_gradients(self, kept: Kept, gradients: ContentGradients) -> Tensor:
+        """By the core's kernel, if available."""
         if not self._splits:
-            return super().angle_gradients(kept, found)
+            return super().angle_gradients(kept, gradients)
         with _on(self.device):
             scratch = self._scratch(self.core.coordinate_scratch)
-            self.core.coordinate(self._call, self._chunk(kept), found.s.data_ptr(), scratch.data_ptr(), scratch.numel())
+            self.core.coordinate(
+                self._call, self._chunk(kept), gradients.s.data_ptr(), scratch.data_ptr(), scratch.numel()
+            )
         return kept.cosines
 
-    def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
-        """By a kernel, or else by matrix products over the chunk's rows, for the second of which f becomes f * s."""
+    def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, gradients: ContentGradients) -> None:
+        """By the core's kernel if available, else by matrix products, the second after f *= s in place."""
         hidden = self.layers - 1
         if hidden == 0:
             return
         if self._splits:
             with _on(self.device):
-                read, *sums = _pointers(found.z, weights, biases)
+                read, *sums = _pointers(gradients.z, weights, biases)
                 self.core.weight_gradients(self._call, self._chunk(kept), read, sums[0], sums[1], self._splits)
             return
-        z, f = found.z[1:], kept.f[:-1]
+        z, f = gradients.z[1:], kept.f[:-1]
         biases[0] += sum_over_rows(z)
         weights[0, :, 0] += product_over_rows(z, f)
         if self.problem.modulated:

@@ -1,7 +1,7 @@
-"""What the fused backends share between the operator and their kernels: buffers, chunks, and the kernels' contract.
+"""Base class of the fused backends' launchers: buffers, chunks, and the interface to the kernels.
 
-The forward is one launch. The backward goes through chunks of queries: the forward once more, with every activation
-kept, then the content branch, the weights and, in plain torch, the coordinate branch, which has a quarter of the rows.
+The forward is one launch. The backward processes chunks of queries: the forward again with every activation kept, then
+the content branch, the weights and, in plain torch, the coordinate branch, which has a quarter of the rows.
 """
 
 from __future__ import annotations
@@ -22,57 +22,57 @@ from arasfsr.query.fused.row_sums import add_product, product_over_rows
 from arasfsr.query.operator import Problem
 
 CHUNK_BYTES = 900 << 20
-"""Of activations and gradients that the backward holds at a time; twice that where less is not a whole turn."""
+"""Activations and gradients that the backward holds at a time; up to twice that to fill a wave of the device."""
 
 WEIGHT_SPLITS = 8
-"""How many sums of the weights' gradients run side by side, unless a backend says otherwise."""
+"""Default number of partial sums of the weights' gradients that run in parallel."""
 
 
 class Kept(NamedTuple):
-    """What the forward of a chunk of `size` queries from `first` keeps; Q = tiles x BQ >= size, rows = images Q 4."""
+    """Activations of a chunk of `size` queries from `first`, kept by the forward; Q = tiles x BQ, rows = images Q 4."""
 
     first: int
     size: int
     tiles: int
     f: Tensor
-    """f_1 .. f_L: (L, rows, NP), in what order the backend likes."""
+    """f_1 .. f_L: (L, rows, NP); the order of the rows is the backend's choice."""
     s: Tensor
     """s_1 .. s_L: (L, Q, NP)."""
     cosines: Tensor
-    """Their derivatives: (L, Q, NP)."""
+    """Derivatives of s_1 .. s_L: (L, Q, NP)."""
     lr_rows: Tensor
-    """Row of the LR map, an LR pixel: (rows,) int64."""
+    """Each row's LR pixel, a row of the LR map: (rows,) int64."""
     rel: Tensor
     """(rows, 2) float32."""
     share: Tensor
-    """Corner's share of the ensemble: (rows,) float32."""
+    """The corners' shares of the ensemble: (rows,) float32."""
 
 
 class ContentGradients(NamedTuple):
-    """What the backward of the content branch finds of a chunk."""
+    """Gradients of the content branch for a chunk."""
 
     z: Tensor
-    """Of f_1 .. f_L before their ReLU: (L, rows, NP), but for the first in what order the backend likes."""
+    """Of f_1 .. f_L before the ReLU: (L, rows, NP); after the first, the order of the rows is the backend's choice."""
     s: Tensor
-    """Of s_1 .. s_L from the content branch alone: (L, Q, NP) float32."""
+    """Of s_1 .. s_L, from the content branch only: (L, Q, NP) float32."""
     share: Tensor | None
     """(rows,) float32."""
     combined: Tensor
-    """What the output layer read: (images, Q, NP) float32."""
+    """Not a gradient: the output layer's input, (images, Q, NP) float32."""
 
 
 class Launcher(abc.ABC):
-    """One call's arguments as the kernels take them; what a backend adds are the launches themselves."""
+    """Launches the kernels for one problem; subclasses implement the launches."""
 
     narrowest = NARROWEST
-    """Rows are padded to a power of two, at least this."""
+    """Minimum padded width; widths are padded to a power of two."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.width = problem.lr_map.shape[3]
         self.padded = padded_width(self.width, self.narrowest)
         self.tf32 = problem.dtype == torch.float32 and tf32_allowed()
-        """Whether products read float32 rounded to TF32."""
+        """Whether float32 is multiplied in TF32."""
         self.packed = remembered(problem.weights, (type(self), problem.dtype, self.padded, self.tf32), self.pack)
         self.layers = self.packed.content_bias.shape[0] + 1
         self.device = problem.lr_map.device
@@ -81,52 +81,52 @@ class Launcher(abc.ABC):
     @property
     @abc.abstractmethod
     def tile(self) -> int:
-        """Queries of a tile, BQ: what a chunk is padded to."""
+        """Queries per tile, BQ; chunks are padded to whole tiles."""
 
     @property
     def turn(self) -> int:
-        """Tiles that the device takes at the same time."""
+        """Tiles in one wave, which the device processes concurrently."""
         return 1
 
     @property
     def splits(self) -> int:
-        """Sums of the weights' gradients that run side by side."""
+        """Partial sums of the weights' gradients that run in parallel."""
         return WEIGHT_SPLITS
 
     @abc.abstractmethod
     def _render(self, out: Tensor) -> None:
-        """Decode all queries into out (images, queries, 3) float32, the skip included."""
+        """Decode all queries, including the skip, into out (images, queries, 3) float32."""
 
     @abc.abstractmethod
     def _keep(self, kept: Kept) -> None:
-        """The forward of a chunk into its buffers."""
+        """Run the forward of a chunk, writing its activations to `kept`."""
 
     @abc.abstractmethod
-    def _content_gradients(self, kept: Kept, grad: Tensor, found: ContentGradients) -> None:
-        """The content branch backward, from grad (images, queries, 3) float32 of all queries, into `found`."""
+    def _content_gradients(self, kept: Kept, grad: Tensor, gradients: ContentGradients) -> None:
+        """Run the content branch's backward from grad (images, queries, 3) float32 of all queries, into `gradients`."""
 
     @abc.abstractmethod
-    def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
-        """Add a chunk's part of the hidden layers' gradients to `weight_sums`; may leave anything in `kept.f`."""
+    def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, gradients: ContentGradients) -> None:
+        """Add a chunk's part of the hidden layers' gradients to `weight_sums`; may overwrite `kept.f`."""
 
-    def add_first_layer(self, lr_rows: Tensor, rel_weight: Tensor, kept: Kept, found: ContentGradients) -> None:
-        """Add a chunk's part of the gradients of the LR map, (its rows, n), and of rel's weight, (n, 2)."""
-        z = found.z[0, :, : self.width].to(torch.float32)
+    def add_first_layer(self, lr_rows: Tensor, rel_weight: Tensor, kept: Kept, gradients: ContentGradients) -> None:
+        """Add a chunk's part of the gradients of the LR map (B h w, n) and of rel's weight (n, 2)."""
+        z = gradients.z[0, :, : self.width].to(torch.float32)
         lr_rows.index_add_(0, kept.lr_rows, z)
         rel_weight += product_over_rows(z, kept.rel)
 
-    def angle_gradients(self, kept: Kept, found: ContentGradients) -> Tensor:
-        """Gradients of the coordinate branch's angles, last layer to first: (L, Q, NP), where the cosines were."""
+    def angle_gradients(self, kept: Kept, gradients: ContentGradients) -> Tensor:
+        """Gradients of the coordinate branch's angles, last layer to first: (L, Q, NP), overwriting the cosines."""
         angles, weights = kept.cosines, self.packed.modulator_weight
         assert weights is not None
         for layer in reversed(range(self.layers)):
-            torch.mul(found.s[layer], angles[layer], out=angles[layer])
+            torch.mul(gradients.s[layer], angles[layer], out=angles[layer])
             if layer:
-                add_product(found.s[layer - 1], angles[layer], weights[layer - 1])
+                add_product(gradients.s[layer - 1], angles[layer], weights[layer - 1])
         return angles
 
     def empty(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
-        """Uninitialised memory beside the LR map, in the compute dtype by default."""
+        """An uninitialised tensor on the LR map's device, by default in the compute dtype."""
         return torch.empty(shape, dtype=dtype or self.problem.dtype, device=self.device)
 
     def pack(self) -> Packed:
@@ -136,7 +136,7 @@ class Launcher(abc.ABC):
         return packed.in_tf32() if self.tf32 else packed
 
     def by_axis(self, weight: Tensor) -> Tensor:
-        """(n, 2) as (2, NP)."""
+        """(n, 2) transposed and padded to (2, NP)."""
 
         def pad() -> Tensor:
             return F.pad(weight.detach().t(), (0, self.padded - self.width)).contiguous()
@@ -150,7 +150,7 @@ class Launcher(abc.ABC):
         return out
 
     def chunks(self) -> Iterator[tuple[int, int]]:
-        """First query and number of queries of each chunk of the backward: whole turns, where they fit."""
+        """Yields first query and number of queries of each chunk of the backward: whole waves, if they fit."""
         size, images = self.problem.dtype.itemsize, self.problem.images
         content = images * 4 * self.padded * 2 * self.layers * size
         coordinate = self.padded * (self.layers * (2 * size + 4) + images * 4)
@@ -163,7 +163,7 @@ class Launcher(abc.ABC):
             yield first, min(step, self.problem.count - first)
 
     def keep(self, first: int, count: int) -> Kept:
-        """The forward of a chunk, with all that the backward needs of it."""
+        """Run the forward of a chunk, keeping what the backward needs."""
         layers, width = self.layers, self.padded
         tiles = -(-count // self.tile)
         padded = tiles * self.tile
@@ -183,19 +183,19 @@ class Launcher(abc.ABC):
         return kept
 
     def content_gradients(self, kept: Kept, grad: Tensor, need_share: bool) -> ContentGradients:
-        """The content branch backward; `grad` is (images, queries, 3) float32 of all queries, dense."""
+        """Run the content branch's backward; `grad` is contiguous (images, queries, 3) float32 of all queries."""
         rows, padded = kept.f.shape[1], kept.s.shape[1]
-        found = ContentGradients(
+        gradients = ContentGradients(
             z=torch.empty_like(kept.f),
             s=self.empty(*kept.s.shape, dtype=torch.float32),
             share=self.empty(rows, dtype=torch.float32) if need_share else None,
             combined=self.empty(self.problem.images, padded, self.padded, dtype=torch.float32),
         )
-        self._content_gradients(kept, grad, found)
-        return found
+        self._content_gradients(kept, grad, gradients)
+        return gradients
 
     def weight_sums(self) -> tuple[Tensor, Tensor]:
-        """Where the hidden layers' gradients are summed: weights (splits, L - 1, halves, NP, NP), biases in float64."""
+        """Zeros for the hidden layers' gradients: weights (splits, L - 1, halves, NP, NP), biases in float64."""
         shape = (self.splits, self.layers - 1, self.halves, self.padded, self.padded)
         weights = torch.zeros(shape, dtype=torch.float32, device=self.device)
         biases = torch.zeros((*shape[:2], self.padded), dtype=torch.float64, device=self.device)

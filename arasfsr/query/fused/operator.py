@@ -1,4 +1,4 @@
-"""The fused operators: the kernels' outputs put together, forward and backward."""
+"""Forward and backward of the fused operators, in terms of a launcher's kernels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from arasfsr.query.skip import skip_gradients
 
 
 class _Sums:
-    """Sums of the chunks' gradients."""
+    """Accumulates the chunks' gradients."""
 
     def __init__(self, launcher: Launcher, need: Need) -> None:
         problem, padded = launcher.problem, launcher.padded
@@ -41,15 +41,15 @@ class _Sums:
         self.output = zeros(3, padded)
 
     def add(self, grad: Tensor, kept: Kept) -> None:
-        """Add what a chunk gives; `grad` is (images, queries, 3), of all queries."""
-        found = self.launcher.content_gradients(kept, grad, self.need.coord)
-        self.launcher.add_weight_gradients(self.content, self.content_bias, kept, found)
+        """Add a chunk's gradients; `grad` is (images, queries, 3) of all queries."""
+        gradients = self.launcher.content_gradients(kept, grad, self.need.coord)
+        self.launcher.add_weight_gradients(self.content, self.content_bias, kept, gradients)
         part = slice(kept.first, kept.first + kept.size)
         of_queries = self._padded(grad[:, part], kept).flatten(0, 1)
-        self.output += product_over_rows(of_queries, found.combined.flatten(0, 1))
-        grad_coord = self._geometry(kept, found)
+        self.output += product_over_rows(of_queries, gradients.combined.flatten(0, 1))
+        grad_coord = self._geometry(kept, gradients)
         if self.launcher.problem.modulated:
-            grad_encoding = self._coordinate_branch(kept, found)
+            grad_encoding = self._coordinate_branch(kept, gradients)
             if grad_coord is not None and grad_encoding is not None:
                 grad_coord += fourier_encoding_backward(self._coords(kept), grad_encoding)
         if self.coord is not None and grad_coord is not None:
@@ -57,7 +57,7 @@ class _Sums:
 
     @staticmethod
     def _padded(of_queries: Tensor, kept: Kept) -> Tensor:
-        """(.., count, n) with zeros for the last tile's queries that there are not."""
+        """Pads (.., count, n) with zeros to whole tiles."""
         missing = kept.s.shape[1] - kept.size
         return F.pad(of_queries, (0, 0, 0, missing)) if missing else of_queries
 
@@ -65,11 +65,11 @@ class _Sums:
         """Coordinates of the chunk's queries: (count, 2) float32."""
         return self.launcher.problem.coords(kept.first, kept.first + kept.size)
 
-    def _geometry(self, kept: Kept, found: ContentGradients) -> Tensor | None:
-        """The first layer backward: LR map, rel and cell; gives coord's gradient through rel and shares."""
+    def _geometry(self, kept: Kept, gradients: ContentGradients) -> Tensor | None:
+        """Backward of the first layer: LR map, rel and cell; returns coord's gradient through rel and the shares."""
         problem, n, count = self.launcher.problem, self.launcher.width, kept.size
-        self.launcher.add_first_layer(self.lr_rows, self.rel_weight, kept, found)
-        z = found.z[0, :, :n].view(problem.images, -1, 4, n)[:, :count]
+        self.launcher.add_first_layer(self.lr_rows, self.rel_weight, kept, gradients)
+        z = gradients.z[0, :, :n].view(problem.images, -1, 4, n)[:, :count]
         rel_weight, cell_weight = problem.rel_and_cell_weight
         if problem.cells is not None and cell_weight is not None and self.cell_weight is not None:
             of_query = z.sum((0, 2), dtype=torch.float32)
@@ -77,21 +77,21 @@ class _Sums:
             self.cell_weight += product_over_rows(of_query, problem.cells[kept.first : last])
             if self.cell is not None:
                 self.cell[kept.first : last] = of_query @ cell_weight
-        if found.share is None:
+        if gradients.share is None:
             return None
         grad_rel = (z.to(torch.float32) @ rel_weight).sum(0).transpose(0, 1)
-        grad_share = found.share.view(problem.images, -1, 4)[:, :count].sum(0).t()
+        grad_share = gradients.share.view(problem.images, -1, 4)[:, :count].sum(0).t()
         corners = local_ensemble(self._coords(kept), problem.lr_size)
         return local_ensemble_backward(corners, problem.lr_size, grad_rel, grad_share)
 
-    def _coordinate_branch(self, kept: Kept, found: ContentGradients) -> Tensor | None:
-        """The coordinate branch backward, last layer to first: gives the gradient of the encoding, (count, 42).
+    def _coordinate_branch(self, kept: Kept, gradients: ContentGradients) -> Tensor | None:
+        """Backward of the coordinate branch, last layer to first; returns the encoding's gradient (count, 42).
 
-        It has all queries of the last tile: gradients of those that there are not are zero.
+        Includes the padding of the last tile, whose gradients are zero.
         """
         packed = self.launcher.packed
         assert packed.encoding_weight is not None
-        angles = self.launcher.angle_gradients(kept, found)
+        angles = self.launcher.angle_gradients(kept, gradients)
         encoding = fourier_encoding(self._coords(kept))
         channels = encoding.shape[1]
         below = angles.new_zeros(angles.shape[1], ENCODING_ROWS)
@@ -134,7 +134,7 @@ def _backward(launcher: Launcher, grad: Tensor, need: Need) -> Gradients:
 
 
 def register(name: str, launcher: Callable[[Problem], Launcher]) -> Callable[[QueryCall], Tensor]:
-    """Register the operator `arasfsr::NAME` on a backend's launches; returns what decodes a call's queries with it."""
+    """Register the operator `arasfsr::NAME` with a backend's launcher; returns the function that runs a call."""
 
     def forward(problem: Problem) -> Tensor:
         return launcher(problem).render().view(problem.batch, problem.queries.count(), 3)

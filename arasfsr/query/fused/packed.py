@@ -12,25 +12,25 @@ from arasfsr.nn.decoders.base import Layer
 from arasfsr.nn.decoders.mlp import MLPWeights
 
 ENCODING_ROWS = 64
-"""Length of the Fourier encoding in the kernels, zero beyond its 42 numbers."""
+"""Padded length of the Fourier encoding in the kernels; its 42 elements are followed by zeros."""
 
 NARROWEST = 16
-"""Rows are padded at least to a matrix instruction's depth."""
+"""Depth of a matrix instruction, the minimum padded width."""
 
 
 def padded_width(width: int, narrowest: int = NARROWEST) -> int:
-    """The power of two that rows are padded to."""
+    """The width padded to a power of two, at least `narrowest`."""
     return max(narrowest, 1 << (width - 1).bit_length())
 
 
 def rounded_to_tf32(x: Tensor) -> Tensor:
-    """float32 to the nearest of ten bits after the leading one, ties away from zero, as GPUs round."""
+    """float32 rounded to TF32's ten mantissa bits, ties away from zero, as on GPUs; NaN stays NaN."""
     bits = (x.contiguous().view(torch.int32) + 0x1000) & ~0x1FFF
     return torch.where(x.isnan(), x, bits.view(torch.float32))
 
 
 class Packed(NamedTuple):
-    """The layers after the first, as the kernels read them: padded to NP, halves apart."""
+    """The layers after the first as the kernels read them: padded to NP, the halves for f and f * s separate."""
 
     content_weight: Tensor
     """(L - 1, 2 or 1, NP, NP) as (output, input): of f, and with modulation of f * s."""
@@ -49,7 +49,7 @@ class Packed(NamedTuple):
 
     @classmethod
     def of(cls, weights: MLPWeights, width: int, dtype: torch.dtype) -> Packed:
-        """Round the parameters to the compute dtype, pad and stack them; as few operators as that takes."""
+        """Round the parameters to the compute dtype, pad and stack them, with few operators."""
         n = weights.output[0].shape[1]
         pad = width - n
 
@@ -82,7 +82,7 @@ class Packed(NamedTuple):
         )
 
     def in_tf32(self) -> Packed:
-        """With what products read rounded to TF32."""
+        """A copy with the operands of matrix products rounded to TF32."""
         encoding, modulator = (
             None if weight is None else rounded_to_tf32(weight)
             for weight in (self.encoding_weight, self.modulator_weight)
@@ -92,9 +92,9 @@ class Packed(NamedTuple):
 
 
 def unpacked(content: Tensor, modulator: list[Tensor], output: Tensor, n: int) -> list[Tensor]:
-    """Gradients of the weights alone in the order and shapes of `MLPWeights.after_first`, without their padding.
+    """Gradients of the weights, without biases, in the order and shapes of `MLPWeights.after_first`; padding removed.
 
     `content` is (L - 1, 2 or 1, NP, NP), `modulator` the coordinate branch's matrices, `output` (3, NP).
     """
-    found = [halves[:, :n, :n].transpose(0, 1).reshape(n, -1) for halves in content]
-    return [*found, *(weight[:n, : 42 if i == 0 else n] for i, weight in enumerate(modulator)), output[:, :n]]
+    hidden = [halves[:, :n, :n].transpose(0, 1).reshape(n, -1) for halves in content]
+    return [*hidden, *(weight[:n, : 42 if i == 0 else n] for i, weight in enumerate(modulator)), output[:, :n]]

@@ -1,4 +1,4 @@
-"""Backend `triton`: fused kernels, forward and backward; here is what it takes, and nothing that needs Triton."""
+"""Backend `triton`: fused kernels, forward and backward. Triton is imported on first use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def interpreted() -> bool:
-    """Whether Triton runs kernels on the CPU, for tests."""
+    """Whether Triton interprets kernels on the CPU, for tests."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
@@ -26,17 +26,17 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def interpreter_reason() -> str | None:
-    """Why Triton's interpreter cannot run the kernels, or None; what is compiled for a GPU it does not concern."""
+    """Why Triton's interpreter cannot run the kernels, or None. Compiled kernels are unaffected."""
     import triton
 
-    if _release(triton.__version__) < (3, 7) and _release(np.__version__) >= (2, 4):  # loop bounds are arrays there
-        found = f"here are Triton {triton.__version__} and numpy {np.__version__}"
-        return f"before Triton 3.7 the interpreter needs numpy below 2.4, {found}; pip install 'numpy<2.4'"
+    if _release(triton.__version__) < (3, 7) and _release(np.__version__) >= (2, 4):  # its loop bounds are arrays
+        installed = f"Triton {triton.__version__} and numpy {np.__version__}"
+        return f"before Triton 3.7 the interpreter needs numpy below 2.4, got {installed}; pip install 'numpy<2.4'"
     return None
 
 
 def compiler_reason(capability: tuple[int, int]) -> str | None:
-    """Why Triton cannot compile the kernels for a CUDA device of that capability, or None."""
+    """Why Triton cannot compile the kernels for a compute capability, or None."""
     import triton
 
     if capability[0] == 10 and _release(triton.__version__) == (3, 5):  # docs/kernels.md
@@ -46,7 +46,7 @@ def compiler_reason(capability: tuple[int, int]) -> str | None:
 
 @functools.cache
 def _load_error() -> str | None:
-    """Why the kernels cannot be loaded; after None their operator is registered."""
+    """Why the kernels cannot be loaded, or None; then their operator is registered."""
     try:
         import arasfsr.query.fused.triton_launch  # noqa: F401
     except ImportError as error:
@@ -71,7 +71,7 @@ def _device_reason(index: int) -> str | None:
 
 
 def reason(call: QueryCall | None) -> str | None:
-    """Why the kernels cannot serve a call, or, given None, any on this machine."""
+    """Why the kernels cannot run a call or, for None, any call on this machine; None if they can."""
     unfit: str | None = limits.decoder_reason(call) or _machine_reason()
     if unfit is not None or call is None:
         return unfit

@@ -19,12 +19,12 @@ from arasfsr.query.operator import Problem
 
 
 def precision_of(dtype: torch.dtype) -> str:
-    """How float32 is multiplied: "tf32" only where torch allows that to matrix products."""
+    """Precision of float32 products: "tf32" only if torch allows it for matrix products."""
     return "tf32" if dtype != torch.float32 or tf32_allowed() else "ieee"
 
 
 def arithmetic(dtype: torch.dtype, precision: str, capability: tuple[int, int]) -> str:
-    """How the kernels round and form sines, in the words of kernels/numerics.py."""
+    """How the kernels round and compute sines: ARITHMETIC in kernels/numerics.py."""
     if dtype == torch.float32:
         return "tf32" if precision == "tf32" else "plain"
     if capability == INTERPRETER:
@@ -33,7 +33,7 @@ def arithmetic(dtype: torch.dtype, precision: str, capability: tuple[int, int]) 
 
 
 class TritonLauncher(Launcher):
-    """One call's arguments as the Triton kernels take them."""
+    """Launches the Triton kernels for one problem."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
@@ -55,10 +55,10 @@ class TritonLauncher(Launcher):
         return self._processors() * int(self.table.blocks)
 
     def _capability(self) -> tuple[int, int]:
-        found: tuple[int, int] = ROCM if torch.version.hip else INTERPRETER
+        capability: tuple[int, int] = ROCM if torch.version.hip else INTERPRETER
         if self.device.type == "cuda" and not torch.version.hip:
-            found = torch.cuda.get_device_capability(self.device)
-        return found
+            capability = torch.cuda.get_device_capability(self.device)
+        return capability
 
     def _processors(self) -> int:
         if self.device.type != "cuda":
@@ -71,11 +71,11 @@ class TritonLauncher(Launcher):
             self._start(kernel, grid, {**arguments, **self._common, **options})
 
     def _start(self, kernel: Any, grid: tuple[int, ...], arguments: dict[str, Any]) -> None:
-        """The one place where kernels start, for what takes their launches instead."""
+        """Launch a kernel; the only place that does, for code that intercepts launches."""
         kernel[grid](**arguments)
 
     def _cut(self, config: Config) -> dict[str, Any]:
-        """How the layers of forward or backward are cut."""
+        """Block sizes of the layers in forward or backward."""
         return {
             "BQ": self.table.queries,
             "BM": config.rows,
@@ -142,7 +142,7 @@ class TritonLauncher(Launcher):
             out=out,
             f=self.empty(2, rows, self.padded),
             s=s,
-            cosines=s,  # these four are neither read nor written
+            cosines=s,  # this and the next three are unused
             lr_rows=s,
             rel=s,
             share=s,
@@ -161,16 +161,16 @@ class TritonLauncher(Launcher):
         programs = self._programs(kept.tiles)
         self._forward(programs, out=None, rows=kept.f.shape[1], count=kept.size, KEEP=True, **tensors)
 
-    def _content_gradients(self, kept: Kept, grad: Tensor, found: ContentGradients) -> None:
+    def _content_gradients(self, kept: Kept, grad: Tensor, gradients: ContentGradients) -> None:
         config = self.table.backward
         self._launch(
             backward_kernel,
             (kept.s.shape[1] * 4 // config.rows,),
             config,
-            z_gradients=found.z,
-            s_gradients=found.s,
-            share_gradients=kept.share if found.share is None else found.share,
-            combined=found.combined,
+            z_gradients=gradients.z,
+            s_gradients=gradients.s,
+            share_gradients=kept.share if gradients.share is None else gradients.share,
+            combined=gradients.combined,
             f=kept.f,
             s=kept.s,
             share=kept.share,
@@ -183,11 +183,11 @@ class TritonLauncher(Launcher):
             count=kept.size,
             tiles=kept.tiles,
             rows=kept.f.shape[1],
-            GEOMETRY=found.share is not None,
+            GEOMETRY=gradients.share is not None,
             **self._cut(config),
         )
 
-    def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, found: ContentGradients) -> None:
+    def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, gradients: ContentGradients) -> None:
         if self.layers == 1:
             return
         config, rows = self.table.weights, kept.f.shape[1]
@@ -200,7 +200,7 @@ class TritonLauncher(Launcher):
                 config,
                 weight_sums=weights,
                 bias_sums=biases,
-                z_gradients=found.z,
+                z_gradients=gradients.z,
                 f=kept.f,
                 s=kept.s,
                 rows=rows,

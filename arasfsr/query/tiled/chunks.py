@@ -1,4 +1,4 @@
-"""The decoders of LTE and DIINN under backend `tiled`: chunks of queries, recomputed in the backward by autograd."""
+"""LTE's and DIINN's decoders in backend `tiled`: chunks of queries, checkpointed in autograd."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from arasfsr.query.skip import bilinear_skip
 from arasfsr.query.tiled.products import arithmetic_dtype
 
 CHUNK = 2048
-"""Queries of a chunk, all images together: 4 x CHUNK rows are in memory at a time."""
+"""Queries of a chunk, over all images: 4 x CHUNK rows are in memory at a time."""
 
 
 def run(call: QueryCall) -> Tensor:

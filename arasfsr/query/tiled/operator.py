@@ -1,6 +1,6 @@
-"""Backend `tiled`: the fast algebra in plain torch, tile by tile, on any device; the backward recomputes.
+"""Backend `tiled`: the fast algebra in plain torch, tile by tile, on any device.
 
-Between the LR map and the output nothing outlives its tile.
+No intermediate between the LR map and the output outlives its tile; the backward recomputes them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from arasfsr.query.tiled.tile import Tile, tile_backward, tile_forward, tiles
 
 
 def _weights(problem: Problem) -> MLPWeights:
-    """The layers after the first: rounded to the compute dtype, in the dtype that they are multiplied in."""
+    """The layers after the first, rounded to the compute dtype and converted to the dtype of the arithmetic."""
     arithmetic = arithmetic_dtype(problem.dtype, problem.lr_map.device)
     rounded = [weight.to(problem.dtype).to(arithmetic) for weight in problem.weights]
     return MLPWeights.unflatten(rounded, problem.modulated)
@@ -37,7 +37,7 @@ def _forward(problem: Problem) -> Tensor:
 
 
 class _Sums:
-    """Sums of the tiles' gradients."""
+    """Accumulates the tiles' gradients."""
 
     def __init__(self, problem: Problem, need: Need) -> None:
         def zeros(shape: torch.Size | tuple[int, ...], dtype: torch.dtype = problem.geometry) -> Tensor:
@@ -55,16 +55,16 @@ class _Sums:
         ]
 
     def add(self, first: int, last: int, tile: Tile, grad: Tensor) -> None:
-        """Recompute a tile and add what its part (images, T, 3) of the incoming gradient gives."""
+        """Recompute a tile and add its gradients, from its part (images, T, 3) of the incoming gradient."""
         saved = tile_forward(tile, self._scratch, keep=True)[1]
-        found = tile_backward(tile, saved, grad, self._scratch, self._problem.lr_size, self.coord is not None)
-        self.lr_rows.index_add_(0, tile.rows.reshape(-1), found.lr_rows.reshape(-1, self.lr_rows.shape[1]))
-        for total, part in zip(self.parameters, found.weights, strict=True):
+        of_tile = tile_backward(tile, saved, grad, self._scratch, self._problem.lr_size, self.coord is not None)
+        self.lr_rows.index_add_(0, tile.rows.reshape(-1), of_tile.lr_rows.reshape(-1, self.lr_rows.shape[1]))
+        for total, part in zip(self.parameters, of_tile.weights, strict=True):
             total += part
-        if self.coord is not None and found.coord is not None:
-            self.coord[first:last] = found.coord
-        if self.cell is not None and found.cell is not None:
-            self.cell[first:last] = found.cell
+        if self.coord is not None and of_tile.coord is not None:
+            self.coord[first:last] = of_tile.coord
+        if self.cell is not None and of_tile.cell is not None:
+            self.cell[first:last] = of_tile.cell
 
 
 def _backward(grad: Tensor, problem: Problem, need: Need) -> Gradients:
@@ -91,5 +91,5 @@ _decode = operator.register("tiled", _forward, _backward)
 
 
 def run(call: QueryCall) -> Tensor:
-    """Decode the call's queries, those of the baselines' decoders by `chunks`: (B, Q, 3)."""
+    """Decode the call's queries, with the baselines' decoders by `chunks`: (B, Q, 3)."""
     return _decode(call) if isinstance(call.weights, MLPWeights) else chunks.run(call)

@@ -1,7 +1,7 @@
 """The fast algebra on one tile of queries, forward and backward, in plain torch (docs/method.md, section 2).
 
 A tile holds T queries of b images that share coordinates, or T queries of any images (b = 1). Its rows are
-(4, b, T, n): the four corners first. The coordinate branch has T rows, whatever b.
+(4, b, T, n), with the corners first. The coordinate branch has T rows for any b.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from arasfsr.query.tiled.products import Products, Scratch, weight_gradient
 
 
 class Tile(NamedTuple):
-    """What a tile reads."""
+    """Inputs of a tile."""
 
     lr_rows: Tensor
-    """(B h w, n): the LR map G of all images, a row an LR pixel."""
+    """(B h w, n): the LR map G of all images, one row per LR pixel."""
     rows: Tensor
-    """(4, b, T) int64: of `lr_rows`."""
+    """(4, b, T) int64: indices into `lr_rows`."""
     corners: Corners
     """Geometry of the T queries: rel (4, T, 2), share (4, T)."""
     coord: Tensor
     """(T, 2)."""
     cell: Tensor | None
-    """(T, 2): cell times (h, w), or None where the LR map holds its term."""
+    """(T, 2): cell times (h, w), or None if the LR map includes its term."""
     rel_weight: Tensor
     """(n, 2)."""
     cell_weight: Tensor | None
@@ -39,19 +39,19 @@ class Tile(NamedTuple):
     weights: MLPWeights
     """The layers after the first (`content` starts at I_1), in the dtype of the products."""
     products: Products
-    """With these weights."""
+    """Products with these weights."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the layers after the first multiply in; all before them is in the geometry's dtype."""
+        """Dtype of the products after the first layer; the first layer is in the geometry's dtype."""
         return self.weights.output[0].dtype
 
 
 class Activations(NamedTuple):
-    """What the backward needs of the forward."""
+    """Results of the forward that the backward needs."""
 
     inputs: list[Tensor]
-    """What I_1 .. I_{L-1} read: [f, f * s] (4, b, T, 2 n) with modulation, else f (4, b, T, n)."""
+    """Inputs of I_1 .. I_{L-1}: [f, f * s] (4, b, T, 2 n) with modulation, else f (4, b, T, n)."""
     last: Tensor
     """f_L: (4, b, T, n)."""
     modulation: list[Tensor]
@@ -74,7 +74,7 @@ def modulate(tile: Tile, scratch: Scratch) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def layer_input(z: Tensor, s: Tensor | None, x: Tensor) -> None:
-    """To x: f = activation(z), or with s [f, f * s] side by side, so that a layer is one product. May overwrite z."""
+    """Write f = activation(z), or with s [f, f * s], to x, so that a layer is one product. May overwrite z."""
     f = x[..., : z.shape[-1]]
     if z.dtype == x.dtype:
         activation_out(z, f)
@@ -85,8 +85,7 @@ def layer_input(z: Tensor, s: Tensor | None, x: Tensor) -> None:
 
 
 def first_layer(tile: Tile, s: Tensor | None, x: Tensor, scratch: Scratch) -> None:
-    """z = G[corner] + I0_rel rel [+ I0_cell cell] as `layer_input` to x, a corner at a time: what is in the geometry's
-    dtype then stays in the cache."""
+    """z = G[corner] + I0_rel rel [+ I0_cell cell], by `layer_input` to x; one corner at a time, to stay in cache."""
     n = tile.lr_rows.shape[1]
     local, weight = tile.corners.rel, tile.rel_weight
     if tile.cell is not None and tile.cell_weight is not None:
@@ -105,14 +104,14 @@ def first_layer(tile: Tile, s: Tensor | None, x: Tensor, scratch: Scratch) -> No
 def tile_forward(tile: Tile, scratch: Scratch, keep: bool) -> tuple[Tensor, Activations]:
     """Decode a tile: (b, T, 3) in the geometry's dtype; `keep` keeps every layer's output for the backward.
 
-    What is kept lies in `scratch`, until the next tile.
+    The activations are in `scratch`, valid until the next tile.
     """
     weights, dtype, n = tile.weights, tile.dtype, tile.lr_rows.shape[1]
     modulation, angles = modulate(tile, scratch)
     factors = [*modulation[:-1], None] if weights.is_modulated() else [None] * (len(weights.content) + 1)
 
     def room(i: int) -> Tensor:
-        """For f_{i + 1}, or with a factor for [f, f * s]."""
+        """Buffer for f_{i + 1}, or with a factor for [f, f * s]."""
         width = n if factors[i] is None else 2 * n
         return scratch.take(f"x {i}" if keep else "x", (*tile.rows.shape, width), dtype)
 
@@ -121,7 +120,7 @@ def tile_forward(tile: Tile, scratch: Scratch, keep: bool) -> tuple[Tensor, Acti
     inputs: list[Tensor] = []
     for i, (weight, bias) in enumerate(weights.content, start=1):
         inputs.append(x)
-        name = "z" if weights.is_modulated() else f"z {i}"  # without a factor it is what the next layer reads
+        name = "z" if weights.is_modulated() else f"z {i}"  # without a factor z is the next layer's input
         z = tile.products.affine(x.view(-1, weight.shape[1]), weight, bias, scratch, name)
         z = z.view(*tile.rows.shape, n)
         if factors[i] is None:
@@ -137,7 +136,7 @@ def tile_forward(tile: Tile, scratch: Scratch, keep: bool) -> tuple[Tensor, Acti
 
 
 def _ensemble(f: Tensor, share: Tensor) -> Tensor:
-    """sum_v share_v f_v in the shares' dtype: (4, b, T, n), (4, T) to (b, T, n)."""
+    """sum_v share_v f_v in the shares' dtype: (4, b, T, n) and (4, T) to (b, T, n)."""
     shares = share.unsqueeze(-1)
     total = f[0] * shares[0]
     for corner in range(1, 4):
@@ -146,22 +145,22 @@ def _ensemble(f: Tensor, share: Tensor) -> Tensor:
 
 
 class TileGradients(NamedTuple):
-    """Gradients of a tile; what nobody asked for is None."""
+    """Gradients of a tile; None if not needed."""
 
     lr_rows: Tensor
-    """(4, b, T, n): of the gathered rows, to be added at the tile's rows."""
+    """(4, b, T, n): of the gathered rows, to be added at `Tile.rows`."""
     coord: Tensor | None
-    """(T, 2), the skip's part left out."""
+    """(T, 2), without the skip's part."""
     cell: Tensor | None
     """(T, 2), of cell times (h, w)."""
     weights: list[Tensor]
-    """rel_weight, cell_weight if there is one, then the layers as `flatten` orders them."""
+    """rel_weight, cell_weight if there is one, then the layers in the order of `MLPWeights.after_first`."""
 
 
 def tile_backward(
     tile: Tile, saved: Activations, grad: Tensor, scratch: Scratch, lr_size: tuple[int, int], need_coord: bool
 ) -> TileGradients:
-    """Gradients of sum(grad * forward(tile)), grad being (b, T, 3); that of `lr_rows` lies in `scratch`."""
+    """Gradients of sum(grad * forward(tile)) for grad (b, T, 3); that of `lr_rows` may be in `scratch`."""
     weights, dtype, n = tile.weights, tile.dtype, tile.lr_rows.shape[1]
     modulated = weights.is_modulated()
     grad2 = grad.reshape(-1, 3).to(dtype)
@@ -173,7 +172,7 @@ def tile_backward(
     grad_product = (grad2 @ weights.output[0]).view(product.shape)
     grad_ensemble = grad_product
     if modulated:
-        # summed over corners and images beyond half precision: a corner's rounding must not outweigh its neighbours'
+        # summed over corners and images in the geometry's dtype: half precision would lose the smaller terms
         grad_s = [torch.zeros_like(s, dtype=tile.coord.dtype) for s in saved.modulation]
         grad_s[-1] += (grad_product * saved.ensemble).sum(0)
         grad_ensemble = grad_product * saved.modulation[-1]
@@ -234,18 +233,18 @@ def tile_backward(
 
 
 TILE = 512
-"""Queries of a tile in float32, all images together: 4 x TILE rows of the MLP stay in the cache between layers. In half
-precision they are twice as many, of the same memory."""
+"""Queries of a tile in float32, over all images: 4 x TILE rows of the MLP stay in cache between layers. In half
+precision a tile has twice as many, in the same memory."""
 
 GPU_TILE = 16_384
-"""Likewise on a GPU, which a smaller one would leave waiting for the next call: 64 MB for each of its tensors."""
+"""TILE on a GPU, which smaller tiles would leave idle between calls: 64 MB per tensor."""
 
 GEOMETRY_TILES = 16
-"""Tiles whose coordinates, corners and rows are computed together: small tensors cost a call more than their work."""
+"""Tiles whose coordinates, corners and rows are computed together: for small tensors, call overhead dominates."""
 
 
 def tiles(problem: Problem, weights: MLPWeights) -> Iterator[tuple[int, int, Tile]]:
-    """The tiles, each with its first query and the one after its last. Geometry is made for many of them at once.
+    """Yields first, last and tile of queries first .. last - 1. Geometry is computed for several tiles at once.
 
     `weights` are the layers after the first, in the dtype of the products.
     """
@@ -275,7 +274,7 @@ def tiles(problem: Problem, weights: MLPWeights) -> Iterator[tuple[int, int, Til
 
 
 def _geometry(problem: Problem, first: int, last: int) -> tuple[Tensor, Corners, Tensor]:
-    """Of queries first .. last - 1: coordinates (T, 2), corners, and the corners' rows of the LR map (4, images, T)."""
+    """Coordinates (T, 2) of queries first .. last - 1, their corners, and these' rows of the LR map (4, images, T)."""
     h, w = problem.lr_size
     device = problem.lr_map.device
     coord = problem.coords(first, last)
