@@ -69,16 +69,12 @@ def nearest_lr_pixel(x: Tensor, n: int) -> Tensor:
 
 def lr_pixel_centre(index: Tensor, n: int, dtype: torch.dtype) -> Tensor:
     """Centres of the LR pixels `index` among n, in (-1, 1)."""
-    return _centre((2 * index + 1).to(dtype), n)
+    return (2 * index + 1).to(dtype) / n - 1
 
 
 def lr_pixel_centres(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Centres of all n LR pixels along an axis: (n,)."""
-    return _centre(torch.arange(1, 2 * n, 2, dtype=torch.float32, device=device).to(dtype), n)
-
-
-def _centre(odd: Tensor, n: int) -> Tensor:
-    return odd / n - 1
+    return torch.arange(1, 2 * n, 2, dtype=torch.float32, device=device).to(dtype) / n - 1
 
 
 class Corners(NamedTuple):

@@ -9,9 +9,11 @@ import torch
 import typer
 
 from arasfsr.query import BACKENDS
+from arasfsr.query.call import NAMED_DTYPES
 from arasfsr.query.dispatch import DEFAULT
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = ("float32", "bfloat16", "float16")
+"""Compute dtypes that the commands offer; float64 is for checks."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -44,4 +46,4 @@ def choose_dtype(name: str) -> torch.dtype:
     """The compute dtype called `name`."""
     if name not in DTYPES:
         raise typer.BadParameter(f"must be one of {', '.join(DTYPES)}, got {name!r}", param_hint="--dtype")
-    return DTYPES[name]
+    return NAMED_DTYPES[name]

@@ -16,7 +16,7 @@ LEAST_CAPABILITY = (8, 0)
 WIDTHS = (16, 256)
 """Narrowest and widest decoder."""
 
-CELLS = 1 << 31
+LR_PIXELS = 1 << 31
 """LR pixels of an image must be fewer: they are indexed in 32 bits."""
 
 
@@ -52,8 +52,8 @@ def call_reason(call: QueryCall, dtypes: tuple[torch.dtype, ...]) -> str | None:
     if not WIDTHS[0] <= width <= WIDTHS[1]:
         return f"a decoder of width {width}, it takes {WIDTHS[0]} to {WIDTHS[1]}"
     h, w = call.features.shape[2:]
-    if h * w >= CELLS:
-        return f"features of {h} x {w}, it takes fewer than {CELLS} pixels"
+    if h * w >= LR_PIXELS:
+        return f"features of {h} x {w}, it takes fewer than {LR_PIXELS} pixels"
     return None
 
 

@@ -18,7 +18,7 @@ from arasfsr.query.operator import BIAS_SUM, Gradients, Need, Problem
 from arasfsr.query.skip import skip_gradients
 
 
-class _Sums:
+class _ChunkSums:
     """Accumulates the chunks' gradients."""
 
     def __init__(self, launcher: Launcher, need: Need) -> None:
@@ -115,7 +115,7 @@ class _Sums:
 
 def _backward(launcher: Launcher, grad: Tensor, need: Need) -> Gradients:
     problem = launcher.problem
-    sums = _Sums(launcher, need)
+    sums = _ChunkSums(launcher, need)
     flat = grad.reshape(problem.images, problem.count, 3).contiguous()
     for first, count in launcher.chunks():
         sums.add(flat, launcher.keep(first, count))

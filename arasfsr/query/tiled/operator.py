@@ -36,7 +36,7 @@ def _forward(problem: Problem) -> Tensor:
     return out
 
 
-class _Sums:
+class _TileSums:
     """Accumulates the tiles' gradients."""
 
     def __init__(self, problem: Problem, need: Need) -> None:
@@ -68,7 +68,7 @@ class _Sums:
 
 
 def _backward(grad: Tensor, problem: Problem, need: Need) -> Gradients:
-    sums = _Sums(problem, need)
+    sums = _TileSums(problem, need)
     flat = grad.reshape(problem.images, problem.count, 3)
     for first, last, tile in tiles(problem, _weights(problem)):
         sums.add(first, last, tile, flat[:, first:last])
