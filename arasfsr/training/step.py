@@ -99,7 +99,10 @@ def autocast(run: Run) -> torch.autocast:
 def loss_of(prediction: Tensor, target: Tensor, config: LossConfig) -> Tensor:
     """L1 or Charbonnier loss, averaged over all elements."""
     error = prediction - target
-    return error.abs().mean() if config.name == "l1" else (error**2 + config.epsilon**2).sqrt().mean()
+    if config.name == "l1":
+        return error.abs().mean()
+    assert config.name == "charbonnier"
+    return (error**2 + config.epsilon**2).sqrt().mean()
 
 
 def build_optimizer(
@@ -117,6 +120,7 @@ def build_optimizer(
         return optimizer, schedules.CosineAnnealingLR(optimizer, steps)
     if config.schedule == "steps":
         return optimizer, schedules.MultiStepLR(optimizer, [round(m * steps) for m in config.milestones], gamma=0.5)
+    assert config.schedule == "constant"
     return optimizer, schedules.ConstantLR(optimizer, factor=1.0)
 
 

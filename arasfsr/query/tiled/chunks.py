@@ -19,11 +19,15 @@ CHUNK = 2048
 """Queries of a chunk, over all images: 4 x CHUNK rows are in memory at a time."""
 
 
+DECODERS: dict[type, Any] = {lte.LTEWeights: lte, diinn.DIINNWeights: diinn}
+"""The module that decodes with parameters of each type."""
+
+
 def run(call: QueryCall) -> Tensor:
     """Decode the call's queries chunk by chunk: (B, Q, 3)."""
     dtype = arithmetic_dtype(call.dtype, call.features.device)
     weights: Any = call.weights.to(call.dtype).to(dtype)
-    decoder = lte if isinstance(weights, lte.LTEWeights) else diinn
+    decoder = DECODERS[type(weights)]
     lr = decoder.lr_maps(call.features.to(call.dtype).to(dtype), weights)
     count, step = call.queries.count(), max(1, CHUNK // max(1, lr.shape[0]))
     parts = []
