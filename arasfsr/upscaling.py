@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from numbers import Real
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -41,7 +42,7 @@ BAND_PIXELS = 1 << 18
 
 def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
     """round(scale * side) for both sides, at least one pixel."""
-    if not (isinstance(scale, int | float) and math.isfinite(scale) and scale > 0):
+    if not isinstance(scale, Real) or isinstance(scale, bool) or not (math.isfinite(scale) and scale > 0):
         raise ArgumentError(f"scale must be a finite number above 0, got {scale!r}")
     return max(1, round(scale * size[0])), max(1, round(scale * size[1]))
 
@@ -125,9 +126,9 @@ def upscale_tensor(
 ) -> Tensor:
     """Upscale (B, 3, h, w) in [0, 1] to (B, 3, H, W) in [0, 1], of the input's dtype and device."""
     parameter = next(model.parameters())
+    out = image.new_empty((image.shape[0], 3, *size))  # outside: a tensor of inference mode takes no part in autograd
     with inference(model):
         encoding = model.encode(normalise(image).to(parameter.device, parameter.dtype))
-        out = image.new_empty((image.shape[0], 3, *size))
         for top, band in render_bands(encoding, size, backend, dtype):
             out[:, :, top : top + band.shape[2]] = band.to(image.device, image.dtype)
     return out

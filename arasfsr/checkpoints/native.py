@@ -50,7 +50,7 @@ def load_model(name: str | Path = "tiny", device: torch.device | str = "cpu") ->
         CheckpointError: the file is damaged, not a model, or its tensors do not match its configuration.
     """
     path = Path(name)
-    if not path.exists() and str(name) in bundled_models():
+    if not path.is_file() and str(name) in bundled_models():
         with resources.as_file(resources.files("arasfsr") / "weights" / f"{name}.safetensors") as bundled:
             return _load_file(bundled, device)
     if not path.is_file():

@@ -56,6 +56,8 @@ def train(
 
     if new_data and not resume:
         raise typer.BadParameter("needs --resume", param_hint="--new-data")
+    if init is not None and resume:
+        raise typer.BadParameter("must not be given with --resume, which has the run's own model", param_hint="--init")
     choose_backend()
     settings, folder = load_config(config), output or Path("runs") / config.stem
     if tensorboard:

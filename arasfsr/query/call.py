@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -158,18 +160,23 @@ def check_size(size: tuple[int, int], name: str = "size") -> tuple[int, int]:
     must = f"{name} must be (height, width), whole numbers of at least 1, got {size!r}"
     if not isinstance(size, (tuple, list)):
         raise ArgumentTypeError(must)
-    if len(size) != 2 or any(not isinstance(side, int) or isinstance(side, bool) or side < 1 for side in size):
+    if len(size) != 2 or not _are_whole(size) or min(size) < 1:
         raise ArgumentError(must)
-    return size[0], size[1]
+    return int(size[0]), int(size[1])
+
+
+def _are_whole(numbers: Sequence[object]) -> bool:
+    """Whether all are integers, Python's or NumPy's, and not bools."""
+    return all(isinstance(each, int | np.integer) and not isinstance(each, bool) for each in numbers)
 
 
 def check_region(region: tuple[int, int, int, int] | None, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Check a region (top, left, bottom, right) inside `size`; None is all of it. It may be empty."""
     if region is None:
         return 0, 0, *size
-    if not isinstance(region, (tuple, list)) or len(region) != 4:
+    if not isinstance(region, (tuple, list)) or len(region) != 4 or not _are_whole(region):
         raise ArgumentError(f"region must be (top, left, bottom, right), got {region!r}")
-    top, left, bottom, right = region
+    top, left, bottom, right = map(int, region)
     if not (0 <= top <= bottom <= size[0] and 0 <= left <= right <= size[1]):
         raise ArgumentError(
             f"region must be (top, left, bottom, right) with 0 <= top <= bottom <= {size[0]} and "

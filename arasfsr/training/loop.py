@@ -28,7 +28,7 @@ from arasfsr.training.config import TrainConfig
 from arasfsr.training.data import Photograph, Sample, Samples, hold_out, listing, read_photographs, stack
 from arasfsr.training.distributed import ALONE, Interrupted, Ranks, ignore_interrupts, stop_requests
 from arasfsr.training.logs import LOG, Log, NullLog, duration
-from arasfsr.training.state import MODEL, Run, read_state
+from arasfsr.training.state import MODEL, STATE, Run, read_state
 from arasfsr.training.step import NotFinite, autocast, start_run, take_step
 from arasfsr.upscaling import inference
 
@@ -142,7 +142,7 @@ def validate(
 
 def _open_log(run: Run, folder: Path, new: bool) -> Log:
     """Open the run's log, and write the first checkpoint of a new run, so that a kill before the next can resume."""
-    if new and any((folder / name).exists() for name in (LOG, MODEL)):
+    if new and any((folder / name).exists() for name in (STATE, LOG, MODEL)):
         raise ArgumentError(f"{folder} already holds a run; continue with --resume or choose another --output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -150,10 +150,9 @@ def _open_log(run: Run, folder: Path, new: bool) -> Log:
             pass
     except OSError as error:
         raise ArgumentError(f"{folder} cannot be written: {error.strerror}; choose another --output") from error
-    log = Log(folder, run.step, run.config.tensorboard)
     if new or run.step == run.config.steps:  # a kill between the last checkpoint and its model left no model
         run.save(folder)
-    return log
+    return Log(folder, run.step, run.config.tensorboard)
 
 
 def _report_start(

@@ -189,3 +189,9 @@ def test_every_bundled_model_loads_and_is_small() -> None:
     for name in bundled_models():
         load_model(name)
         assert (resources.files("arasfsr") / "weights" / f"{name}.safetensors").stat().st_size <= LARGEST[name]
+
+
+def test_a_folder_of_a_bundled_model_s_name_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tiny").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_model("tiny").config.decoder.width == 96

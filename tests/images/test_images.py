@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from models import small_model
 from pictures import noise
 from PIL import Image
@@ -156,3 +157,21 @@ def test_rounding_to_8_bits_is_to_nearest() -> None:
     rounded = round_to_8_bits(Raster(np.array([[0, 128, 129, 65406, 65407, 65535]], np.uint16)))
     assert rounded.colour.dtype == np.uint8
     assert rounded.colour.tolist() == [[0, 0, 1, 254, 255, 255]]
+
+
+def test_an_upscaled_tensor_can_be_used_in_a_loss(model: ImplicitSR) -> None:
+    sr = model.upscale(torch.rand(1, 3, 4, 5), scale=2)
+    weight = torch.ones(1, requires_grad=True)
+    (sr * weight).sum().backward()
+    assert weight.grad == sr.sum()
+
+
+@pytest.mark.parametrize("scale", [np.float32(2), np.int64(2)])
+def test_numpy_numbers_are_scales_too(model: ImplicitSR, scale: float) -> None:
+    assert model.upscale(picture("L"), scale=scale).size == model.upscale(picture("L"), scale=2).size
+
+
+@pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf"), True, "2"])
+def test_a_bad_scale_is_named(model: ImplicitSR, scale: float) -> None:
+    with pytest.raises(ValueError, match="scale must be a finite number above 0, got "):
+        model.upscale(picture("L"), scale=scale)

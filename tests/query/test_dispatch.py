@@ -8,6 +8,7 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from models import small_model
@@ -220,6 +221,12 @@ def test_error_names_a_bad_size(size: Any) -> None:
         encoding.render(size)
 
 
+def test_numpy_integers_are_sizes_too() -> None:
+    encoding = small_model().encode(torch.rand(1, 3, 4, 4))
+    side = np.int64(8)
+    assert encoding.render((side, side), (0, 0, side, np.int32(4))).shape == (1, 3, 8, 4)
+
+
 @pytest.mark.parametrize("size", [64, None, 2.5])
 def test_error_names_a_size_that_is_not_a_pair(size: Any) -> None:
     encoding = small_model().encode(torch.rand(1, 3, 4, 4))
@@ -234,7 +241,9 @@ def test_dtype_by_name(name: str) -> None:
     assert torch.equal(by_dtype, by_name)
 
 
-@pytest.mark.parametrize("region", [5, (0, 0, 4), (0, 0, 9, 8), (-1, 0, 4, 4), (5, 0, 4, 4), (0, 3, 4, 2)])
+@pytest.mark.parametrize(
+    "region", [5, (0, 0, 4), (0, 0, 9, 8), (-1, 0, 4, 4), (5, 0, 4, 4), (0, 3, 4, 2), (0, 0, 4.0, 4)]
+)
 def test_error_names_a_bad_region(region: Any) -> None:
     encoding = small_model().encode(torch.rand(1, 3, 4, 4))
     with pytest.raises(ValueError, match=r"^region must be \(top, left, bottom, right\)"):

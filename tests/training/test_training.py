@@ -152,8 +152,12 @@ def test_workers_do_not_change_the_samples(folder: Path, tmp_path: Path) -> None
 def test_a_run_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
     config = TrainConfig.model_validate({**RUN, "steps": 1})
     train(config, folder, tmp_path / "run")
-    with pytest.raises(ValueError, match="already holds a run; continue with --resume"):
-        train(config, folder, tmp_path / "run")
+    for kept in ("*", "last.ckpt"):
+        for path in (tmp_path / "run").iterdir():
+            if not path.match(kept):
+                path.unlink()
+        with pytest.raises(ValueError, match="already holds a run; continue with --resume"):
+            train(config, folder, tmp_path / "run")
 
 
 def test_another_configuration_does_not_resume(folder: Path, tmp_path: Path) -> None:
