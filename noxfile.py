@@ -36,4 +36,4 @@ def versions(session: nox.Session, requirements: list[str]) -> None:
     for group, names in GROUPS.items():
         tests = (f"tests/test_{name}.py" for name in names)
         session.run("pytest", f"--junit-xml={folder}/{group}.xml", *tests, success_codes=range(6))
-    session.run("python", "-m", "benchmarks.versions", folder, *GROUPS)
+    session.run("python", "-m", "tools.versions", folder, *GROUPS)

@@ -108,8 +108,8 @@ def bars(
     short_help="All that minutes on a CUDA machine can tell: right or wrong first, then times, within --minutes.",
 )
 def gpu(context: typer.Context) -> None:
-    """As `python -m benchmarks.gpu`, which begins at once: this one loads torch first."""
-    from benchmarks.gpu.__main__ import main
+    """As `python -m tools.gpu`, which begins at once: this one loads torch first."""
+    from tools.gpu.__main__ import main
 
     raise typer.Exit(main(context.args))
 
@@ -185,7 +185,7 @@ def tune(side: Annotated[int, typer.Option(min=16, help="LR side; 8 times as lar
     if not torch.cuda.is_available():
         typer.echo(f"tune needs a CUDA device, and torch {torch.__version__} finds none", err=True)
         raise typer.Exit(2)
-    from benchmarks.tune import tune as search
+    from tools.kernels.tune import tune as search
 
     search(side=side, say=typer.echo)
 

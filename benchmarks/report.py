@@ -11,13 +11,13 @@ from pandas import DataFrame
 from safetensors.torch import load_file
 
 from arasfsr.files import replacing
-from benchmarks import versions
 from benchmarks.bars import BARS
-from benchmarks.gpu import history
 from benchmarks.methods import METHODS_FILE
 from benchmarks.plots import KINDS, draw, plotted
 from benchmarks.results import RESULTS, ROOT, SUITES_FILE
 from benchmarks.tables import compared, cpu, excerpt_table, frame, machine_line, markdown, summary, tables
+from tools import versions
+from tools.gpu import history
 
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from torch import __version__ as torch_version
 
-from benchmarks import versions
-from benchmarks.junit import outcome
 from benchmarks.report import write_versions
-from benchmarks.versions import VERSIONS_FILE, key, page
+from tools import versions
+from tools.junit import outcome
+from tools.versions import VERSIONS_FILE, key, page
 
 PASS = """import pytest
 def test_good(): pass

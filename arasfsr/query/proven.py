@@ -1,6 +1,6 @@
 """What "auto" may take first on a GPU: backends whose results on such a device are committed, in proven.json.
 
-`python -m benchmarks.gpu.publish DEVICE` writes that file from runs' results: by compute capability and arithmetic
+`python -m tools.gpu.publish DEVICE` writes that file from runs' results: by compute capability and arithmetic
 the backends that were right on every probe and faster than tiled, the fastest first.
 """
 

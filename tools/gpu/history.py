@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.gpu.files import Run, by_kernel, latest, runs, worst_error
-from benchmarks.gpu.plan import HEADLINE, TRAIN_LARGE
-from benchmarks.gpu.summary import tools
 from benchmarks.tables import table_row
+from tools.gpu.files import Run, by_kernel, latest, runs, worst_error
+from tools.gpu.plan import HEADLINE, TRAIN_LARGE
+from tools.gpu.summary import tools
 
 
 class Part(NamedTuple):

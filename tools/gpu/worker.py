@@ -21,12 +21,12 @@ from torch import Tensor
 from benchmarks import ceilings, profiling
 from benchmarks.cases import Case
 from benchmarks.contestants import Contestant
-from benchmarks.gpu import plan
-from benchmarks.gpu.files import PROBES, STARTED, SUITES
 from benchmarks.results import machine
 from benchmarks.run import complete, measure_case
 from benchmarks.session import LocalSession, one_line
 from benchmarks.timing import repetitions, timed
+from tools.gpu import plan
+from tools.gpu.files import PROBES, STARTED, SUITES
 from tools.kernels import probes
 
 Row = dict[str, Any]
@@ -148,7 +148,7 @@ class Server:
 
     def judge(self, number: int) -> None:
         """Compile a candidate for the Triton kernels' table, and judge it."""
-        from benchmarks import tune
+        from tools.kernels import tune
 
         problem = tune.Problem("bfloat16", device())
         name, row = tune.judged(problem, number)
