@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -69,9 +69,8 @@ class Bar:
 
     def figures(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """The row of the results; raises ContestantFailed."""
-        failed = [f"{name}: {row['error']}" for name, row in rows.items() if row["error"]]
-        if failed:
-            raise ContestantFailed("; ".join(failed))
+        if failed := "; ".join(f"{name}: {row['error']}" for name, row in rows.items() if row["error"]):
+            raise ContestantFailed(failed)
         samples = {name: row["samples_s"] for name, row in rows.items()}
         medians = {name: statistics.median(each) for name, each in samples.items()}
         found: dict[str, Any] = {"gates": {name: row["gate"] for name, row in rows.items()}, "samples_s": samples}
@@ -121,16 +120,13 @@ def upscale(size: str) -> Run:
     return run
 
 
-def faces(count: int) -> list[Photograph]:
+def faces(count: int) -> Iterator[Image.Image]:
     """Smooth pictures with a little noise."""
     rng = np.random.default_rng(0)
-    found = []
-    for i in range(count):
+    for _ in range(count):
         coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
         smooth = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)).astype(np.int16)
-        noisy = (smooth + rng.integers(-4, 5, smooth.shape)).clip(0, 255).astype(np.uint8)
-        found.append(Photograph.of(Path(f"{i}.png"), Image.fromarray(noisy)))
-    return found
+        yield Image.fromarray((smooth + rng.integers(-4, 5, smooth.shape)).clip(0, 255).astype(np.uint8))
 
 
 def each(make: Callable[[int], object], count: int) -> Run:
@@ -142,50 +138,48 @@ def each(make: Callable[[int], object], count: int) -> Run:
 
 def samples(config: DataConfig, count: int = COUNT, images: int = IMAGES) -> Run:
     """Training samples, as one worker makes them."""
-    return each(Samples(faces(images), config, BATCH, 0, 1 << 30).__getitem__, count)
+    photographs = [Photograph.of(Path(f"{i}.png"), face) for i, face in enumerate(faces(images))]
+    return each(Samples(photographs, config, BATCH, 0, 1 << 30).__getitem__, count)
 
 
 def decoding(suffix: str, count: int = COUNT, images: int = IMAGES) -> Run:
     """Image files, decoded."""
     folder = tempfile.TemporaryDirectory()
-    for i, photograph in enumerate(faces(images)):
-        photograph.image.save(f"{folder.name}/{i}{suffix}")
+    for i, face in enumerate(faces(images)):
+        face.save(f"{folder.name}/{i}{suffix}")
     return each(lambda k: read_rgb(Path(folder.name, f"{k % images}{suffix}")), count)
 
 
-def _bar(title: str, unit: str, limit: float | None, *given: Any) -> Bar:
-    if isinstance(given[0], Case):
-        names = ("reference", "tiled") if unit == "ratio" else ("tiled",)
-        return Bar(
-            title, unit, limit, {n: (LocalSession, *given, Contestant(n, given[0].dtype, n), CPU) for n in names}
-        )
-    return Bar(title, unit, limit, {"alone": (Plain, *given)})
+def _case(case: Case, *names: str) -> dict[str, tuple[Any, ...]]:
+    return {name: (LocalSession, case, Contestant(name, case.dtype, name), CPU) for name in names}
 
 
+def _alone(*given: Any) -> dict[str, tuple[Any, ...]]:
+    return {"alone": (Plain, *given)}
+
+
+BOTH = ("reference", "tiled")
 QUERY, TRAIN = "query path, 64 x 64 to 256 x 256", "forward + backward, 16 images x 1,024 queries"
 SQUARE = Case("query", "full", (64, 64), (256, 256), 1, "float32")
 STEP = Case("train", "full", (32, 32), (32, 32), 16, "float32", scattered=True)
 LARGE = Case("train", "full", (64, 64), (512, 512), 1, "float32")
 TINY = Case("end-to-end", "tiny", (64, 64), (256, 256), 1, "float32")
 COLD = "`arasfsr upscale`, 64 x 64 to 256 x 256, cold start"
+PATCHES = "the same, 30% of them patches"
 WHOLE = "samples that are whole pictures (`queries: null`)"
 
 BARS = {
-    **{
-        f"render-{dtype}": _bar(f"{QUERY}, {dtype}", "ratio", limit, replace(SQUARE, dtype=dtype))
-        for dtype, limit in (("float32", 3.0), ("bfloat16", 6.0))
-    },
-    **{
-        f"train-{dtype}": _bar(f"{TRAIN}, {dtype}", "ratio", limit, replace(STEP, dtype=dtype))
-        for dtype, limit in (("float32", 1.6), ("bfloat16", 3.0))
-    },
-    "train-memory": _bar("forward + backward of 512 x 512 queries", "bytes", 1e9, LARGE),
-    "tiny-render": _bar("`tiny`, 64 x 64 to 256 x 256", "seconds", 1.0, TINY),
-    "upscale-cold": _bar(COLD, "seconds", 6.0, command, "upscale", FACE, "--scale", "4"),
-    "upscale-memory": _bar("`arasfsr upscale`, 64 x 64 to 8192 x 8192", "bytes", 1.5e9, upscale, "8192x8192"),
-    "samples": _bar("samples of 1,024 queries, whole faces", "per_second", 300.0, samples, DataConfig()),
-    "samples-patches": _bar("the same, 30% of them patches", "per_second", 300.0, samples, DataConfig(whole=0.7)),
-    "samples-whole-pictures": _bar(WHOLE, "per_second", 300.0, samples, DataConfig(queries=None)),
-    "decode-png": _bar("PNG files decoded", "per_second", None, decoding, ".png"),
-    "decode-jpg": _bar("JPEG files decoded", "per_second", None, decoding, ".jpg"),
+    "render-float32": Bar(f"{QUERY}, float32", "ratio", 3.0, _case(SQUARE, *BOTH)),
+    "render-bfloat16": Bar(f"{QUERY}, bfloat16", "ratio", 6.0, _case(replace(SQUARE, dtype="bfloat16"), *BOTH)),
+    "train-float32": Bar(f"{TRAIN}, float32", "ratio", 1.6, _case(STEP, *BOTH)),
+    "train-bfloat16": Bar(f"{TRAIN}, bfloat16", "ratio", 3.0, _case(replace(STEP, dtype="bfloat16"), *BOTH)),
+    "train-memory": Bar("forward + backward of 512 x 512 queries", "bytes", 1e9, _case(LARGE, "tiled")),
+    "tiny-render": Bar("`tiny`, 64 x 64 to 256 x 256", "seconds", 1.0, _case(TINY, "tiled")),
+    "upscale-cold": Bar(COLD, "seconds", 6.0, _alone(command, "upscale", FACE, "--scale", "4")),
+    "upscale-memory": Bar("`arasfsr upscale`, 64 x 64 to 8192 x 8192", "bytes", 1.5e9, _alone(upscale, "8192x8192")),
+    "samples": Bar("samples of 1,024 queries, whole faces", "per_second", 300.0, _alone(samples, DataConfig())),
+    "samples-patches": Bar(PATCHES, "per_second", 300.0, _alone(samples, DataConfig(whole=0.7))),
+    "samples-whole-pictures": Bar(WHOLE, "per_second", 300.0, _alone(samples, DataConfig(queries=None))),
+    "decode-png": Bar("PNG files decoded", "per_second", None, _alone(decoding, ".png")),
+    "decode-jpg": Bar("JPEG files decoded", "per_second", None, _alone(decoding, ".jpg")),
 }

@@ -7,50 +7,37 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pandas import DataFrame
+from pandas import DataFrame, Series
 from safetensors.torch import load_file
 
-from arasfsr.files import replacing
 from benchmarks.bars import BARS
 from benchmarks.methods import METHODS_FILE
 from benchmarks.plots import KINDS, draw, plotted
-from benchmarks.results import RESULTS, ROOT, SUITES_FILE
+from benchmarks.results import RESULTS, ROOT, SUITES_FILE, load, write_text
 from benchmarks.tables import compared, cpu, excerpt_table, frame, machine_line, markdown, summary, tables
 from tools import versions
 from tools.gpu import history
 
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
+NONE = "No machine's results are committed yet."
 
-MEANINGS = {"ratio": "faster than the literal method", "seconds": "time", "bytes": "peak memory"}
 BARS_IN_FLOAT32 = {"render-bfloat16": "render-float32", "train-bfloat16": "train-float32"}
 """Cases in bfloat16 whose bars also stand against the literal method in float32, with the case that timed it."""
-
-
-def _load(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
-
-
-def _write(path: Path, text: str) -> Path:
-    with replacing(path) as temporary:
-        temporary.write_text(text)
-    return path
 
 
 def _files(name: str) -> list[Path]:
     """Every machine's file of that name, the one that was written to last at the end."""
 
     def age(path: Path) -> tuple[str, Path]:
-        return max(str(row.get("machine", {}).get("date", "")) for row in _load(path).values()), path
+        return max(str(row.get("machine", {}).get("date", "")) for row in load(path).values()), path
 
     return sorted(RESULTS.glob(f"*/{name}"), key=age)
 
 
-def _machine(path: Path) -> dict[str, Any]:
-    """The machine of a file's first row."""
-    machine: dict[str, Any] = next(iter(_load(path).values()))["machine"]
-    return machine
+def _machine(path: Path) -> Any:
+    """Of a file's first row."""
+    return next(iter(load(path).values()))["machine"]
 
 
 def _page(path: Path, part: str = "") -> Path:
@@ -60,29 +47,25 @@ def _page(path: Path, part: str = "") -> Path:
 
 def _bars(path: Path) -> str:
     """A machine's table; a bar that is missed says so."""
-    content, machine, rows = _load(path), _machine(path), []
-
-    def add(title: str, meaning: str, result: Mapping[str, Any], medians: Mapping[str, float]) -> None:
-        limit = result["bar"]
-        if medians:
-            ratio = medians["reference"] / medians["tiled"]
-            measured = f"**{ratio:.1f} x** ({medians['reference']:.2f} s to {medians['tiled']:.2f} s)"
-            bar, missed = f"at least {limit:g} x", ratio < limit
-        elif "bytes" in result:
-            measured, bar = f"**{result['bytes'] / 1e6:.0f} MB**", f"at most {limit / 1e6:.0f} MB"
-            missed = result["bytes"] > limit
+    content, machine, rows = load(path), _machine(path), []
+    for name in [name for name in BARS if BARS[name].suite == "bars" and name in content]:
+        bar, found, limit = BARS[name], content[name], content[name]["bar"]
+        figures: list[tuple[str, str, str, bool]] = []  # meaning, measured, bar, missed
+        if bar.unit == "ratio":
+            peers = {"faster than the literal method": name, "faster than it in float32": BARS_IN_FLOAT32.get(name)}
+            for meaning, peer in peers.items():
+                if peer in content:
+                    slow, fast = content[peer]["median_s"]["reference"], found["median_s"]["tiled"]
+                    ratio = f"**{slow / fast:.1f} x** ({slow:.2f} s to {fast:.2f} s)"
+                    figures.append((meaning, ratio, f"at least {limit:g} x", slow / fast < limit))
+        elif bar.unit == "bytes":
+            most, peak = f"at most {limit / 1e6:.0f} MB", found["bytes"]
+            figures.append(("peak memory", f"**{peak / 1e6:.0f} MB**", most, peak > limit))
         else:
-            measured, bar, missed = f"**{result['seconds']:.2f} s**", f"at most {limit:g} s", result["seconds"] > limit
-        rows.append({"what": title, "": meaning, "measured": measured, "bar": f"{bar}: missed" if missed else bar})
-
-    for name, bar in BARS.items():
-        if bar.suite != "bars" or name not in content:
-            continue
-        medians, wide = content[name].get("median_s", {}), content.get(BARS_IN_FLOAT32.get(name, ""))
-        add(bar.title, MEANINGS[bar.unit], content[name], medians)
-        if wide:
-            beside = {"reference": wide["median_s"]["reference"], "tiled": medians["tiled"]}
-            add(bar.title, "faster than it in float32", content[name], beside)
+            seconds = found["seconds"]
+            figures.append(("time", f"**{seconds:.2f} s**", f"at most {limit:g} s", seconds > limit))
+        for meaning, measured, least, missed in figures:
+            rows.append({"what": bar.title, "": meaning, "measured": measured, "bar": least + ": missed" * missed})
     return f"On {cpu(machine)}, torch {machine['torch']}, {machine['date'][:10]}:\n\n{markdown(rows)}"
 
 
@@ -97,13 +80,17 @@ def data_tables() -> str:
     """One table a machine: what one worker makes of images of 128 x 128 pixels."""
     parts, what, rate = [], "images of 128 x 128 pixels", "a second and worker"
     for path in sorted(RESULTS.glob("*/data.json")):
-        machine, rows = _machine(path), []
-        for name, row in _load(path).items():
-            bar = f"at least {row['bar']:.0f}" if "bar" in row else ""
-            rows.append({what: BARS[name].title, rate: f"**{row['per_second']:.0f}**", "bar": bar})
-        head = f"On {machine['processor']}, torch {machine['torch']}, {machine['date'][:10]}:"
+        head = "On {processor}, torch {torch}, {date:.10}:".format_map(_machine(path))
+        rows = [
+            {
+                what: BARS[name].title,
+                rate: f"**{row['per_second']:.0f}**",
+                "bar": f"at least {row['bar']:.0f}" if "bar" in row else "",
+            }
+            for name, row in load(path).items()
+        ]
         parts.append(f"{head}\n\n{markdown(rows, [rate, 'bar'])}")
-    return "\n\n".join(parts) or "No machine's results are committed yet."
+    return "\n\n".join(parts) or NONE
 
 
 def _scores(score: Mapping[str, float]) -> str:
@@ -118,18 +105,18 @@ def quality_tables() -> str:
     """One table a protocol: the bundled models beside bicubic."""
     parts = []
     for path in sorted((RESULTS / "quality").glob("bundled-*.json")):
-        content, rows = _load(path), []
+        content, rows = load(path), []
         models = [method for method in content["methods"] if method != "bicubic"]
         for pair in content["pairs"]:
-            mean = pair["mean"]
+            mean, bicubic = pair["mean"], pair["mean"]["bicubic"]
             row = {"input to output": f"{pair['lr']} to {pair['hr']}", "images": pair["images"]}
-            rows.append(row | {"bicubic": _scores(mean["bicubic"])})
+            rows.append(row | {"bicubic": _scores(bicubic)})
             for model in models:
-                gain = f"**{mean[model]['psnr'] - mean['bicubic']['psnr']:+.2f} dB**"
+                gain = f"**{mean[model]['psnr'] - bicubic['psnr']:+.2f} dB**"
                 rows[-1] |= {f"`{model}`": _scores(mean[model]), f"gain of `{model}`": gain}
         lines = "\n".join(map(_model_line, models))
         parts.append(f"P{_protocol(content)[1:]}\n\n{markdown(rows, list(rows[0])[1:])}\n\n{lines}")
-    found = {path.stem: _load(path)["pairs"] for path in sorted((RESULTS / "quality").glob("suite-*.json"))}
+    found = {path.stem: load(path)["pairs"] for path in sorted((RESULTS / "quality").glob("suite-*.json"))}
     gains = [pair["mean"]["edsr"]["psnr"] - pair["mean"]["tiny"]["psnr"] for pairs in found.values() for pair in pairs]
     where = f"the {len(gains)} pairs of the suites {', '.join(f'`{name[6:]}`' for name in found)} (protocol `y-float`)"
     return "\n\n".join([*parts, f"In {where} `edsr` is {min(gains):+.2f} to {max(gains):+.2f} dB above `tiny`."])
@@ -142,23 +129,22 @@ def _model_line(model: str) -> str:
     line = f"- `{model}`: {parameters:,} parameters, {path.stat().st_size / 1e6:.1f} MB"
     if log.is_file():
         last = json.loads(log.read_text().splitlines()[-1])
-        line += f", {last['step']:,} steps on {last['images']:,} images"
-        line += f" in {last['seconds'] / 60:.0f} minutes of two CPU cores"
+        minutes = f"{last['seconds'] / 60:.0f} minutes of two CPU cores"
+        line += f", {last['step']:,} steps on {last['images']:,} images in {minutes}"
     return line
 
 
 def methods_table() -> str:
     """The paper's methods, trained with equal means: a line each, a column a pair; the best of a column stands out."""
     if not METHODS_FILE.is_file():
-        return "No comparison is committed yet."
-    content = _load(METHODS_FILE)
+        return NONE
+    content = load(METHODS_FILE)
     pairs, used, table = content["pairs"], content["training"], DataFrame({"method": content["methods"]})
     for pair in pairs:
-        scores = [pair["mean"][method] for method in content["methods"]]
+        scores = Series(pair["mean"])[content["methods"]]
         best = f"{max(score['psnr'] for score in scores):.2f}"
-        table[f"{pair['lr']} to {pair['hr']}"] = [
-            _scores(score).replace(f"{best} ", f"**{best}** ") for score in scores
-        ]
+        column = scores.map(_scores).str.replace(f"{best} ", f"**{best}** ", regex=False)
+        table[f"{pair['lr']} to {pair['hr']}"] = column.to_numpy()
     return (
         f"{used['steps']:,} steps of {used['batch']} samples each, on {used['images']:,} images; scored on "
         f"{pairs[0]['images']} others, {_protocol(content)}\n\n{markdown(table, list(table.columns)[1:])}"
@@ -178,7 +164,7 @@ def _suites(path: Path) -> str:
 
 def _head(path: Path, rows: DataFrame) -> list[str]:
     """The machine; of a GPU also which rows are of another run than its ceilings, and what an empty cell means."""
-    ceilings = _load(path)["ceilings"]
+    ceilings = load(path)["ceilings"]
     if "gpu" not in ceilings["machine"]:
         return [machine_line(ceilings)]
     commits, names = rows["machine"].str["commit"], rows["case"] + " " + rows["contestant"]
@@ -190,21 +176,21 @@ def _head(path: Path, rows: DataFrame) -> list[str]:
 
 def _newest(gpu: bool) -> Path | None:
     """The suites of the GPU, or of the CPU, that ran them last."""
-    found = [path for path in _files(SUITES_FILE) if ("gpu" in _load(path)["ceilings"]["machine"]) == gpu]
+    found = [path for path in _files(SUITES_FILE) if ("gpu" in load(path)["ceilings"]["machine"]) == gpu]
     return found[-1] if found else None
 
 
 def suites_tables() -> str:
-    """Tables and plots of the CPU that ran them last; a sentence where none has."""
+    """Tables and plots of the CPU that ran them last."""
     path = _newest(gpu=False)
-    return _suites(path) if path else "No machine's results are committed yet."
+    return _suites(path) if path else NONE
 
 
 def gpu_tables() -> str:
     """Of the GPU that ran them last: the largest picture and the largest training step, and where the rest is."""
     path = _newest(gpu=True)
     if path is None:
-        return "No GPU's results are committed yet."
+        return NONE
     rows, page = frame(path), _page(path).name
     shown = rows[(rows["output"] == "1024 x 1024") & (rows["batch"] == 1) & (rows["dtype"] == "bfloat16")]
     rest = f"Other sizes and dtypes are in [{page}](docs/{page})."
@@ -215,11 +201,11 @@ def write_machines() -> list[Path]:
     """Write a page for every machine: its bars, its suites, and a GPU's runs."""
     parts: dict[Path, list[str]] = {}
     for name, make in (("bars.json", _bars), (SUITES_FILE, _suites)):
-        for path in sorted(RESULTS.glob(f"*/{name}")):
+        for path in _files(name):
             parts.setdefault(_page(path), []).append(make(path).replace("](docs/", "]("))
     for folder in sorted({path.parents[1] for path in RESULTS.glob(f"*/*/{SUITES_FILE}")}):
         parts.setdefault(DOCS / f"{folder.name}.md", []).append(history.page(folder))
-    return [_write(page, "\n\n".join([f"# {page.stem}", *texts]) + "\n") for page, texts in parts.items()]
+    return [write_text(page, "\n\n".join([f"# {page.stem}", *texts]) + "\n") for page, texts in parts.items()]
 
 
 EXCERPTS_HEAD = """# Every case, an excerpt of each
@@ -227,30 +213,27 @@ EXCERPTS_HEAD = """# Every case, an excerpt of each
 How many times faster our backend is than the public way under torch.compile (in half precision with autocast), and \
 its median time in brackets. Timed were only some rows in the middle of each output, or some of the random queries, as \
 the result file says. The LR map, made once for all queries of an image by ours, weighs more in an excerpt than in the \
-whole. On {processor}, {threads} threads, torch {torch}, {date}. Made by `python -m benchmarks report`."""
+whole. On {processor}, {threads} threads, torch {torch}, {date:.10}. Made by `python -m benchmarks report`."""
 
 
 def write_excerpts() -> list[Path]:
     """Write a page for every machine that has timed excerpts of the cases."""
-    found = {path: compared(frame(path)) for path in sorted(RESULTS.glob(f"*/{SUITES_FILE}"))}
     pages = []
-    for path, rows in found.items():
+    for path in _files(SUITES_FILE):
+        rows = compared(frame(path))
         if len(rows):
-            machine = rows["machine"].iloc[0]
-            head = EXCERPTS_HEAD.format_map(machine | {"date": machine["date"][:10]})
-            pages.append(_write(_page(path, "-excerpts"), f"{head}\n\n{excerpt_table(rows)}\n"))
+            head = EXCERPTS_HEAD.format_map(rows["machine"].iloc[0])
+            pages.append(write_text(_page(path, "-excerpts"), f"{head}\n\n{excerpt_table(rows)}\n"))
     return pages
 
 
 def write_versions() -> Path:
-    """Write the page of the versions that were tried."""
-    return _write(DOCS / "versions.md", versions.page(_load(versions.VERSIONS_FILE)))
+    return write_text(DOCS / "versions.md", versions.page(load(versions.VERSIONS_FILE)))
 
 
 def draw_plots(folder: Path = DOCS) -> list[Path]:
     """Write the plots of every machine."""
-    found = sorted(RESULTS.glob(f"*/{SUITES_FILE}"))
-    return [plot for path in found for plot in draw(frame(path), path.parent.name, folder)]
+    return [plot for path in _files(SUITES_FILE) for plot in draw(frame(path), path.parent.name, folder)]
 
 
 SECTIONS: dict[str, Callable[[], str]] = {
@@ -279,4 +262,4 @@ def refreshed(text: str) -> str:
 def write_all() -> list[Path]:
     """Write everything; the paths written."""
     made = [*draw_plots(), *write_excerpts(), *write_machines(), write_versions()]
-    return [*made, _write(README, refreshed(README.read_text()))]
+    return [*made, write_text(README, refreshed(README.read_text()))]

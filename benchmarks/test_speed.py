@@ -6,10 +6,10 @@ import itertools
 from typing import Any
 
 import pytest
-import torch
 
 from benchmarks.cases import Case
 from benchmarks.contestants import Contestant
+from benchmarks.memory import highest
 from benchmarks.session import LocalSession
 from benchmarks.timing import repetitions
 
@@ -17,16 +17,12 @@ SHARE_SECONDS = 5.0  # for the repetitions of one case and contestant
 
 
 def test_speed(case: Case, contestant: Contestant, benchmark: Any, request: pytest.FixtureRequest) -> None:
-    session = LocalSession(case, contestant, torch.device(request.config.getoption("--device")))
-    try:
-        verdicts = benchmark.extra_info["gate"] = session.judge()
-        assert all(verdict["ok"] for verdict in verdicts), verdicts
-        first = session.time(0)
-        peaks, turns = [first.peak_bytes], itertools.count(1)
-        benchmark.group = case.name
-        benchmark.pedantic(
-            lambda: peaks.append(session.time(next(turns)).peak_bytes), rounds=repetitions(first.seconds, SHARE_SECONDS)
-        )
-        benchmark.extra_info["peak_bytes"] = max((peak for peak in peaks if peak is not None), default=None)
-    finally:
-        session.close()
+    session = LocalSession(case, contestant, request.config.getoption("--device"))
+    request.addfinalizer(session.close)
+    verdicts = benchmark.extra_info["gate"] = session.judge()
+    assert all(verdict["ok"] for verdict in verdicts), verdicts
+    benchmark.group, turns = case.name, itertools.count()
+    samples = [session.time(next(turns))]
+    rounds = repetitions(samples[0].seconds, SHARE_SECONDS)
+    benchmark.pedantic(lambda: samples.append(session.time(next(turns))), rounds=rounds)
+    benchmark.extra_info["peak_bytes"] = highest(sample.peak_bytes for sample in samples)

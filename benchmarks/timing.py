@@ -14,8 +14,6 @@ MOST = 15  # more runs tell nothing new of one process
 
 
 class Quartiles(NamedTuple):
-    """First quartile, median and third quartile, in the samples' unit."""
-
     low: float
     median: float
     high: float

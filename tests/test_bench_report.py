@@ -11,7 +11,6 @@ import pytest
 from arasfsr import ModelConfig
 from benchmarks import plots, report, tables
 from benchmarks.cases import Case
-from benchmarks.contestants import Contestant
 from benchmarks.run import complete
 
 FLOPS = {"float32": 1e11, "bfloat16": 1e10}
@@ -31,7 +30,7 @@ def result(name: str, side: int, *samples: float, batch: int = 1, error: str | N
     row: dict[str, Any] = {"gate": None, "error": error}
     if samples:
         row |= {"samples_s": list(samples), "peaks_bytes": [50_000_000] * len(samples)}
-    return complete(row, case, Contestant(name, "float32"), ModelConfig(), FLOPS, "cpu")
+    return complete(row, case, name, ModelConfig(), FLOPS, "cpu")
 
 
 ROWS = [
@@ -122,7 +121,7 @@ def excerpt(name: str, side: int, seconds: float) -> dict[str, Any]:
     """A row of an excerpt."""
     case = Case("query", "full", (64, 64), (side, side), 8, "float32").shortened(4096)
     row = {"gate": None, "error": None, "samples_s": [seconds], "peaks_bytes": [1]}
-    return complete(row, case, Contestant(name, "float32"), ModelConfig(), FLOPS, "cpu") | {"machine": MACHINE}
+    return complete(row, case, name, ModelConfig(), FLOPS, "cpu") | {"machine": MACHINE}
 
 
 def test_excerpts_have_a_page_of_their_own_and_a_sentence(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:

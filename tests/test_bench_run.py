@@ -96,9 +96,8 @@ def test_no_round_begins_after_the_deadline() -> None:
 
 def test_a_row_says_what_follows_from_its_samples() -> None:
     row = {"gate": [GREEN], "error": None, "samples_s": [1.0, 2.0, 3.0], "peaks_bytes": [10, 30, None]}
-    contestant = Contestant("tiled", "bfloat16", "tiled")
     case = Case("query", "full", (64, 64), (256, 256), 1, "bfloat16")
-    full = running.complete(row, case, contestant, ModelConfig(), CEILINGS["flops"], "cpu")
+    full = running.complete(row, case, "tiled", ModelConfig(), CEILINGS["flops"], "cpu")
     assert full["quartiles_s"] == [1.5, 2.0, 2.5]
     assert full["peak_bytes"] == 30
     assert full["ceiling_dtype"] == "float32"
@@ -195,7 +194,7 @@ def test_on_a_gpu_sessions_share_this_process_and_the_allocator_tells_the_peak(
     assert Peak(torch.device("cuda")).above() == 250
     opened: list[tuple[Any, ...]] = []
     monkeypatch.setattr("benchmarks.session.LocalSession", lambda *given: opened.append(given))
-    open_session(CASE, Contestant("tiled", "float32", "tiled"), torch.device("cuda"))
+    open_session(CASE, Contestant("tiled", "float32", "tiled"), torch.device("cuda"), lambda: None)
     assert len(opened) == 1
 
 

@@ -116,7 +116,7 @@ class Server:
         def store(row: Row) -> None:
             if case in self._sessions:
                 config = self._sessions[case]._work.config
-                row = complete(row, case, self._contestant(case), config, unknown, device().type)
+                row = complete(row, case, self._name, config, unknown, device().type)
             told = {name: value for name, value in row.items() if name not in FROM_CEILINGS}
             self._tell(SUITES, f"{case.name} {self._name}", {**told, "machine": machine(device())})
 
@@ -141,7 +141,7 @@ class Server:
         session = self._session(case)
         row: Row = {"host_s": host_seconds(session)}
         for name, host in (("kernels", False), ("operators", True)):
-            entries = profiling.kernels(lambda turn: session.time(turn), device(), host)
+            entries = profiling.profiled(lambda turn: session.time(turn), device(), host)[1]
             row[name] = [entry._asdict() for entry in entries[: profiling.ROWS]]
         self._tell(SUITES, f"kernels of {case.name} {self._name}", row)
         self._release(case)
