@@ -10,10 +10,10 @@ import torch
 import typer
 
 from arasfsr.commands.options import choose_device
+from arasfsr.query import BACKENDS
 from benchmarks import cases as registered
-from benchmarks.bars import BARS, measure
-from benchmarks.ceilings import SIDES as DEVICES
-from benchmarks.ceilings import dtypes
+from benchmarks.bars import BARS
+from benchmarks.ceilings import SIDES, dtypes
 from benchmarks.contestants import known
 from benchmarks.methods import METHODS_FILE
 from benchmarks.results import RESULTS, SUITES_FILE, device_name, write_results, write_text
@@ -22,14 +22,13 @@ from benchmarks.session import ContestantFailed
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
-OURS = [name for name in known() if not name.startswith("public")]
 SIZES = {"x".join(map(str, case.output)): case.output for case in registered.registry()}
 SIZES |= {str(height): (height, width) for height, width in SIZES.values() if height == width}
 
 
 def _device(name: str) -> torch.device:
     device = choose_device(name)
-    if device.type not in DEVICES:
+    if device.type not in SIDES:
         raise typer.BadParameter(f"must be cpu, cuda or cuda:N, got {name}")
     return device
 
@@ -89,7 +88,7 @@ def bars(
     failed = False
     for name in only or BARS:
         try:
-            result = measure(BARS[name], seconds)
+            result = BARS[name].measure(seconds)
         except ContestantFailed as error:
             typer.echo(f"{name}: {error}", err=True)
             failed = True
@@ -99,11 +98,9 @@ def bars(
     raise typer.Exit(failed)
 
 
-@app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-    short_help="All that minutes on a CUDA machine can tell: right or wrong first, then times, within --minutes.",
-)
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def gpu(context: typer.Context) -> None:
+    """All that minutes on a CUDA machine can tell: right or wrong first, then times, within --minutes."""
     from tools.gpu.__main__ import main
 
     raise typer.Exit(main(context.args))
@@ -127,7 +124,7 @@ def compare(before: Path, after: Path) -> None:
 
 @app.command()
 def profile(
-    backend: Annotated[str, _choice("Ours.", *OURS)] = "tiled",
+    backend: Annotated[str, _choice("Ours.", *BACKENDS)] = "tiled",
     dtype: Annotated[str, _choice("The compute dtype.", *registered.DTYPES)] = "float32",
     device: Device = AUTO,
     size: Annotated[int, typer.Option(min=1, help="Side of the output; the input is 64 x 64.")] = 256,

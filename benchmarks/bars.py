@@ -22,7 +22,7 @@ from arasfsr.training.config import DataConfig
 from arasfsr.training.data import Photograph, Samples
 from benchmarks.cases import Case
 from benchmarks.contestants import Contestant
-from benchmarks.memory import Peak
+from benchmarks.memory import Peak, highest
 from benchmarks.run import CASE_SECONDS, measure_case
 from benchmarks.session import ContestantFailed, LocalSession, ProcessSession, Sample
 from benchmarks.timing import timed
@@ -67,8 +67,12 @@ class Bar:
     def suite(self) -> str:
         return "data" if self.unit == "per_second" else "bars"
 
+    def measure(self, seconds: float = CASE_SECONDS) -> dict[str, Any]:
+        """Judge and time the contestants in turn; the row of the results. Raises ContestantFailed."""
+        sessions = {name: partial(ProcessSession, *given) for name, given in self.make.items()}
+        return self.figures(measure_case(sessions, lambda name, row: None, seconds))
+
     def figures(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """The row of the results; raises ContestantFailed."""
         if failed := "; ".join(f"{name}: {row['error']}" for name, row in rows.items() if row["error"]):
             raise ContestantFailed(failed)
         samples = {name: row["samples_s"] for name, row in rows.items()}
@@ -79,17 +83,11 @@ class Bar:
         elif self.unit == "seconds":
             (found["seconds"],) = medians.values()
         elif self.unit == "bytes":
-            found["bytes"] = max(peak for row in rows.values() for peak in row["peaks_bytes"] if peak is not None)
+            found["bytes"] = highest(peak for row in rows.values() for peak in row["peaks_bytes"])
         else:
-            rates = [COUNT / seconds for (each,) in [samples.values()] for seconds in each]
+            rates = [COUNT / seconds for each in samples.values() for seconds in each]
             found |= {"per_second": statistics.median(rates), "rates": rates, "load": os.getloadavg()[0]}
         return found | ({} if self.limit is None else {"bar": self.limit})
-
-
-def measure(bar: Bar, seconds: float = CASE_SECONDS) -> dict[str, Any]:
-    """Judge and time a bar's contestants in turn; the row of the results."""
-    sessions = {name: partial(ProcessSession, *given) for name, given in bar.make.items()}
-    return bar.figures(measure_case(sessions, lambda name, row: None, seconds))
 
 
 def command(*arguments: str) -> Run:

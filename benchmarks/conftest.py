@@ -20,11 +20,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--device", type=choose_device, default="auto", help="cpu or cuda; by default cuda if there is one")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if not config.pluginmanager.hasplugin("benchmark"):
-        raise pytest.UsageError("pytest benchmarks takes pytest-benchmark, which the extra dev has")
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every wanted case with each of its contestants."""
     if "contestant" in metafunc.fixturenames:

@@ -33,10 +33,6 @@ class Contestant:
     backend: str | None = None  # ours; None is the authors' implementation
     compiled: bool = False
 
-    @property
-    def ours(self) -> bool:
-        return self.backend is not None
-
 
 def contestants(dtype: str, device: torch.device, only: tuple[str, ...] = ()) -> list[Contestant]:
     """Who computes in `dtype` on that device.
@@ -106,7 +102,7 @@ def _ours(contestant: Contestant) -> Decode:
 
 def decoder(contestant: Contestant, device: torch.device, training: bool) -> Decode:
     """How the contestant decodes. In training the authors' implementation takes all queries at once."""
-    return _ours(contestant) if contestant.ours else _public(contestant, device, None if training else PUBLIC_CHUNK)
+    return _ours(contestant) if contestant.backend else _public(contestant, device, None if training else PUBLIC_CHUNK)
 
 
 def gradients(out: Tensor, inputs: Inputs, weights: MLPWeights, upstream: Tensor) -> list[Tensor]:

@@ -42,8 +42,8 @@ class FileToFile:
     def __call__(self) -> None:
         with Image.open(self._source) as image:
             image.load()
-            if self._contestant.ours:
-                dtype, backend = TORCH_DTYPES[self._case.dtype], self._contestant.backend
+            if backend := self._contestant.backend:
+                dtype = TORCH_DTYPES[self._case.dtype]
                 big = self._model.upscale(image, size=self._case.output, backend=backend, dtype=dtype)
             else:
                 big = self._public(image)

@@ -10,9 +10,10 @@ from torch.profiler import ProfilerActivity
 
 from benchmarks import ceilings
 from benchmarks.cases import Case
-from benchmarks.contestants import Contestant, decoder
+from benchmarks.contestants import Contestant
 from benchmarks.counts import macs
-from benchmarks.workload import Workload
+from benchmarks.run import config_of
+from benchmarks.session import LocalSession
 
 PRODUCTS = ("mm", "linear", "conv", "gemm")  # operators whose name holds one of these are matrix products
 RUNS = 3
@@ -55,9 +56,7 @@ def report(backend: str, dtype: str, device: torch.device, size: tuple[int, int]
     """Profile the full model from 64 x 64 to `size` = (height, width)."""
     case = Case("query", "full", (64, 64), size, 1, dtype)
     against, flops = ceilings.ceiling(ceilings.measure(device, only={dtype, "float32"})["flops"], dtype, device.type)
-    work, decode = Workload.of(case, device), decoder(Contestant(backend, dtype, backend), device, training=False)
-    with torch.no_grad(), ceilings.precision(dtype):
-        found, entries = profiled(lambda turn: decode(work.sets[turn % len(work.sets)], work.weights), device)
+    found, entries = profiled(LocalSession(case, Contestant(backend, dtype, backend), device).time, device)
     head = f"{case.name} {backend}, {RUNS} runs, against {against} at {flops / 1e9:,.0f} GFLOP/s"
     table = found.table(sort_by=f"self_{device.type}_time_total", row_limit=ROWS, max_name_column_width=60)
-    return [head, table, products(entries, macs(case, work.config), flops)]
+    return [head, table, products(entries, macs(case, config_of(case.model)), flops)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,6 @@ def methods_table() -> str:
 
 
 def _suites(path: Path) -> str:
-    """A machine's tables and plots."""
     rows = frame(path)
     found, parts = compared(rows), [*_head(path, rows), tables(rows)]
     if len(found):
@@ -174,27 +174,18 @@ def _head(path: Path, rows: DataFrame) -> list[str]:
     return [machine_line(ceilings), "\n".join([*lines, empty])]
 
 
-def _newest(gpu: bool) -> Path | None:
-    """The suites of the GPU, or of the CPU, that ran them last."""
-    found = [path for path in _files(SUITES_FILE) if ("gpu" in load(path)["ceilings"]["machine"]) == gpu]
-    return found[-1] if found else None
-
-
-def suites_tables() -> str:
-    """Tables and plots of the CPU that ran them last."""
-    path = _newest(gpu=False)
-    return _suites(path) if path else NONE
-
-
-def gpu_tables() -> str:
-    """Of the GPU that ran them last: the largest picture and the largest training step, and where the rest is."""
-    path = _newest(gpu=True)
-    if path is None:
-        return NONE
+def _gpu(path: Path) -> str:
+    """A GPU's largest picture and largest training step, and where the rest is."""
     rows, page = frame(path), _page(path).name
     shown = rows[(rows["output"] == "1024 x 1024") & (rows["batch"] == 1) & (rows["dtype"] == "bfloat16")]
     rest = f"Other sizes and dtypes are in [{page}](docs/{page})."
     return "\n\n".join([*_head(path, shown), tables(shown), rest])
+
+
+def suites_tables(gpu: bool = False) -> str:
+    """Of the CPU, or of the GPU, that ran the suites last."""
+    found = [path for path in _files(SUITES_FILE) if ("gpu" in load(path)["ceilings"]["machine"]) == gpu]
+    return (_gpu if gpu else _suites)(found[-1]) if found else NONE
 
 
 def write_machines() -> list[Path]:
@@ -232,14 +223,13 @@ def write_versions() -> Path:
 
 
 def draw_plots(folder: Path = DOCS) -> list[Path]:
-    """Write the plots of every machine."""
     return [plot for path in _files(SUITES_FILE) for plot in draw(frame(path), path.parent.name, folder)]
 
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "bars": bars_tables,
     "data": data_tables,
-    "gpu": gpu_tables,
+    "gpu": partial(suites_tables, gpu=True),
     "methods": methods_table,
     "quality": quality_tables,
     "suites": suites_tables,
@@ -248,7 +238,6 @@ SECTIONS: dict[str, Callable[[], str]] = {
 
 
 def refreshed(text: str) -> str:
-    """The README's text with every section regenerated."""
     for name, make in SECTIONS.items():
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
         head, _, rest = text.partition(begin)
@@ -260,6 +249,5 @@ def refreshed(text: str) -> str:
 
 
 def write_all() -> list[Path]:
-    """Write everything; the paths written."""
     made = [*draw_plots(), *write_excerpts(), *write_machines(), write_versions()]
     return [*made, write_text(README, refreshed(README.read_text()))]

@@ -128,16 +128,15 @@ def run_cases(
     ceilings: dict[str, Any] | None = None,
     missing: bool = False,
     seconds: float = CASE_SECONDS,
-) -> dict[str, list[str]]:
+) -> dict[str, str]:
     """Measure the cases that fit into `minutes`, in order, into the JSON file `path`; with `missing` only those that it
     does not hold yet, with every contestant. A case's repetitions beyond the least take at most `seconds`.
 
-    Returns the names of the cases that were measured and of those left out, both of which it also says.
+    Returns why cases were left out, by name.
     """
     deadline = float("inf") if minutes is None else time.monotonic() + 60 * minutes
     ceilings = ceilings or measured.measure(device)
     flops, kind = ceilings["flops"], device.type
-    done: list[str] = []
     left: dict[str, str] = {}
     write_results(path, "ceilings", ceilings, device)
     say(f"ceilings: {', '.join(f'{dtype} {rate / 1e9:,.0f} GFLOP/s' for dtype, rate in flops.items())}")
@@ -167,10 +166,9 @@ def run_cases(
             spread = "{1:.4g} s ({0:.4g} to {2:.4g}, {3} runs)".format(*quartiles(runs), len(runs)) if runs else ""
             say(f"{case.name} {name}: {row['error'] or spread}")
         estimated, took = estimated + cost, took + time.monotonic() - began
-        done.append(case.name)
     for name, reason in unavailable(device).items():
         say(f"backend {name} is not in it: {reason}")
     for name, reason in left.items():
         say(f"left out: {name} ({reason})")
     write_results(path, "left out", {"cases": left, "minutes": minutes}, device)
-    return {"done": done, "left out": list(left)}
+    return left

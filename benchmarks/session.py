@@ -81,7 +81,6 @@ class LocalSession:
 
     @contextlib.contextmanager
     def _mode(self) -> Iterator[None]:
-        """The case's precision, and gradients in training alone."""
         with precision(self._case.dtype), torch.set_grad_enabled(self._case.suite == "train"):
             yield
 

@@ -141,7 +141,7 @@ class Server:
         session = self._session(case)
         row: Row = {"host_s": host_seconds(session)}
         for name, host in (("kernels", False), ("operators", True)):
-            entries = profiling.profiled(lambda turn: session.time(turn), device(), host)[1]
+            entries = profiling.profiled(session.time, device(), host)[1]
             row[name] = [entry._asdict() for entry in entries[: profiling.ROWS]]
         self._tell(SUITES, f"kernels of {case.name} {self._name}", row)
         self._release(case)
