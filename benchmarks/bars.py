@@ -22,7 +22,7 @@ from arasfsr.training.config import DataConfig
 from arasfsr.training.data import Photograph, Samples
 from benchmarks.cases import Case
 from benchmarks.contestants import Contestant
-from benchmarks.memory import Peak, highest
+from benchmarks.memory import Peak
 from benchmarks.run import CASE_SECONDS, measure_case
 from benchmarks.session import ContestantFailed, LocalSession, ProcessSession, Sample
 from benchmarks.timing import timed
@@ -83,7 +83,7 @@ class Bar:
         elif self.unit == "seconds":
             (found["seconds"],) = medians.values()
         elif self.unit == "bytes":
-            found["bytes"] = highest(peak for row in rows.values() for peak in row["peaks_bytes"])
+            found["bytes"] = max(peak for row in rows.values() for peak in row["peaks_bytes"] if peak is not None)
         else:
             rates = [COUNT / seconds for each in samples.values() for seconds in each]
             found |= {"per_second": statistics.median(rates), "rates": rates, "load": os.getloadavg()[0]}
@@ -148,36 +148,33 @@ def decoding(suffix: str, count: int = COUNT, images: int = IMAGES) -> Run:
     return each(lambda k: read_rgb(Path(folder.name, f"{k % images}{suffix}")), count)
 
 
-def _case(case: Case, *names: str) -> dict[str, tuple[Any, ...]]:
-    return {name: (LocalSession, case, Contestant(name, case.dtype, name), CPU) for name in names}
+def _bar(title: str, unit: str, limit: float | None, what: Case | Callable[..., Run], *given: Any) -> Bar:
+    if not isinstance(what, Case):
+        return Bar(title, unit, limit, {"alone": (Plain, what, *given)})
+    names = ("reference", "tiled") if unit == "ratio" else ("tiled",)
+    return Bar(title, unit, limit, {n: (LocalSession, what, Contestant(n, what.dtype, n), CPU) for n in names})
 
 
-def _alone(*given: Any) -> dict[str, tuple[Any, ...]]:
-    return {"alone": (Plain, *given)}
-
-
-BOTH = ("reference", "tiled")
 QUERY, TRAIN = "query path, 64 x 64 to 256 x 256", "forward + backward, 16 images x 1,024 queries"
 SQUARE = Case("query", "full", (64, 64), (256, 256), 1, "float32")
 STEP = Case("train", "full", (32, 32), (32, 32), 16, "float32", scattered=True)
 LARGE = Case("train", "full", (64, 64), (512, 512), 1, "float32")
 TINY = Case("end-to-end", "tiny", (64, 64), (256, 256), 1, "float32")
 COLD = "`arasfsr upscale`, 64 x 64 to 256 x 256, cold start"
-PATCHES = "the same, 30% of them patches"
 WHOLE = "samples that are whole pictures (`queries: null`)"
 
 BARS = {
-    "render-float32": Bar(f"{QUERY}, float32", "ratio", 3.0, _case(SQUARE, *BOTH)),
-    "render-bfloat16": Bar(f"{QUERY}, bfloat16", "ratio", 6.0, _case(replace(SQUARE, dtype="bfloat16"), *BOTH)),
-    "train-float32": Bar(f"{TRAIN}, float32", "ratio", 1.6, _case(STEP, *BOTH)),
-    "train-bfloat16": Bar(f"{TRAIN}, bfloat16", "ratio", 3.0, _case(replace(STEP, dtype="bfloat16"), *BOTH)),
-    "train-memory": Bar("forward + backward of 512 x 512 queries", "bytes", 1e9, _case(LARGE, "tiled")),
-    "tiny-render": Bar("`tiny`, 64 x 64 to 256 x 256", "seconds", 1.0, _case(TINY, "tiled")),
-    "upscale-cold": Bar(COLD, "seconds", 6.0, _alone(command, "upscale", FACE, "--scale", "4")),
-    "upscale-memory": Bar("`arasfsr upscale`, 64 x 64 to 8192 x 8192", "bytes", 1.5e9, _alone(upscale, "8192x8192")),
-    "samples": Bar("samples of 1,024 queries, whole faces", "per_second", 300.0, _alone(samples, DataConfig())),
-    "samples-patches": Bar(PATCHES, "per_second", 300.0, _alone(samples, DataConfig(whole=0.7))),
-    "samples-whole-pictures": Bar(WHOLE, "per_second", 300.0, _alone(samples, DataConfig(queries=None))),
-    "decode-png": Bar("PNG files decoded", "per_second", None, _alone(decoding, ".png")),
-    "decode-jpg": Bar("JPEG files decoded", "per_second", None, _alone(decoding, ".jpg")),
+    "render-float32": _bar(f"{QUERY}, float32", "ratio", 3.0, SQUARE),
+    "render-bfloat16": _bar(f"{QUERY}, bfloat16", "ratio", 6.0, replace(SQUARE, dtype="bfloat16")),
+    "train-float32": _bar(f"{TRAIN}, float32", "ratio", 1.6, STEP),
+    "train-bfloat16": _bar(f"{TRAIN}, bfloat16", "ratio", 3.0, replace(STEP, dtype="bfloat16")),
+    "train-memory": _bar("forward + backward of 512 x 512 queries", "bytes", 1e9, LARGE),
+    "tiny-render": _bar("`tiny`, 64 x 64 to 256 x 256", "seconds", 1.0, TINY),
+    "upscale-cold": _bar(COLD, "seconds", 6.0, command, "upscale", FACE, "--scale", "4"),
+    "upscale-memory": _bar("`arasfsr upscale`, 64 x 64 to 8192 x 8192", "bytes", 1.5e9, upscale, "8192x8192"),
+    "samples": _bar("samples of 1,024 queries, whole faces", "per_second", 300.0, samples, DataConfig()),
+    "samples-patches": _bar("the same, 30% of them patches", "per_second", 300.0, samples, DataConfig(whole=0.7)),
+    "samples-whole-pictures": _bar(WHOLE, "per_second", 300.0, samples, DataConfig(queries=None)),
+    "decode-png": _bar("PNG files decoded", "per_second", None, decoding, ".png"),
+    "decode-jpg": _bar("JPEG files decoded", "per_second", None, decoding, ".jpg"),
 }

@@ -82,9 +82,7 @@ def sampled_upstream(inputs: Inputs, count: int = SAMPLE) -> Tensor:
     """An incoming gradient that is zero but on the sample: a whole training step whose truth is cheap."""
     assert inputs.upstream is not None
     index = sample(inputs, count)
-    upstream = torch.zeros_like(inputs.upstream)
-    upstream[:, index] = inputs.upstream[:, index]
-    return upstream
+    return torch.zeros_like(inputs.upstream).index_copy_(1, index, inputs.upstream[:, index])
 
 
 def judge_gradients(
@@ -96,7 +94,8 @@ def judge_gradients(
     few, upstream = inputs.at(index), inputs.upstream[:, index]
 
     def plain(compute: torch.dtype, storage: torch.dtype) -> list[Tensor]:
-        features, cast = tree_map(lambda tensor: _leaf(tensor, storage), (few.features, weights))
+        new = (few.features, weights)
+        features, cast = tree_map(lambda tensor: tensor.detach().to(storage, copy=True).requires_grad_(), new)
         own = replace(few, features=features)
         out = reference(own, cast, compute)
         return gradients(out, own, cast, upstream.to(out.dtype))
@@ -109,7 +108,3 @@ def judge_gradients(
         pairs = zip(found, truth, strict=True)
         cosine = min(torch.cosine_similarity(a.double().flatten(), b.flatten(), 0).item() for a, b in pairs)
     return Verdict("gradient", error, REFERENCE_FACTOR * least, cosine)
-
-
-def _leaf(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.detach().to(dtype, copy=True).requires_grad_()

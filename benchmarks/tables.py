@@ -63,11 +63,6 @@ def _derived(row: Mapping[str, Any]) -> dict[str, Any]:
     return found | ({"median": row["quartiles_s"][1]} if row.get("quartiles_s") else {})
 
 
-def whole(rows: DataFrame) -> DataFrame:
-    """The rows of whole cases: no excerpts, whose time and memory are others."""
-    return rows[rows["excerpt"] == 0]
-
-
 def title(name: str) -> str:
     return NAMES.get(name, f"`{name}`")
 
@@ -116,8 +111,8 @@ def growth(rows: DataFrame) -> DataFrame:
 
 
 def tables(rows: DataFrame) -> str:
-    """All tables of one machine's whole cases."""
-    rows = whole(rows)
+    """All tables of one machine's whole cases: no excerpts, whose time and memory are others."""
+    rows = rows[rows["excerpt"] == 0]
     suites = {suite: rows[rows["suite"] == suite] for suite in SUITE_TITLES}
     parts = [f"{SUITE_TITLES[suite]}:\n\n{_suite_table(mine)}" for suite, mine in suites.items() if len(mine)]
     grown = growth(rows)
@@ -163,7 +158,10 @@ def excerpt_table(found: DataFrame) -> str:
 def machine_line(ceilings: Mapping[str, Any]) -> str:
     machine = ceilings["machine"]
     gpu = f"{machine['gpu']} (driver {machine['driver']}, CUDA {machine['cuda']})" if "gpu" in machine else None
-    rates = ", ".join(f"{name} {_rate(rate)}" for name, rate in ceilings["flops"].items())
+    scaled = {
+        name: ("T", rate / 1e12) if rate >= 1e13 else ("G", rate / 1e9) for name, rate in ceilings["flops"].items()
+    }
+    rates = ", ".join(f"{name} {rate:,.0f} {unit}FLOP/s" for name, (unit, rate) in scaled.items())
     return (
         f"On {gpu or cpu(machine)}, torch {machine['torch']}, {machine['date'][:10]}, commit {machine['commit']}. "
         f"Ceilings: {rates}; copy {ceilings['bytes_per_second'] / 1e9:,.0f} GB/s."
@@ -173,7 +171,3 @@ def machine_line(ceilings: Mapping[str, Any]) -> str:
 def cpu(machine: Mapping[str, Any]) -> str:
     units = "with" if machine["bfloat16_units"] else "without"
     return f"{machine['processor']}, {machine['threads']} threads, {units} bfloat16 units"
-
-
-def _rate(flops: float) -> str:
-    return f"{flops / 1e12:,.0f} TFLOP/s" if flops >= 1e13 else f"{flops / 1e9:,.0f} GFLOP/s"

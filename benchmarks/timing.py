@@ -20,7 +20,7 @@ class Quartiles(NamedTuple):
 
 
 def quartiles(samples: list[float]) -> Quartiles:
-    """Quartiles by linear interpolation between order statistics, the extremes included; ValueError of no samples."""
+    """By linear interpolation between order statistics, the extremes included. Raises ValueError without samples."""
     return Quartiles(*statistics.quantiles(samples * 2 if len(samples) == 1 else samples, n=4, method="inclusive"))
 
 
