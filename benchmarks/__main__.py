@@ -15,7 +15,6 @@ from benchmarks import cases as registered
 from benchmarks.bars import BARS
 from benchmarks.ceilings import SIDES, dtypes
 from benchmarks.contestants import known
-from benchmarks.methods import METHODS_FILE
 from benchmarks.results import RESULTS, SUITES_FILE, device_name, write_results, write_text
 from benchmarks.run import CASE_SECONDS, run_cases
 from benchmarks.session import ContestantFailed
@@ -152,12 +151,12 @@ def methods(
     runs: Annotated[Path, typer.Option(file_okay=False, help="Where trainings lie.")] = Path("runs/methods"),
     steps: Annotated[int | None, typer.Option(min=1, help="Of each; by default as configured.")] = None,
     device: Device = AUTO,
-    json: Annotated[Path, typer.Option(help="The file to write.")] = METHODS_FILE,
+    json: Target = None,
 ) -> None:
     """Train the paper's methods with equal means and score them; after an interruption it goes on."""
-    from benchmarks.methods import compare
+    from tools.quality import METHODS_FILE, compare
 
-    write_text(json, serializer.dumps(compare(data, test, runs, str(device), steps), indent=1) + "\n")
+    write_text(json or METHODS_FILE, serializer.dumps(compare(data, test, runs, str(device), steps), indent=1) + "\n")
 
 
 @app.command()

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pandas import DataFrame, Series
-from safetensors.torch import load_file
+from pandas import DataFrame
 
 from benchmarks.bars import BARS
-from benchmarks.methods import METHODS_FILE
 from benchmarks.plots import KINDS, draw, plotted
 from benchmarks.results import RESULTS, ROOT, SUITES_FILE, load, write_text
 from benchmarks.tables import compared, cpu, excerpt_table, frame, machine_line, markdown, summary, tables
 from tools import versions
 from tools.gpu import history
+from tools.quality import methods_table, quality_tables
 
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
@@ -92,64 +90,6 @@ def data_tables() -> str:
         ]
         parts.append(f"{head}\n\n{markdown(rows, [rate, 'bar'])}")
     return "\n\n".join(parts) or NONE
-
-
-def _scores(score: Mapping[str, float]) -> str:
-    return f"{score['psnr']:.2f} / {score['ssim']:.4f}"
-
-
-def _protocol(content: Mapping[str, Any]) -> str:
-    return f"protocol `{content['protocol']}`, degradation `{content['degradation']}`, PSNR in dB / SSIM:"
-
-
-def quality_tables() -> str:
-    """One table a protocol: the bundled models beside bicubic."""
-    parts = []
-    for path in sorted((RESULTS / "quality").glob("bundled-*.json")):
-        content, rows = load(path), []
-        models = [method for method in content["methods"] if method != "bicubic"]
-        for pair in content["pairs"]:
-            mean, bicubic = pair["mean"], pair["mean"]["bicubic"]
-            row = {"input to output": f"{pair['lr']} to {pair['hr']}", "images": pair["images"]}
-            rows.append(row | {"bicubic": _scores(bicubic)})
-            for model in models:
-                gain = f"**{mean[model]['psnr'] - bicubic['psnr']:+.2f} dB**"
-                rows[-1] |= {f"`{model}`": _scores(mean[model]), f"gain of `{model}`": gain}
-        lines = "\n".join(map(_model_line, models))
-        parts.append(f"P{_protocol(content)[1:]}\n\n{markdown(rows, list(rows[0])[1:])}\n\n{lines}")
-    found = {path.stem: load(path)["pairs"] for path in sorted((RESULTS / "quality").glob("suite-*.json"))}
-    gains = [pair["mean"]["edsr"]["psnr"] - pair["mean"]["tiny"]["psnr"] for pairs in found.values() for pair in pairs]
-    where = f"the {len(gains)} pairs of the suites {', '.join(f'`{name[6:]}`' for name in found)} (protocol `y-float`)"
-    return "\n\n".join([*parts, f"In {where} `edsr` is {min(gains):+.2f} to {max(gains):+.2f} dB above `tiny`."])
-
-
-def _model_line(model: str) -> str:
-    """What a bundled model is, and, where its training's log is committed, what that took."""
-    path, log = ROOT / f"arasfsr/weights/{model}.safetensors", RESULTS / f"quality/{model}-training.jsonl"
-    parameters = sum(tensor.numel() for tensor in load_file(path).values())
-    line = f"- `{model}`: {parameters:,} parameters, {path.stat().st_size / 1e6:.1f} MB"
-    if log.is_file():
-        last = json.loads(log.read_text().splitlines()[-1])
-        minutes = f"{last['seconds'] / 60:.0f} minutes of two CPU cores"
-        line += f", {last['step']:,} steps on {last['images']:,} images in {minutes}"
-    return line
-
-
-def methods_table() -> str:
-    """The paper's methods, trained with equal means: a line each, a column a pair; the best of a column stands out."""
-    if not METHODS_FILE.is_file():
-        return NONE
-    content = load(METHODS_FILE)
-    pairs, used, table = content["pairs"], content["training"], DataFrame({"method": content["methods"]})
-    for pair in pairs:
-        scores = Series(pair["mean"])[content["methods"]]
-        best = f"{max(score['psnr'] for score in scores):.2f}"
-        column = scores.map(_scores).str.replace(f"{best} ", f"**{best}** ", regex=False)
-        table[f"{pair['lr']} to {pair['hr']}"] = column.to_numpy()
-    return (
-        f"{used['steps']:,} steps of {used['batch']} samples each, on {used['images']:,} images; scored on "
-        f"{pairs[0]['images']} others, {_protocol(content)}\n\n{markdown(table, list(table.columns)[1:])}"
-    )
 
 
 def _suites(path: Path) -> str:

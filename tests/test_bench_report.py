@@ -12,6 +12,7 @@ from arasfsr import ModelConfig
 from benchmarks import plots, report, tables
 from benchmarks.cases import Case
 from benchmarks.run import complete
+from tools import quality
 
 FLOPS = {"float32": 1e11, "bfloat16": 1e10}
 MACHINE = {
@@ -155,9 +156,9 @@ def test_methods_have_a_line_each_and_the_best_stands_out(tmp_path: Path, monkey
         "pairs": [{"lr": 64, "hr": 256, "images": 40, "mean": mean}],
         "training": {"steps": 1500, "batch": 8, "images": 1088},
     }
-    monkeypatch.setattr(report, "METHODS_FILE", tmp_path / "methods.json")
+    monkeypatch.setattr(quality, "METHODS_FILE", tmp_path / "methods.json")
     (tmp_path / "methods.json").write_text(json.dumps(content))
-    text = report.methods_table()
+    text = quality.methods_table()
     assert text.startswith("1,500 steps of 8 samples each, on 1,088 images; scored on 40 others")
     assert text.splitlines()[-3:] == [
         "| bicubic | 26.00 / 0.7000 |",

@@ -1,1 +1,1 @@
-"""Tools for developers: builds, checks, the compiled kernels, the run on a GPU, other versions. Not in the wheel."""
+"""Tools for developers: builds, checks, the compiled kernels, the run on a GPU, scores. Not in the wheel."""
