@@ -139,7 +139,7 @@ def profile(
 @app.command()
 def report() -> None:
     """Make the README's tables, and the pages and plots in docs, from benchmarks/results; takes the extra dev."""
-    from benchmarks.report import write_all
+    from tools.report import write_all
 
     typer.echo("\n".join(map(str, write_all())))
 

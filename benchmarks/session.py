@@ -68,16 +68,16 @@ class LocalSession:
             gradients(out, inputs, self._work.weights, inputs.upstream)
         return None
 
-    def _judge(self) -> Iterator[gate.Verdict]:
-        inputs, weights, dtype = self._work.sets[0], self._work.weights, self._case.dtype
+    def _judge(self) -> list[gate.Verdict]:
         if self._files is not None:
-            yield self._files.judge()
-            return
+            return [self._files.judge()]
+        inputs, weights, dtype = self._work.sets[0], self._work.weights, self._case.dtype
         out = self._decode(inputs, weights)
-        yield gate.judge_output(out, inputs, weights, dtype)
-        if inputs.upstream is not None:
-            found = gradients(out, inputs, weights, gate.sampled_upstream(inputs))
-            yield gate.judge_gradients(found, inputs, weights, dtype)
+        output = gate.judge_output(out, inputs, weights, dtype)
+        if inputs.upstream is None:
+            return [output]
+        found = gradients(out, inputs, weights, gate.sampled_upstream(inputs))
+        return [output, gate.judge_gradients(found, inputs, weights, dtype)]
 
     @contextlib.contextmanager
     def _mode(self) -> Iterator[None]:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from arasfsr import ModelConfig
-from benchmarks import plots, report, tables
+from benchmarks import plots, tables
 from benchmarks.cases import Case
 from benchmarks.run import complete
-from tools import quality
+from tools import quality, report
 
 FLOPS = {"float32": 1e11, "bfloat16": 1e10}
 MACHINE = {
