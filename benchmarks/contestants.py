@@ -49,8 +49,9 @@ def contestants(dtype: str, device: torch.device, only: tuple[str, ...] = ()) ->
 def unavailable(device: torch.device) -> dict[str, str]:
     """Our backends that cannot compute on that device, with the reasons."""
     reasons = {name: reason for name, reason in backends().items() if reason is not None}
-    gpu_only = ("triton", "cuda") if device.type == "cpu" and torch.cuda.is_available() else ()
-    return reasons | dict.fromkeys(gpu_only, "the device is a CPU")
+    if device.type == "cpu" and torch.cuda.is_available():
+        reasons |= dict.fromkeys(("triton", "cuda"), "the device is a CPU")
+    return reasons
 
 
 def known() -> list[str]:

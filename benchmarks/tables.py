@@ -34,16 +34,11 @@ FIELDS += ["samples_s", "quartiles_s", "peak_bytes", "macs", "ceiling_dtype", "c
 FIELDS += ["median", "pixels", "height", "lr_height", "title"]
 
 
-def table_row(cells: Iterable[str]) -> str:
-    """A line of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
-
-
 def markdown(rows: DataFrame | list[dict[str, Any]], right: Collection[str] = ()) -> str:
     """A Markdown table, the columns of `right` aligned there; narrower than to_markdown's, and so are its diffs."""
     table = DataFrame(rows).astype(object).fillna("").astype(str)
     rule = ["---:" if name in right else "---" for name in table.columns]
-    return "\n".join(map(table_row, [table.columns, rule, *table.to_numpy()]))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (table.columns, rule, *table.to_numpy()))
 
 
 def frame(rows: Iterable[Mapping[str, Any]] | Path) -> DataFrame:

@@ -80,14 +80,10 @@ def data_tables() -> str:
     parts, what, rate = [], "images of 128 x 128 pixels", "a second and worker"
     for path in sorted(RESULTS.glob("*/data.json")):
         head = "On {processor}, torch {torch}, {date:.10}:".format_map(_machine(path))
-        rows = [
-            {
-                what: BARS[name].title,
-                rate: f"**{row['per_second']:.0f}**",
-                "bar": f"at least {row['bar']:.0f}" if "bar" in row else "",
-            }
-            for name, row in load(path).items()
-        ]
+        rows = []
+        for name, row in load(path).items():
+            bar = f"at least {row['bar']:.0f}" if "bar" in row else ""
+            rows.append({what: BARS[name].title, rate: f"**{row['per_second']:.0f}**", "bar": bar})
         parts.append(f"{head}\n\n{markdown(rows, [rate, 'bar'])}")
     return "\n\n".join(parts) or NONE
 
