@@ -41,4 +41,4 @@ def versions(session: nox.Session, requirements: list[str]) -> None:
     for group, paths in GROUPS.items():
         tests = (f"tests/{path}" for path in paths)
         session.run("pytest", f"--junit-xml={folder}/{group}.xml", *tests, success_codes=range(6))
-    session.run("python", "-m", "benchmarks.versions", folder, *GROUPS)
+    session.run("python", "-m", "tools.versions", folder, *GROUPS)

@@ -9,55 +9,50 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from arasfsr.commands.options import choose_device
+from arasfsr.query import BACKENDS
 from benchmarks import cases as registered
-from benchmarks.bars import BARS, measure
-from benchmarks.ceilings import dtypes
+from benchmarks.bars import BARS
+from benchmarks.ceilings import SIDES, dtypes
 from benchmarks.contestants import known
-from benchmarks.methods import METHODS_FILE
-from benchmarks.results import RESULTS, SUITES_FILE, device_name, write_results
+from benchmarks.results import RESULTS, SUITES_FILE, device_name, write_results, write_text
 from benchmarks.run import CASE_SECONDS, run_cases
 from benchmarks.session import ContestantFailed
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
-OURS = [name for name in known() if not name.startswith("public")]
 SIZES = {"x".join(map(str, case.output)): case.output for case in registered.registry()}
 SIZES |= {str(height): (height, width) for height, width in SIZES.values() if height == width}
 
 
-def _device(name: str) -> str:
-    """The name of a device that torch has."""
-    try:
-        if torch.device(name).type in ("cpu", "cuda"):
-            return str(torch.empty(0, device=name).device)
-        reason = "must be cpu, cuda or cuda:N"
-    except (RuntimeError, AssertionError) as error:  # of a name that is no device's, of a device that is not there
-        reason = str(error).splitlines()[0]
-    raise typer.BadParameter(f"{reason}, got {name}")
+def _device(name: str) -> torch.device:
+    device = choose_device(name)
+    if device.type not in SIDES:
+        raise typer.BadParameter(f"must be cpu, cuda or cuda:N, got {name}")
+    return device
 
 
 def _choice(help: str, *names: str) -> Any:
-    """An option whose value is one of the names, or whose values are."""
+    """An option whose value, or each of whose values, is one of the names."""
 
-    def check(given: str | list[str] | None) -> str | list[str] | None:
-        unknown = [each for each in ([given] if isinstance(given, str) else given or ()) if each not in names]
-        if unknown:
-            raise typer.BadParameter(f"must be one of {', '.join(names)}, got {', '.join(unknown)}")
+    def check(given: str) -> str:
+        if given not in names:
+            raise typer.BadParameter(f"must be one of {', '.join(names)}, got {given}")
         return given
 
-    return typer.Option(help=help, callback=check)
+    return typer.Option(help=help, parser=check, metavar="NAME")
 
 
-WHERE = "cuda" if torch.cuda.is_available() else "cpu"
-Where = Annotated[str, typer.Option("--device", callback=_device, help="cpu or cuda; by default cuda if there is one.")]
+Device = Annotated[torch.device, typer.Option(parser=_device, metavar="NAME", help="cpu, cuda, or auto: cuda if any.")]
 Target = Annotated[Path | None, typer.Option("--json", help="The file to write; else in benchmarks/results.")]
 Seconds = Annotated[float, typer.Option(min=0, help="What the repetitions of each may take, beyond three.")]
+AUTO: Any = "auto"
 
 
 @app.command()
 def run(
     suite: Annotated[list[str] | None, _choice("By default all.", *registered.SUITES)] = None,
-    device: Where = WHERE,
+    device: Device = AUTO,
     backend: Annotated[list[str] | None, _choice("A contestant; by default all but reference.", *known())] = None,
     size: Annotated[list[str] | None, _choice("An output size; by default all.", *SIZES)] = None,
     dtype: Annotated[list[str] | None, _choice("By default all.", *registered.DTYPES)] = None,
@@ -77,10 +72,9 @@ def run(
         raise typer.BadParameter("no case is of that suite, size, dtype and model", param_hint="--suite")
     if listing:
         typer.echo("\n".join(case.name for case in cases))
-        return
-    where = torch.device(device)
-    path = json or RESULTS / device_name(where) / SUITES_FILE
-    run_cases(cases, where, path, minutes, tuple(backend or ()), typer.echo, missing=missing, seconds=seconds)
+    else:
+        path = json or RESULTS / device_name(device) / SUITES_FILE
+        run_cases(cases, device, path, minutes, tuple(backend or ()), missing=missing, seconds=seconds)
 
 
 @app.command()
@@ -93,23 +87,20 @@ def bars(
     failed = False
     for name in only or BARS:
         try:
-            result = measure(BARS[name], seconds)
+            result = BARS[name].measure(seconds)
         except ContestantFailed as error:
             typer.echo(f"{name}: {error}", err=True)
             failed = True
-            continue
-        typer.echo(f"{name}: {result}")
-        write_results(json or RESULTS / device_name() / f"{BARS[name].suite}.json", name, result)
+        else:
+            typer.echo(f"{name}: {result}")
+            write_results(json or RESULTS / device_name() / f"{BARS[name].suite}.json", name, result)
     raise typer.Exit(failed)
 
 
-@app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-    short_help="All that minutes on a CUDA machine can tell: right or wrong first, then times, within --minutes.",
-)
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def gpu(context: typer.Context) -> None:
-    """As `python -m benchmarks.gpu`, which begins at once: this one loads torch first."""
-    from benchmarks.gpu.__main__ import main
+    """All that minutes on a CUDA machine can tell: right or wrong first, then times, within --minutes."""
+    from tools.gpu.__main__ import main
 
     raise typer.Exit(main(context.args))
 
@@ -122,8 +113,7 @@ def compare(before: Path, after: Path) -> None:
     try:
         changes = compare_files(before, after)
     except ValueError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from error
+        raise typer.BadParameter(str(error)) from error
     changed = [change for change in changes if change.verdict != "unchanged"]
     for change in changed:
         typer.echo(f"{change.verdict}: {change.name} {change.detail}".rstrip())
@@ -133,23 +123,23 @@ def compare(before: Path, after: Path) -> None:
 
 @app.command()
 def profile(
-    backend: Annotated[str, _choice("Ours.", *OURS)] = "tiled",
+    backend: Annotated[str, _choice("Ours.", *BACKENDS)] = "tiled",
     dtype: Annotated[str, _choice("The compute dtype.", *registered.DTYPES)] = "float32",
-    device: Where = WHERE,
+    device: Device = AUTO,
     size: Annotated[int, typer.Option(min=1, help="Side of the output; the input is 64 x 64.")] = 256,
 ) -> None:
     """Where a backend's time goes, and how near its matrix products come to the ceiling."""
     from benchmarks.profiling import report as lines
 
-    if dtype not in dtypes(torch.device(device)):
+    if dtype not in dtypes(device):
         raise typer.BadParameter(f"{dtype} does not exist on {device}", param_hint="--dtype")
-    typer.echo("\n".join(lines(backend, dtype, torch.device(device), (size, size))))
+    typer.echo("\n".join(lines(backend, dtype, device, (size, size))))
 
 
 @app.command()
 def report() -> None:
     """Make the README's tables, and the pages and plots in docs, from benchmarks/results; takes the extra dev."""
-    from benchmarks.report import write_all
+    from tools.report import write_all
 
     typer.echo("\n".join(map(str, write_all())))
 
@@ -160,15 +150,13 @@ def methods(
     test: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Images to score on.")],
     runs: Annotated[Path, typer.Option(file_okay=False, help="Where trainings lie.")] = Path("runs/methods"),
     steps: Annotated[int | None, typer.Option(min=1, help="Of each; by default as configured.")] = None,
-    device: Where = WHERE,
-    json: Annotated[Path, typer.Option(help="The file to write.")] = METHODS_FILE,
+    device: Device = AUTO,
+    json: Target = None,
 ) -> None:
     """Train the paper's methods with equal means and score them; after an interruption it goes on."""
-    from arasfsr.files import replacing
-    from benchmarks.methods import compare
+    from tools.quality import METHODS_FILE, compare
 
-    with replacing(json) as temporary:
-        temporary.write_text(serializer.dumps(compare(data, test, runs, device, steps), indent=1) + "\n")
+    write_text(json or METHODS_FILE, serializer.dumps(compare(data, test, runs, str(device), steps), indent=1) + "\n")
 
 
 @app.command()
@@ -185,7 +173,7 @@ def tune(side: Annotated[int, typer.Option(min=16, help="LR side; 8 times as lar
     if not torch.cuda.is_available():
         typer.echo(f"tune needs a CUDA device, and torch {torch.__version__} finds none", err=True)
         raise typer.Exit(2)
-    from benchmarks.tune import tune as search
+    from tools.kernels.tune import tune as search
 
     search(side=side, say=typer.echo)
 

@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -67,11 +67,14 @@ class Bar:
     def suite(self) -> str:
         return "data" if self.unit == "per_second" else "bars"
 
+    def measure(self, seconds: float = CASE_SECONDS) -> dict[str, Any]:
+        """Judge and time the contestants in turn; the row of the results. Raises ContestantFailed."""
+        sessions = {name: partial(ProcessSession, *given) for name, given in self.make.items()}
+        return self.figures(measure_case(sessions, lambda name, row: None, seconds))
+
     def figures(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """The row of the results; raises ContestantFailed."""
-        failed = [f"{name}: {row['error']}" for name, row in rows.items() if row["error"]]
-        if failed:
-            raise ContestantFailed("; ".join(failed))
+        if failed := "; ".join(f"{name}: {row['error']}" for name, row in rows.items() if row["error"]):
+            raise ContestantFailed(failed)
         samples = {name: row["samples_s"] for name, row in rows.items()}
         medians = {name: statistics.median(each) for name, each in samples.items()}
         found: dict[str, Any] = {"gates": {name: row["gate"] for name, row in rows.items()}, "samples_s": samples}
@@ -82,15 +85,9 @@ class Bar:
         elif self.unit == "bytes":
             found["bytes"] = max(peak for row in rows.values() for peak in row["peaks_bytes"] if peak is not None)
         else:
-            rates = [COUNT / seconds for (each,) in [samples.values()] for seconds in each]
+            rates = [COUNT / seconds for each in samples.values() for seconds in each]
             found |= {"per_second": statistics.median(rates), "rates": rates, "load": os.getloadavg()[0]}
         return found | ({} if self.limit is None else {"bar": self.limit})
-
-
-def measure(bar: Bar, seconds: float = CASE_SECONDS) -> dict[str, Any]:
-    """Judge and time a bar's contestants in turn; the row of the results."""
-    sessions = {name: partial(ProcessSession, *given) for name, given in bar.make.items()}
-    return bar.figures(measure_case(sessions, lambda name, row: None, seconds))
 
 
 def command(*arguments: str) -> Run:
@@ -121,16 +118,13 @@ def upscale(size: str) -> Run:
     return run
 
 
-def faces(count: int) -> list[Photograph]:
+def faces(count: int) -> Iterator[Image.Image]:
     """Smooth pictures with a little noise."""
     rng = np.random.default_rng(0)
-    found = []
-    for i in range(count):
+    for _ in range(count):
         coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
         smooth = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)).astype(np.int16)
-        noisy = (smooth + rng.integers(-4, 5, smooth.shape)).clip(0, 255).astype(np.uint8)
-        found.append(Photograph.of(Path(f"{i}.png"), Image.fromarray(noisy)))
-    return found
+        yield Image.fromarray((smooth + rng.integers(-4, 5, smooth.shape)).clip(0, 255).astype(np.uint8))
 
 
 def each(make: Callable[[int], object], count: int) -> Run:
@@ -142,24 +136,23 @@ def each(make: Callable[[int], object], count: int) -> Run:
 
 def samples(config: DataConfig, count: int = COUNT, images: int = IMAGES) -> Run:
     """Training samples, as one worker makes them."""
-    return each(Samples(faces(images), config, BATCH, 0, 1 << 30).__getitem__, count)
+    photographs = [Photograph.of(Path(f"{i}.png"), face) for i, face in enumerate(faces(images))]
+    return each(Samples(photographs, config, BATCH, 0, 1 << 30).__getitem__, count)
 
 
 def decoding(suffix: str, count: int = COUNT, images: int = IMAGES) -> Run:
     """Image files, decoded."""
     folder = tempfile.TemporaryDirectory()
-    for i, photograph in enumerate(faces(images)):
-        photograph.image.save(f"{folder.name}/{i}{suffix}")
+    for i, face in enumerate(faces(images)):
+        face.save(f"{folder.name}/{i}{suffix}")
     return each(lambda k: read_rgb(Path(folder.name, f"{k % images}{suffix}")), count)
 
 
-def _bar(title: str, unit: str, limit: float | None, *given: Any) -> Bar:
-    if isinstance(given[0], Case):
-        names = ("reference", "tiled") if unit == "ratio" else ("tiled",)
-        return Bar(
-            title, unit, limit, {n: (LocalSession, *given, Contestant(n, given[0].dtype, n), CPU) for n in names}
-        )
-    return Bar(title, unit, limit, {"alone": (Plain, *given)})
+def _bar(title: str, unit: str, limit: float | None, what: Case | Callable[..., Run], *given: Any) -> Bar:
+    if not isinstance(what, Case):
+        return Bar(title, unit, limit, {"alone": (Plain, what, *given)})
+    names = ("reference", "tiled") if unit == "ratio" else ("tiled",)
+    return Bar(title, unit, limit, {n: (LocalSession, what, Contestant(n, what.dtype, n), CPU) for n in names})
 
 
 QUERY, TRAIN = "query path, 64 x 64 to 256 x 256", "forward + backward, 16 images x 1,024 queries"
@@ -171,14 +164,10 @@ COLD = "`arasfsr upscale`, 64 x 64 to 256 x 256, cold start"
 WHOLE = "samples that are whole pictures (`queries: null`)"
 
 BARS = {
-    **{
-        f"render-{dtype}": _bar(f"{QUERY}, {dtype}", "ratio", limit, replace(SQUARE, dtype=dtype))
-        for dtype, limit in (("float32", 3.0), ("bfloat16", 6.0))
-    },
-    **{
-        f"train-{dtype}": _bar(f"{TRAIN}, {dtype}", "ratio", limit, replace(STEP, dtype=dtype))
-        for dtype, limit in (("float32", 1.6), ("bfloat16", 3.0))
-    },
+    "render-float32": _bar(f"{QUERY}, float32", "ratio", 3.0, SQUARE),
+    "render-bfloat16": _bar(f"{QUERY}, bfloat16", "ratio", 6.0, replace(SQUARE, dtype="bfloat16")),
+    "train-float32": _bar(f"{TRAIN}, float32", "ratio", 1.6, STEP),
+    "train-bfloat16": _bar(f"{TRAIN}, bfloat16", "ratio", 3.0, replace(STEP, dtype="bfloat16")),
     "train-memory": _bar("forward + backward of 512 x 512 queries", "bytes", 1e9, LARGE),
     "tiny-render": _bar("`tiny`, 64 x 64 to 256 x 256", "seconds", 1.0, TINY),
     "upscale-cold": _bar(COLD, "seconds", 6.0, command, "upscale", FACE, "--scale", "4"),

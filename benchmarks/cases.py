@@ -42,8 +42,7 @@ class Case:
         return "/".join((*parts, f"excerpt-{self.excerpt}") if self.excerpt else parts)
 
     @property
-    def queries(self) -> int:
-        """Queries an image that are timed."""
+    def queries(self) -> int:  # an image, that are timed
         return self.excerpt or math.prod(self.output)
 
     @property

@@ -12,12 +12,7 @@ from torch.nn import functional as F
 
 from benchmarks.timing import timed
 
-TORCH_DTYPES = {
-    "float32": torch.float32,
-    "tf32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+TORCH_DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """The dtypes of cases and the tensors that they multiply."""
 
 SIDES = {"cpu": 1536, "cuda": 8192}
@@ -46,20 +41,16 @@ def dtypes(device: torch.device) -> list[str]:
 
 
 def measure(
-    device: torch.device,
-    side: int | None = None,
-    copy_bytes: int | None = None,
-    only: Collection[str] | None = None,
+    device: torch.device, side: int | None = None, copy_bytes: int | None = None, only: Collection[str] = TORCH_DTYPES
 ) -> dict[str, Any]:
-    """Operations per second of a matrix product in each dtype (or in `only`), bytes per second of a copy.
+    """Operations per second of a matrix product in each dtype (of `only`), bytes per second of a copy.
 
     The best of several runs each, of every way to multiply: a ceiling, not a typical value. Random numbers, since zeros
     draw less power. A copy's bytes are read and written.
     """
     side, copy_bytes = side or SIDES[device.type], copy_bytes or COPIES[device.type]
-    wanted = [dtype for dtype in dtypes(device) if only is None or dtype in only]
-    sides = {dtype: _affordable(device, dtype, side) for dtype in wanted}
-    rates = {dtype: _rate(device, dtype, sides[dtype], RUNS) for dtype in wanted}
+    sides = {dtype: _affordable(device, dtype, side) for dtype in dtypes(device) if dtype in only}
+    rates = {dtype: _rate(device, dtype, sides[dtype], RUNS) for dtype in sides}
     source = torch.randint(256, (copy_bytes,), device=device, dtype=torch.uint8)
     copy = partial(torch.zeros_like(source).copy_, source)
     best = min(timed(copy, device) for _ in range(RUNS))

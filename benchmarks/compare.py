@@ -15,8 +15,6 @@ Row = Mapping[str, Any]
 
 
 class Change(NamedTuple):
-    """One row of both files."""
-
     name: str
     verdict: str  # slower, faster, unchanged, failed (only now), mended (only before), unjudged, gone or new
     detail: str = ""
@@ -24,11 +22,6 @@ class Change(NamedTuple):
     @property
     def worse(self) -> bool:
         return self.verdict in ("slower", "failed")
-
-
-def compare(before: Mapping[str, Row], after: Mapping[str, Row]) -> list[Change]:
-    """Every row of either, in the order of `before`, then what is new."""
-    return [_change(name, before.get(name), after.get(name)) for name in {**before, **after}]
 
 
 def _change(name: str, before: Row | None, after: Row | None) -> Change:
@@ -54,3 +47,8 @@ def compare_files(before: Path, after: Path) -> list[Change]:
     if not first.keys() & second.keys():
         raise ValueError(f"{before} and {after} have no row in common")
     return compare(first, second)
+
+
+def compare(before: Mapping[str, Row], after: Mapping[str, Row]) -> list[Change]:
+    """Every row of either, in the order of `before`, then what is new."""
+    return [_change(name, before.get(name), after.get(name)) for name in {**before, **after}]

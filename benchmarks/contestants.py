@@ -33,26 +33,25 @@ class Contestant:
     backend: str | None = None  # ours; None is the authors' implementation
     compiled: bool = False
 
-    @property
-    def ours(self) -> bool:
-        return self.backend is not None
 
-
-def contestants(
-    dtype: str, device: torch.device, only: tuple[str, ...] = ()
-) -> tuple[list[Contestant], dict[str, str]]:
-    """Who computes in `dtype` on that device, and our backends that cannot, with their reasons.
+def contestants(dtype: str, device: torch.device, only: tuple[str, ...] = ()) -> list[Contestant]:
+    """Who computes in `dtype` on that device.
 
     `only` names contestants or backends; by default all but `reference`. In half precision the authors' implementation
     runs under autocast, as its users would run it.
     """
     public = "public-autocast" if dtype in HALVES else "public"
     found = [Contestant(public, dtype), Contestant(f"{public}-compile", dtype, compiled=True)]
+    found += [Contestant(name, dtype, name) for name in backends() if name not in unavailable(device)]
+    return [each for each in found if (each.name in only if only else each.name != "reference")]
+
+
+def unavailable(device: torch.device) -> dict[str, str]:
+    """Our backends that cannot compute on that device, with the reasons."""
     reasons = {name: reason for name, reason in backends().items() if reason is not None}
     if device.type == "cpu" and torch.cuda.is_available():
         reasons |= dict.fromkeys(("triton", "cuda"), "the device is a CPU")
-    found += [Contestant(name, dtype, name) for name in backends() if name not in reasons]
-    return [each for each in found if (each.name in only if only else each.name != "reference")], reasons
+    return reasons
 
 
 def known() -> list[str]:
@@ -76,9 +75,9 @@ def _public(contestant: Contestant, device: torch.device, chunk: int | None) -> 
         literal = torch.compile(_literal, dynamic=False, fullgraph=True)
 
     def decode(inputs: Inputs, weights: MLPWeights) -> Tensor:
+        count = inputs.coord.shape[1]
         with autocast(contestant.dtype, device):
-            step = chunk or inputs.coord.shape[1]
-            chunks = [inputs.at(slice(first, first + step)) for first in range(0, inputs.coord.shape[1], step)]
+            chunks = [inputs.at(slice(i, i + (chunk or count))) for i in range(0, count, chunk or count)]
             parts = [literal(part.features, part.image, part.coord, part.cell, weights) for part in chunks]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
@@ -86,7 +85,6 @@ def _public(contestant: Contestant, device: torch.device, chunk: int | None) -> 
 
 
 def autocast(dtype: str, device: torch.device) -> Any:
-    """Autocast in half precision; nothing in others."""
     return torch.autocast(device.type, TORCH_DTYPES[dtype]) if dtype in HALVES else nullcontext()
 
 
@@ -105,12 +103,10 @@ def _ours(contestant: Contestant) -> Decode:
 
 def decoder(contestant: Contestant, device: torch.device, training: bool) -> Decode:
     """How the contestant decodes. In training the authors' implementation takes all queries at once."""
-    return _ours(contestant) if contestant.ours else _public(contestant, device, None if training else PUBLIC_CHUNK)
+    return _ours(contestant) if contestant.backend else _public(contestant, device, None if training else PUBLIC_CHUNK)
 
 
 def gradients(out: Tensor, inputs: Inputs, weights: MLPWeights, upstream: Tensor) -> list[Tensor]:
     """Gradients to the feature map, then content, modulator and output, weight before bias."""
-    layers = [*weights.content, *weights.modulator, weights.output]
-    return list(
-        torch.autograd.grad(out, [inputs.features, *(tensor for layer in layers for tensor in layer)], upstream)
-    )
+    parameters = [*weights.content[0], *weights.after_first()]
+    return list(torch.autograd.grad(out, [inputs.features, *parameters], upstream))

@@ -40,19 +40,17 @@ class FileToFile:
         Image.fromarray(pixels.numpy()).save(self._source)
 
     def __call__(self) -> None:
-        """Read, upscale, write."""
         with Image.open(self._source) as image:
             image.load()
-            if self._contestant.ours:
-                dtype, backend = TORCH_DTYPES[self._case.dtype], self._contestant.backend
+            if backend := self._contestant.backend:
+                dtype = TORCH_DTYPES[self._case.dtype]
                 big = self._model.upscale(image, size=self._case.output, backend=backend, dtype=dtype)
             else:
                 big = self._public(image)
         big.save(self._target)
 
-    def _features(self, inp: Tensor) -> Tensor:
-        features: Tensor = self._model.encode(inp).features
-        return features
+    def _features(self, inp: Tensor) -> Any:
+        return self._model.encode(inp).features
 
     def _read(self, image: Image.Image) -> Tensor:
         pixels = torch.from_numpy(np.asarray(image, dtype=np.float32) / 255).permute(2, 0, 1).unsqueeze(0)

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from arasfsr.config import CORNERS
 from arasfsr.coords import CORNER_SHIFT
 from arasfsr.model import Encoding
-from arasfsr.nn.decoders.base import Layer
 from arasfsr.nn.decoders.mlp import MLPWeights
 from arasfsr.query.skip import bilinear_skip
 from arasfsr.testing import LEAST_COSINE, REFERENCE_FACTOR, error_bar, relative_rms
@@ -41,14 +41,11 @@ def clear_of_boundaries(coord: Tensor, lr_size: tuple[int, int]) -> Tensor:
 
     That is before the method's shift of the corner and after it. The picture's own edge is no such boundary.
     """
-    clear = torch.ones(coord.shape[:-1], dtype=torch.bool, device=coord.device)
-    for axis, n in enumerate(lr_size):
-        for v in {corner[axis] for corner in CORNERS}:
-            corner = (coord[..., axis].double() + v / n).clamp(-1, 1)
-            boundary = ((corner + 1) * n / 2).round()
-            distance = (corner - (boundary * 2 / n - 1)).abs()
-            clear &= (distance > BAND + CORNER_SHIFT) | (boundary <= 0) | (boundary >= n)
-    return clear
+    v, n = (torch.tensor(each, dtype=torch.float64, device=coord.device) for each in (CORNERS, lr_size))
+    corner = (coord.double().unsqueeze(-2) + v / n).clamp(-1, 1)
+    boundary = ((corner + 1) * n / 2).round()
+    distance = (corner - (boundary * 2 / n - 1)).abs()
+    return ((distance > BAND + CORNER_SHIFT) | (boundary <= 0) | (boundary >= n)).all(-1).all(-1)
 
 
 def sample(inputs: Inputs, count: int = SAMPLE) -> Tensor:
@@ -85,9 +82,7 @@ def sampled_upstream(inputs: Inputs, count: int = SAMPLE) -> Tensor:
     """An incoming gradient that is zero but on the sample: a whole training step whose truth is cheap."""
     assert inputs.upstream is not None
     index = sample(inputs, count)
-    upstream = torch.zeros_like(inputs.upstream)
-    upstream[:, index] = inputs.upstream[:, index]
-    return upstream
+    return torch.zeros_like(inputs.upstream).index_copy_(1, index, inputs.upstream[:, index])
 
 
 def judge_gradients(
@@ -99,8 +94,9 @@ def judge_gradients(
     few, upstream = inputs.at(index), inputs.upstream[:, index]
 
     def plain(compute: torch.dtype, storage: torch.dtype) -> list[Tensor]:
-        cast = _copies(weights, storage)
-        own = replace(few, features=few.features.detach().to(storage).requires_grad_())
+        new = (few.features, weights)
+        features, cast = tree_map(lambda tensor: tensor.detach().to(storage, copy=True).requires_grad_(), new)
+        own = replace(few, features=features)
         out = reference(own, cast, compute)
         return gradients(out, own, cast, upstream.to(out.dtype))
 
@@ -112,13 +108,3 @@ def judge_gradients(
         pairs = zip(found, truth, strict=True)
         cosine = min(torch.cosine_similarity(a.double().flatten(), b.flatten(), 0).item() for a, b in pairs)
     return Verdict("gradient", error, REFERENCE_FACTOR * least, cosine)
-
-
-def _copies(weights: MLPWeights, dtype: torch.dtype) -> MLPWeights:
-    """The weights as new leaves in that dtype."""
-
-    def copy(layer: Layer) -> Layer:
-        weight, bias = (tensor.detach().to(dtype, copy=True).requires_grad_() for tensor in layer)
-        return weight, bias
-
-    return MLPWeights([*map(copy, weights.content)], [*map(copy, weights.modulator)], copy(weights.output))

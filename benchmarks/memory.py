@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -12,7 +13,6 @@ _PROC = Path("/proc/self")
 
 
 def _bytes(file: Path, field: str) -> int:
-    """An entry of a file such as /proc/self/status."""
     return int(next(line for line in file.read_text().splitlines() if line.startswith(f"{field}:")).split()[1]) * 1024
 
 
@@ -42,6 +42,11 @@ class Peak:
         cuda = self._device.type == "cuda"
         peak = torch.cuda.max_memory_allocated(self._device) if cuda else _bytes(_PROC / "status", "VmHWM")
         return max(0, peak - self._base)
+
+
+def highest(peaks: Iterable[int | None]) -> int | None:
+    """The largest of the known peaks; None where there is none."""
+    return max((peak for peak in peaks if peak is not None), default=None)
 
 
 def limit_to_available() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from pandas import DataFrame
 
 from arasfsr.files import replacing
-from benchmarks.tables import NAMES, whole
+from benchmarks.tables import NAMES
 
 COLOURS = {"tiled": "#1f6fb4", "triton": "#2b8a3e", "cuda": "#b3261e"}
 COLOURS |= {"public": "#888888", "public-autocast": "#888888"}
@@ -26,8 +26,9 @@ KINDS: dict[str, tuple[str, float, Any]] = {
 
 def plotted(rows: DataFrame) -> DataFrame:
     """The rows that plots show, small outputs first: full size, 64 x 64, one grid."""
-    found = whole(rows).query("suite == 'query' and model == 'full' and lr == '64 x 64' and batch == 1 and error == ''")
-    found = found[~found["scattered"].astype(bool)].sort_values(["contestant", "dtype", "pixels"], kind="stable")
+    found = rows.query("suite == 'query' and model == 'full' and lr == '64 x 64' and batch == 1 and error == ''")
+    found = found[(found["excerpt"] == 0) & ~found["scattered"].astype(bool)]
+    found = found.sort_values(["contestant", "dtype", "pixels"], kind="stable")
     return found.assign(floor=2 * found["macs"] / found["ceiling_flops"])  # the least time that the ceiling allows
 
 

@@ -10,9 +10,10 @@ from torch.profiler import ProfilerActivity
 
 from benchmarks import ceilings
 from benchmarks.cases import Case
-from benchmarks.contestants import Contestant, decoder
+from benchmarks.contestants import Contestant
 from benchmarks.counts import macs
-from benchmarks.workload import Workload
+from benchmarks.run import config_of
+from benchmarks.session import LocalSession
 
 PRODUCTS = ("mm", "linear", "conv", "gemm")  # operators whose name holds one of these are matrix products
 RUNS = 3
@@ -20,18 +21,16 @@ ROWS = 15
 
 
 class Entry(NamedTuple):
-    """An operator's or kernel's own part of a run."""
-
-    name: str
-    seconds: float
+    name: str  # of an operator or kernel
+    seconds: float  # its own, in one run
     calls: int
 
 
-def averages(run: Callable[[int], object], device: torch.device, host: bool = False) -> tuple[Any, list[Entry]]:
-    """What torch's profiler averages over RUNS runs, and each entry's own time in one, the largest first.
+def profiled(run: Callable[[int], object], device: torch.device, host: bool = False) -> tuple[Any, list[Entry]]:
+    """What torch's profiler averages over RUNS runs, and the entries, the largest first.
 
-    Of operators on a CPU, or with `host` those that call kernels for a GPU; else of a GPU's kernels. `run` gets the
-    number of the turn, so that it can rotate among inputs.
+    Of operators on a CPU, or with `host` those that call kernels for a GPU; else of a GPU's kernels. `run` takes the
+    number of the turn.
     """
     on_device = device.type == "cuda" and not host
     run(0)
@@ -43,11 +42,6 @@ def averages(run: Callable[[int], object], device: torch.device, host: bool = Fa
     found, own = profiler.key_averages(), "self_device_time_total" if on_device else "self_cpu_time_total"
     entries = [Entry(event.key, getattr(event, own) / 1e6 / RUNS, event.count // RUNS) for event in found]
     return found, sorted(entries, key=lambda entry: -entry.seconds)
-
-
-def kernels(run: Callable[[int], object], device: torch.device, host: bool = False) -> list[Entry]:
-    """The entries of `averages`."""
-    return averages(run, device, host)[1]
 
 
 def products(entries: list[Entry], macs: float, flops: float) -> str:
@@ -62,9 +56,7 @@ def report(backend: str, dtype: str, device: torch.device, size: tuple[int, int]
     """Profile the full model from 64 x 64 to `size` = (height, width)."""
     case = Case("query", "full", (64, 64), size, 1, dtype)
     against, flops = ceilings.ceiling(ceilings.measure(device, only={dtype, "float32"})["flops"], dtype, device.type)
-    work, decode = Workload.of(case, device), decoder(Contestant(backend, dtype, backend), device, training=False)
-    with torch.no_grad(), ceilings.precision(dtype):
-        found, entries = averages(lambda turn: decode(work.sets[turn % len(work.sets)], work.weights), device)
+    found, entries = profiled(LocalSession(case, Contestant(backend, dtype, backend), device).time, device)
     head = f"{case.name} {backend}, {RUNS} runs, against {against} at {flops / 1e9:,.0f} GFLOP/s"
     table = found.table(sort_by=f"self_{device.type}_time_total", row_limit=ROWS, max_name_column_width=60)
-    return [head, table, products(entries, macs(case, work.config), flops)]
+    return [head, table, products(entries, macs(case, config_of(case.model)), flops)]

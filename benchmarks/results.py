@@ -29,8 +29,8 @@ CPU = torch.device("cpu")
 def processor() -> str:
     """The CPU as the system names it, with family and model where it says them: names alone can be vague."""
     cpuinfo = Path("/proc/cpuinfo")
-    first = cpuinfo.read_text().split("\n\n")[0].splitlines() if cpuinfo.is_file() else []
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first)}
+    first = cpuinfo.read_text().split("\n\n")[0] if cpuinfo.is_file() else ""
+    facts = dict(re.findall(r"^(\S[^:]*?)\s*: (.*?)\s*$", first, re.M))
     name = facts.get("model name") or platform.processor() or platform.machine()
     return f"{name} (family {facts['cpu family']}, model {facts['model']})" if "cpu family" in facts else name
 
@@ -78,19 +78,27 @@ def _output(*command: str) -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip().split("\n")[0]
 
 
+def load(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def write_text(path: Path, text: str) -> Path:
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+    return path
+
+
 def write_results(path: Path, name: str, result: dict[str, Any], device: torch.device = CPU) -> None:
     """Add or replace one result, with the machine that made it, in a JSON file that is whole at any moment."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = json.loads(path.read_text()) if path.is_file() else {}
-    content[name] = {**result, "machine": machine(device)}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    content = load(path) if path.is_file() else {}
+    write_text(path, json.dumps({**content, name: {**result, "machine": machine(device)}}, indent=1) + "\n")
 
 
 def read_rows(path: Path) -> dict[str, dict[str, Any]]:
     """The rows of a file of `python -m benchmarks run`, by "CASE CONTESTANT"; ValueError where it is no such file."""
     try:
-        content = json.loads(path.read_text())
+        content = load(path)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: no file of results ({error})") from error
     if not isinstance(content, dict) or "ceilings" not in content:

@@ -14,8 +14,9 @@ import torch
 from arasfsr.config import ModelConfig
 from benchmarks import ceilings as measured
 from benchmarks.cases import Case
-from benchmarks.contestants import Contestant, contestants
+from benchmarks.contestants import contestants, unavailable
 from benchmarks.counts import macs
+from benchmarks.memory import highest
 from benchmarks.results import read_rows, write_results
 from benchmarks.session import ContestantFailed, Session, one_line, open_session
 from benchmarks.timing import quartiles, repetitions
@@ -29,14 +30,13 @@ COMPILE_SECONDS = {"cpu": 30.0, "cuda": 12.0}  # one shape of the literal method
 
 @functools.cache
 def config_of(model: str) -> ModelConfig:
-    """The configuration of a case's model."""
     return model_of(model).config
 
 
 def estimate(case: Case, flops: Mapping[str, float], device: torch.device, only: tuple[str, ...] = ()) -> float:
     """Seconds that a case takes with all its contestants, from its counts and the ceilings."""
     kind, total = device.type, 0.0
-    for each in contestants(case.dtype, device, only)[0]:
+    for each in contestants(case.dtype, device, only):
         literal = each.backend in (None, "reference")
         rate = flops[case.dtype] if literal else measured.ceiling(flops, case.dtype, kind)[1]
         seconds = 2 * macs(case, config_of(case.model), literal) / (rate * EFFICIENCY[not literal])
@@ -56,13 +56,13 @@ def measure_case(
     A contestant that fails, or whose gate is red, has a row that says so and no speed. After the `deadline` (of
     time.monotonic) no further round begins.
     """
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, dict[str, Any]] = {name: {"gate": None, "error": None} for name in sessions}
     ready: dict[str, Session] = {}
     quota: dict[str, int] = {}
 
     def fail(name: str, error: Exception) -> None:
         text = str(error) if isinstance(error, ContestantFailed) else one_line(error)
-        rows[name] = {"gate": rows.get(name, {}).get("gate"), "error": text}
+        rows[name] = {"gate": rows[name]["gate"], "error": text}
         store(name, rows[name])
         quota.pop(name, None)
         if name in ready:
@@ -72,10 +72,9 @@ def measure_case(
         for name, open_one in sessions.items():
             try:
                 ready[name] = open_one()
-                rows[name] = {"gate": ready[name].judge(), "error": None}
-                red = [_red(verdict) for verdict in rows[name]["gate"] if not verdict["ok"]]
-                if red:
-                    raise ContestantFailed("; ".join(red))
+                rows[name]["gate"] = ready[name].judge()
+                if any(not verdict["ok"] for verdict in rows[name]["gate"]):
+                    raise ContestantFailed("; ".join(_red(each) for each in rows[name]["gate"] if not each["ok"]))
                 quota[name] = 1
             except Exception as error:
                 fail(name, error)
@@ -105,23 +104,17 @@ def _red(verdict: Mapping[str, Any]) -> str:
 
 
 def complete(
-    row: Mapping[str, Any],
-    case: Case,
-    contestant: Contestant,
-    config: ModelConfig,
-    flops: Mapping[str, float],
-    kind: str,
+    row: Mapping[str, Any], case: Case, contestant: str, config: ModelConfig, flops: Mapping[str, float], kind: str
 ) -> dict[str, Any]:
     """A row for the results: what was measured on a device of that kind, and what follows from it."""
-    count = macs(case, config)
-    counted = {"macs": count, "macs_literal": macs(case, config, literal=True)}
-    full = {**asdict(case), "case": case.name, "contestant": contestant.name, **counted, **row}
+    counted = {"macs": macs(case, config), "macs_literal": macs(case, config, literal=True)}
+    full = {**asdict(case), "case": case.name, "contestant": contestant, **counted, **row}
     if row.get("samples_s"):
         times = quartiles(row["samples_s"])
         full["quartiles_s"] = list(times)
-        full["peak_bytes"] = max((peak for peak in row["peaks_bytes"] if peak is not None), default=None)
+        full["peak_bytes"] = highest(row["peaks_bytes"])
         full["ceiling_dtype"], full["ceiling_flops"] = measured.ceiling(flops, case.dtype, kind)
-        full["share"] = measured.share(count, times.median, full["ceiling_flops"])
+        full["share"] = measured.share(full["macs"], times.median, full["ceiling_flops"])
     return full
 
 
@@ -135,28 +128,25 @@ def run_cases(
     ceilings: dict[str, Any] | None = None,
     missing: bool = False,
     seconds: float = CASE_SECONDS,
-) -> dict[str, list[str]]:
+) -> dict[str, str]:
     """Measure the cases that fit into `minutes`, in order, into the JSON file `path`; with `missing` only those that it
     does not hold yet, with every contestant. A case's repetitions beyond the least take at most `seconds`.
 
-    Returns the names of the cases that were measured and of those left out, both of which it also says.
+    Returns why cases were left out, by name.
     """
     deadline = float("inf") if minutes is None else time.monotonic() + 60 * minutes
     ceilings = ceilings or measured.measure(device)
     flops, kind = ceilings["flops"], device.type
-    done: list[str] = []
     left: dict[str, str] = {}
-    reasons: dict[str, str] = {}
     write_results(path, "ceilings", ceilings, device)
-    rates = ", ".join(f"{name} {rate / 1e9:,.0f} GFLOP/s" for name, rate in flops.items())
-    say(f"ceilings: {rates}; copy {ceilings['bytes_per_second'] / 1e9:,.0f} GB/s")
+    say(f"ceilings: {', '.join(f'{dtype} {rate / 1e9:,.0f} GFLOP/s' for dtype, rate in flops.items())}")
     held = set(read_rows(path)) if missing else set()
     estimated = took = 0.0  # of the cases so far: what they should have taken, and what they did
     for case in cases:
         if case.dtype not in measured.dtypes(device):
             left[case.name] = f"no {case.dtype} on {kind}"
             continue
-        found, reasons = contestants(case.dtype, device, only)
+        found = contestants(case.dtype, device, only)
         if found and all(f"{case.name} {each.name}" in held for each in found):
             continue
         cost, began = estimate(case, flops, device, only), time.monotonic()
@@ -166,26 +156,19 @@ def run_cases(
             continue
         shared = functools.cache(functools.partial(Workload.of, case, device))
         sessions = {each.name: functools.partial(open_session, case, each, device, shared) for each in found}
-        by_name = {each.name: each for each in found}
 
-        def store(name: str, row: dict[str, Any], case: Case = case, by_name: Any = by_name) -> None:
-            full = complete(row, case, by_name[name], config_of(case.model), flops, kind)
+        def store(name: str, row: dict[str, Any], case: Case = case) -> None:
+            full = complete(row, case, name, config_of(case.model), flops, kind)
             write_results(path, f"{case.name} {name}", full, device)
 
         for name, row in measure_case(sessions, store, seconds, deadline).items():
-            say(f"{case.name} {name}: {_summary(row)}")
+            runs = row.get("samples_s", ())
+            spread = "{1:.4g} s ({0:.4g} to {2:.4g}, {3} runs)".format(*quartiles(runs), len(runs)) if runs else ""
+            say(f"{case.name} {name}: {row['error'] or spread}")
         estimated, took = estimated + cost, took + time.monotonic() - began
-        done.append(case.name)
-    for name, reason in reasons.items():
+    for name, reason in unavailable(device).items():
         say(f"backend {name} is not in it: {reason}")
     for name, reason in left.items():
         say(f"left out: {name} ({reason})")
     write_results(path, "left out", {"cases": left, "minutes": minutes}, device)
-    return {"done": done, "left out": list(left)}
-
-
-def _summary(row: Mapping[str, Any]) -> str:
-    if row["error"]:
-        return str(row["error"])
-    low, median, high = quartiles(row["samples_s"])
-    return f"{median:.4g} s ({low:.4g} to {high:.4g}, {len(row['samples_s'])} runs)"
+    return left

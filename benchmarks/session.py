@@ -37,9 +37,7 @@ class Session(Protocol):
     """A contestant that is ready to run."""
 
     def judge(self) -> list[dict[str, Any]]: ...  # run once, which warms up and compiles: the gate's verdicts
-
     def time(self, turn: int) -> Sample: ...  # run on the set of inputs whose turn it is
-
     def close(self) -> None: ...  # free what it holds
 
 
@@ -53,40 +51,36 @@ def one_line(error: BaseException) -> str:
 
 
 class LocalSession:
-    """A session in this process."""
+    """A session in this process; several may share a workload."""
 
-    def __init__(
-        self, case: Case, contestant: Contestant, device: torch.device, workload: Workload | None = None
-    ) -> None:
-        self._case, self._device, self._shared = case, device, workload is not None
-        self._work = workload or Workload.of(case, device)
+    def __init__(self, case: Case, contestant: Contestant, device: torch.device, shared: Workload | None = None):
+        self._case, self._device, self._shared = case, device, shared is not None
+        self._work = shared or Workload.of(case, device)
         self._decode = decoder(contestant, device, case.suite == "train")
         self._files = FileToFile(case, contestant, device, self._decode) if case.suite == "end-to-end" else None
         self._peak: Peak | None = None
 
     def _run(self, inputs: Inputs) -> None:
-        """The timed run."""
         if self._files is not None:
-            self._files()
-            return
+            return self._files()
         out = self._decode(inputs, self._work.weights)
         if inputs.upstream is not None:
             gradients(out, inputs, self._work.weights, inputs.upstream)
+        return None
 
-    def _judge(self) -> Iterator[gate.Verdict]:
-        inputs, weights, dtype = self._work.sets[0], self._work.weights, self._case.dtype
+    def _judge(self) -> list[gate.Verdict]:
         if self._files is not None:
-            yield self._files.judge()
-            return
+            return [self._files.judge()]
+        inputs, weights, dtype = self._work.sets[0], self._work.weights, self._case.dtype
         out = self._decode(inputs, weights)
-        yield gate.judge_output(out, inputs, weights, dtype)
-        if inputs.upstream is not None:
-            found = gradients(out, inputs, weights, gate.sampled_upstream(inputs))
-            yield gate.judge_gradients(found, inputs, weights, dtype)
+        output = gate.judge_output(out, inputs, weights, dtype)
+        if inputs.upstream is None:
+            return [output]
+        found = gradients(out, inputs, weights, gate.sampled_upstream(inputs))
+        return [output, gate.judge_gradients(found, inputs, weights, dtype)]
 
     @contextlib.contextmanager
     def _mode(self) -> Iterator[None]:
-        """The case's precision, and gradients in training alone."""
         with precision(self._case.dtype), torch.set_grad_enabled(self._case.suite == "train"):
             yield
 
@@ -112,19 +106,13 @@ class LocalSession:
 _session: list[Session] = []  # of a process that is one's
 
 
-def _make(make: Callable[..., Session], *given: Any) -> None:
-    limit_to_available()
-    _session.append(make(*given))
-
-
-def _call(method: str, *given: Any) -> Any:
-    return getattr(_session[0], method)(*given)
-
-
-def _or_one_line(function: Callable[..., Any], *given: Any) -> Any:
-    """What the function returns; what it raises comes as a line, since not every error can be pickled."""
+def _in_process(what: str | Callable[..., Session], *given: Any) -> Any:
+    """Make the process's session, or call its method `what`; raises one line, as not every error can be pickled."""
     try:
-        return function(*given)
+        if isinstance(what, str):
+            return getattr(_session[0], what)(*given)
+        limit_to_available()
+        return _session.append(what(*given))
     except Exception as error:
         raise ContestantFailed(one_line(error)) from None
 
@@ -138,33 +126,29 @@ class ProcessSession:
     def __init__(self, make: Callable[..., Session], *given: Any) -> None:
         self._process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
         try:
-            self._ask(_make, make, *given)
+            self._ask(make, *given)
         except BaseException:
             self.close()
             raise
 
-    def _ask(self, function: Callable[..., Any], *given: Any) -> Any:
+    def _ask(self, what: str | Callable[..., Session], *given: Any) -> Any:
         try:
-            return self._process.submit(_or_one_line, function, *given).result()
+            return self._process.submit(_in_process, what, *given).result()
         except BrokenProcessPool as error:
             raise ContestantFailed("its process was killed, most likely out of memory") from error
 
     def judge(self) -> list[dict[str, Any]]:
-        verdicts: list[dict[str, Any]] = self._ask(_call, "judge")
-        return verdicts
+        return list(self._ask("judge"))
 
     def time(self, turn: int) -> Sample:
-        sample: Sample = self._ask(_call, "time", turn)
-        return sample
+        return Sample(*self._ask("time", turn))
 
     def close(self) -> None:
         self._process.shutdown()
 
 
-def open_session(
-    case: Case, contestant: Contestant, device: torch.device, shared: Callable[[], Workload] | None = None
-) -> Session:
+def open_session(case: Case, contestant: Contestant, device: torch.device, shared: Callable[[], Workload]) -> Session:
     """In this process on a GPU, whose start-up is slow and whose allocator reports the peak; else in another."""
     if device.type == "cuda":
-        return LocalSession(case, contestant, device, shared and shared())
+        return LocalSession(case, contestant, device, shared())
     return ProcessSession(LocalSession, case, contestant, device)

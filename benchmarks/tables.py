@@ -34,16 +34,11 @@ FIELDS += ["samples_s", "quartiles_s", "peak_bytes", "macs", "ceiling_dtype", "c
 FIELDS += ["median", "pixels", "height", "lr_height", "title"]
 
 
-def table_row(cells: Iterable[str]) -> str:
-    """A line of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
-
-
 def markdown(rows: DataFrame | list[dict[str, Any]], right: Collection[str] = ()) -> str:
     """A Markdown table, the columns of `right` aligned there; narrower than to_markdown's, and so are its diffs."""
     table = DataFrame(rows).astype(object).fillna("").astype(str)
     rule = ["---:" if name in right else "---" for name in table.columns]
-    return "\n".join(map(table_row, [table.columns, rule, *table.to_numpy()]))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (table.columns, rule, *table.to_numpy()))
 
 
 def frame(rows: Iterable[Mapping[str, Any]] | Path) -> DataFrame:
@@ -63,24 +58,16 @@ def _derived(row: Mapping[str, Any]) -> dict[str, Any]:
     return found | ({"median": row["quartiles_s"][1]} if row.get("quartiles_s") else {})
 
 
-def whole(rows: DataFrame) -> DataFrame:
-    """The rows of whole cases: no excerpts, whose time and memory are others."""
-    return rows[rows["excerpt"] == 0]
-
-
 def title(name: str) -> str:
-    """A contestant's name for people."""
     return NAMES.get(name, f"`{name}`")
 
 
 def seconds(value: float) -> str:
-    """Seconds in the unit that reads best."""
     factor, unit = (1.0, "s") if value >= 1 else (1e3, "ms") if value >= 1e-3 else (1e6, "us")
     return f"{value * factor:.3g} {unit}"
 
 
 def _cells(row: Mapping[str, Any]) -> dict[str, str]:
-    """A row of a suite's table."""
     cells = {"case": row["title"], "dtype": row["dtype"], "contestant": title(row["contestant"])}
     if row["error"]:
         message = "out of memory" if row["error"].startswith("out of memory (") else row["error"].replace("|", "/")
@@ -100,35 +87,29 @@ def ratio(rows: DataFrame, peers: Collection[str]) -> Series:
     return rows["case"].map(rows[rows["contestant"].isin(peers)].set_index("case")["median"]) / rows["median"]
 
 
-def suite_table(rows: DataFrame) -> str:
-    """One suite's table."""
+def _suite_table(rows: DataFrame) -> str:
     mine = rows.sort_values(["model", "batch", "scattered", "lr_height", "height", "dtype"], kind="stable")
     return markdown([_cells(row) for row in mine.assign(ratio=ratio(mine, PUBLIC)).to_dict("records")])
 
 
 def growth(rows: DataFrame) -> DataFrame:
-    """How time grows: from, step and the factor of the time, for queries x 4 and for the batch.
-
-    Of rows that differ in nothing but the output's size (by a factor of 4 in queries), or in nothing but the batch.
-    """
+    """From, step and the factor of the time, where rows differ only in the batch, or by a factor of 4 in queries."""
     good = rows[rows["error"] == ""]
     found = good.merge(good, on=["suite", "model", "lr", "dtype", "scattered", "contestant"], suffixes=("", "_to"))
     batch = (found["output"] == found["output_to"]) & (found["batch_to"] > found["batch"])
     queries = (found["batch"] == found["batch_to"]) & (found["pixels_to"] == 4 * found["pixels"])
-    found = found.assign(grows=batch)[batch | queries]
-    steps = [
-        f"batch {row.batch} to {row.batch_to}" if row.grows else f"queries x 4, to {row.output_to}"
-        for row in found.itertuples()
-    ]
+    by_batch, by_queries = "batch {batch} to {batch_to}", "queries x 4, to {output_to}"
+    found = found.assign(step=batch.map({True: by_batch, False: by_queries}))[batch | queries]
+    steps = [row["step"].format_map(row) for row in found.to_dict("records")]
     start = found["contestant"].map(title) + ", " + found["dtype"] + ", " + found["title"]
     return DataFrame({"from": start, "step": steps, "factor": found["median_to"] / found["median"]})
 
 
 def tables(rows: DataFrame) -> str:
-    """All tables of one machine's whole cases."""
-    rows = whole(rows)
+    """All tables of one machine's whole cases: no excerpts, whose time and memory are others."""
+    rows = rows[rows["excerpt"] == 0]
     suites = {suite: rows[rows["suite"] == suite] for suite in SUITE_TITLES}
-    parts = [f"{SUITE_TITLES[suite]}:\n\n{suite_table(mine)}" for suite, mine in suites.items() if len(mine)]
+    parts = [f"{SUITE_TITLES[suite]}:\n\n{_suite_table(mine)}" for suite, mine in suites.items() if len(mine)]
     grown = growth(rows)
     if len(grown):
         times = grown.assign(time=grown["factor"].map("x {:.2f}".format)).drop(columns="factor")
@@ -147,10 +128,8 @@ def summary(found: DataFrame, where: str) -> str:
     """Of each of our backends: on how many cases it is how much faster in each dtype; `where` all of them stand."""
     sentences = []
     for name, mine in found.groupby("contestant", sort=False):
-        figures = mine.groupby("dtype")["ratio"].agg(["min", "max", "median"])
-        ranges = [
-            f"{low:.2f} to {high:.2f} times in {of} (median {mid:.2f})" for of, low, high, mid in figures.itertuples()
-        ]
+        figures = mine.groupby("dtype")["ratio"].agg(["min", "max", "median"]).itertuples()
+        ranges = ["{1:.2f} to {2:.2f} times in {0} (median {3:.2f})".format(*each) for each in figures]
         sentences.append(
             f"On excerpts of {len(mine)} cases ({where}) {title(str(name))} has the speed of the public way under "
             f"torch.compile (in half precision with autocast) {', '.join(ranges)}. The LR map, made once for all "
@@ -172,10 +151,12 @@ def excerpt_table(found: DataFrame) -> str:
 
 
 def machine_line(ceilings: Mapping[str, Any]) -> str:
-    """One sentence: which machine, and what it can do."""
     machine = ceilings["machine"]
     gpu = f"{machine['gpu']} (driver {machine['driver']}, CUDA {machine['cuda']})" if "gpu" in machine else None
-    rates = ", ".join(f"{name} {_rate(rate)}" for name, rate in ceilings["flops"].items())
+    scaled = {
+        name: ("T", rate / 1e12) if rate >= 1e13 else ("G", rate / 1e9) for name, rate in ceilings["flops"].items()
+    }
+    rates = ", ".join(f"{name} {rate:,.0f} {unit}FLOP/s" for name, (unit, rate) in scaled.items())
     return (
         f"On {gpu or cpu(machine)}, torch {machine['torch']}, {machine['date'][:10]}, commit {machine['commit']}. "
         f"Ceilings: {rates}; copy {ceilings['bytes_per_second'] / 1e9:,.0f} GB/s."
@@ -183,10 +164,5 @@ def machine_line(ceilings: Mapping[str, Any]) -> str:
 
 
 def cpu(machine: Mapping[str, Any]) -> str:
-    """A CPU as machine lines name it."""
     units = "with" if machine["bfloat16_units"] else "without"
     return f"{machine['processor']}, {machine['threads']} threads, {units} bfloat16 units"
-
-
-def _rate(flops: float) -> str:
-    return f"{flops / 1e12:,.0f} TFLOP/s" if flops >= 1e13 else f"{flops / 1e9:,.0f} GFLOP/s"

@@ -14,15 +14,13 @@ MOST = 15  # more runs tell nothing new of one process
 
 
 class Quartiles(NamedTuple):
-    """First quartile, median and third quartile, in the samples' unit."""
-
     low: float
     median: float
     high: float
 
 
 def quartiles(samples: list[float]) -> Quartiles:
-    """Quartiles by linear interpolation between order statistics, the extremes included; ValueError of no samples."""
+    """By linear interpolation between order statistics, the extremes included. Raises ValueError without samples."""
     return Quartiles(*statistics.quantiles(samples * 2 if len(samples) == 1 else samples, n=4, method="inclusive"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,8 +33,6 @@ def model_of(name: str) -> ImplicitSR:
 
 @dataclass(frozen=True)
 class Inputs:
-    """One set of inputs."""
-
     features: Tensor  # (B, D, h, w); requires a gradient in training
     image: Tensor | None  # (B, 3, h, w) in [-1, 1] for the skip; None in a model without one
     coord: Tensor  # (1 or B, Q, 2)
@@ -61,10 +60,8 @@ class Workload:
     @classmethod
     def of(cls, case: Case, device: torch.device) -> Workload:
         """Draw the case's weights and inputs, the same at every call."""
-        model = model_of(case.model).to(device).requires_grad_(case.suite == "train")
-        weights = model.decoder.weights()
-        assert isinstance(weights, MLPWeights)
-        workload = cls(case, device, weights, model.config)
+        model: Any = model_of(case.model).to(device).requires_grad_(case.suite == "train")
+        workload = cls(case, device, model.decoder.weights(), model.config)
         generator = torch.Generator().manual_seed(SEED)
         sets = SETS if case.batch * case.queries <= MANY else SETS - 1
         workload.sets = [workload._draw(generator) for _ in range(sets)]
@@ -85,9 +82,6 @@ class Workload:
             top, _, _, width = case.region
             coord = grid_coords(case.output, 0, case.queries, width, (top, 0), self.device).unsqueeze(0)
             cell = make_cell(case.output, self.device).view(1, 1, 2)
-        upstream = None
-        if training:
-            upstream = torch.randn(case.batch, case.queries, 3, generator=generator).to(self.device)
-        grid = None if case.scattered or training else case.output
-        region = case.region if grid else None
-        return Inputs(features.requires_grad_(training), image, coord, cell, upstream, grid, region)
+        upstream = torch.randn(case.batch, case.queries, 3, generator=generator).to(self.device) if training else None
+        place = (None, None) if case.scattered or training else (case.output, case.region)
+        return Inputs(features.requires_grad_(training), image, coord, cell, upstream, *place)

@@ -1,6 +1,6 @@
 """Backends that "auto" prefers on a GPU: those in proven.json, with committed results for its architecture.
 
-`python -m benchmarks.gpu.publish DEVICE` writes that file from benchmark results: by compute capability and arithmetic,
+`python -m tools.gpu.publish DEVICE` writes that file from benchmark results: by compute capability and arithmetic,
 the backends that passed every check and were faster than tiled, fastest first.
 """
 

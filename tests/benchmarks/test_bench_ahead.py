@@ -22,7 +22,7 @@ from launches import as_on_a_gpu
 from arasfsr.query.fused import triton as backend
 from benchmarks import gate
 from benchmarks.cases import Case
-from benchmarks.gpu import files, plan, worker
+from tools.gpu import files, plan, worker
 from tools.kernels import probes
 from tools.kernels.ahead import compile_all
 from tools.kernels.listed import CAPABILITY, for_a_run, kinds, of_plan, variants_of

@@ -25,7 +25,7 @@ FILES = Case("end-to-end", "tiny", (8, 8), (20, 24), 1, "float32")
 def session(case: Case, name: str, dtype: str = "float32") -> LocalSession:
     """A contestant on a small case, by its name and dtype."""
     case = Case(case.suite, case.model, case.lr, case.output, case.batch, dtype, case.scattered)
-    (found,) = who.contestants(dtype, CPU, (name,))[0]
+    (found,) = who.contestants(dtype, CPU, (name,))
     return LocalSession(case, found, CPU)
 
 

@@ -16,12 +16,11 @@ import pytest
 import torch
 from gpu_stand_in import HANGING
 
-from benchmarks import tune
-from benchmarks.gpu import plan
-from benchmarks.gpu.files import Results
-from benchmarks.gpu.plan import Request, Step
-from benchmarks.gpu.supervisor import RESERVE, Supervisor
-from tools.kernels import probes
+from tools.gpu import plan
+from tools.gpu.files import Results
+from tools.gpu.plan import Request, Step
+from tools.gpu.supervisor import RESERVE, Supervisor
+from tools.kernels import probes, tune
 
 STAND_IN = """
 import os, signal, subprocess, sys, time
@@ -129,7 +128,7 @@ def test_a_kernel_that_is_not_right_is_inquired_once_in_place_of_being_timed(
         asked.append((probe, limit))
         return [program("why", limit, "print('because')", log="memcheck.log")]
 
-    monkeypatch.setattr("benchmarks.gpu.supervisor.inquiry", inquiry)
+    monkeypatch.setattr("tools.gpu.supervisor.inquiry", inquiry)
     supervisor.results("probes.json", "cuda 256 bfloat16: grid", {"ok": False})
     supervisor.results("probes.json", "cuda 64 float16: grid", {"ok": False})  # not the width that is timed
     timed = (Request("cuda", "fine", {"dtype": dtype}) for dtype in ("bfloat16", "float16", "bfloat16"))
@@ -160,9 +159,9 @@ def test_a_signal_ends_the_run_with_all_that_it_started(sent: signal.Signals, ba
     code = f"""
 import sys
 sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1] / "support")!r}]
-from benchmarks.gpu import plan
-from benchmarks.gpu.__main__ import main
-from benchmarks.gpu.plan import Request
+from tools.gpu import plan
+from tools.gpu.__main__ import main
+from tools.gpu.plan import Request
 from test_bench_gpu import HANGING, stand_in, step
 behind = [
     step("program", 100, command=("sleep", HANGING), background=True),
@@ -259,7 +258,7 @@ def test_the_plan_is_in_order_and_prints_without_torch() -> None:
     assert len(plan.table()) == len(names) + 2  # a head and a total
     assert all({*step.groups} <= {*plan.GROUPS} for step in plan.steps())
     assert all({*step.after} <= {*names} for step in plan.steps())
-    command = [sys.executable, "-X", "importtime", "-m", "benchmarks.gpu", "--plan"]
+    command = [sys.executable, "-X", "importtime", "-m", "tools.gpu", "--plan"]
     path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=path)
     assert "headline" in done.stdout

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.gpu import files, history, plan, publish, summary
 from benchmarks.results import RESULTS
+from tools.gpu import files, history, plan, publish, summary
 from tools.kernels.stalls import SAMPLES, stalls
 
 

@@ -16,8 +16,8 @@ import pytest
 from gpu_stand_in import HANGING
 
 from benchmarks.cases import Case
-from benchmarks.gpu import plan
-from benchmarks.gpu.__main__ import main
+from tools.gpu import plan
+from tools.gpu.__main__ import main
 
 MINUTES = 6.0
 ROOT = Path(__file__).parents[2]

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from arasfsr import ModelConfig
 from arasfsr.config import DecoderConfig, EncoderConfig
-from benchmarks import methods
 from benchmarks.__main__ import app
+from tools import quality as methods
 
 
 @pytest.mark.parametrize("method", list(methods.CHANGES))

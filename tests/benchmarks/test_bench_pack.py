@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu.__main__ import main
+from tools.gpu.__main__ import main
 from tools.kernels import build, pack
 from tools.kernels.build import BuildError
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from arasfsr import ModelConfig
-from benchmarks import plots, report, tables
+from benchmarks import plots, tables
 from benchmarks.cases import Case
-from benchmarks.contestants import Contestant
 from benchmarks.run import complete
+from tools import quality, report
 
 FLOPS = {"float32": 1e11, "bfloat16": 1e10}
 MACHINE = {
@@ -31,7 +31,7 @@ def result(name: str, side: int, *samples: float, batch: int = 1, error: str | N
     row: dict[str, Any] = {"gate": None, "error": error}
     if samples:
         row |= {"samples_s": list(samples), "peaks_bytes": [50_000_000] * len(samples)}
-    return complete(row, case, Contestant(name, "float32"), ModelConfig(), FLOPS, "cpu")
+    return complete(row, case, name, ModelConfig(), FLOPS, "cpu")
 
 
 ROWS = [
@@ -122,7 +122,7 @@ def excerpt(name: str, side: int, seconds: float) -> dict[str, Any]:
     """A row of an excerpt."""
     case = Case("query", "full", (64, 64), (side, side), 8, "float32").shortened(4096)
     row = {"gate": None, "error": None, "samples_s": [seconds], "peaks_bytes": [1]}
-    return complete(row, case, Contestant(name, "float32"), ModelConfig(), FLOPS, "cpu") | {"machine": MACHINE}
+    return complete(row, case, name, ModelConfig(), FLOPS, "cpu") | {"machine": MACHINE}
 
 
 def test_excerpts_have_a_page_of_their_own_and_a_sentence(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,9 +156,9 @@ def test_methods_have_a_line_each_and_the_best_stands_out(tmp_path: Path, monkey
         "pairs": [{"lr": 64, "hr": 256, "images": 40, "mean": mean}],
         "training": {"steps": 1500, "batch": 8, "images": 1088},
     }
-    monkeypatch.setattr(report, "METHODS_FILE", tmp_path / "methods.json")
+    monkeypatch.setattr(quality, "METHODS_FILE", tmp_path / "methods.json")
     (tmp_path / "methods.json").write_text(json.dumps(content))
-    text = report.methods_table()
+    text = quality.methods_table()
     assert text.startswith("1,500 steps of 8 samples each, on 1,088 images; scored on 40 others")
     assert text.splitlines()[-3:] == [
         "| bicubic | 26.00 / 0.7000 |",

@@ -16,9 +16,9 @@ from triton.runtime.errors import OutOfResources
 
 from arasfsr.kernels import configs
 from arasfsr.query.fused import triton_launch
-from benchmarks import tune
 from benchmarks.cases import Case
 from benchmarks.contestants import Contestant
+from tools.kernels import tune
 
 CUT = configs.table((9, 0), 256, torch.bfloat16, "tf32")
 

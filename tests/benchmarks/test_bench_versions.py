@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from torch import __version__ as torch_version
 
-from benchmarks import versions
-from benchmarks.junit import outcome
-from benchmarks.report import write_versions
-from benchmarks.versions import VERSIONS_FILE, key, page
+from tools import versions
+from tools.junit import outcome
+from tools.report import write_versions
+from tools.versions import VERSIONS_FILE, key, page
 
 PASS = """import pytest
 def test_good(): pass
@@ -78,6 +78,6 @@ def test_the_sessions_name_tests_that_are_there() -> None:
 
 def test_the_committed_page_is_what_the_results_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     committed = (Path(__file__).parents[2] / "docs" / "versions.md").read_text()
-    monkeypatch.setattr("benchmarks.report.DOCS", tmp_path)
+    monkeypatch.setattr("tools.report.DOCS", tmp_path)
     assert VERSIONS_FILE.is_file()
     assert write_versions().read_text() == committed

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report
-from benchmarks.report import DOCS, README, SECTIONS, refreshed
+from tools import report
+from tools.report import DOCS, README, SECTIONS, refreshed
 
 
 def test_the_readme_matches_the_results() -> None:

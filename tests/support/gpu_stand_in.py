@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from arasfsr.nn.decoders.mlp import MLPWeights
-from benchmarks import contestants, tune
+from benchmarks import contestants
 from benchmarks.contestants import Contestant, Decode
-from benchmarks.gpu import worker
 from benchmarks.workload import Inputs
-from tools.kernels import probes
+from tools.gpu import worker
+from tools.kernels import probes, tune
 
 HANGING = os.environ.setdefault("ARASFSR_TEST_SLEEP", f"1007.{os.getpid()}")
 """Seconds that a hanging process sleeps: the mark of this run of the tests in the list of processes."""

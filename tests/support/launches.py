@@ -22,7 +22,7 @@ from golden_set import COMMITTED, GOLDEN_NAMES
 from torch.overrides import TorchFunctionMode
 
 from arasfsr.query.fused.triton_launch import TritonLauncher
-from benchmarks.gpu import plan
+from tools.gpu import plan
 from tools.kernels.listed import CAPABILITY
 from tools.kernels.variants import Listing, Variant
 

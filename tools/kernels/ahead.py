@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.plan import WIDTH
 from benchmarks.session import one_line
+from tools.gpu.plan import WIDTH
 from tools.kernels.listed import CAPABILITY, for_a_run, kinds
 from tools.kernels.variants import Variant
 

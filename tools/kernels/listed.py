@@ -9,8 +9,8 @@ from typing import Any
 from arasfsr.kernels.configs import ROCM
 from benchmarks.cases import Case
 from benchmarks.ceilings import TORCH_DTYPES
-from benchmarks.gpu import plan
 from benchmarks.workload import model_of
+from tools.gpu import plan
 from tools.kernels import probes
 from tools.kernels.probes import Probe
 from tools.kernels.variants import FORWARD, TRAIN, Call, Capability, Variant, distinct

@@ -1,4 +1,4 @@
-"""`python -m benchmarks gpu --pack DIR`: what a CUDA machine without nvcc and network lacks, made on another machine.
+"""`python -m tools.gpu --pack DIR`: what a CUDA machine without nvcc and network lacks, made on another machine.
 
 DIR then holds the extension for the target's Python and for this one, for one architecture; the extension with csrc's
 watchdog; wheels; and start.sh, which makes a checkout run there without an installation.

@@ -23,8 +23,8 @@ from arasfsr.testing import keep_signal
 from benchmarks.ceilings import precision
 from benchmarks.contestants import Contestant, Decode, decoder, gradients
 from benchmarks.gate import Verdict, judge_gradients, judge_output, sampled_upstream
-from benchmarks.gpu.plan import WIDTH
 from benchmarks.workload import Inputs
+from tools.gpu.plan import WIDTH
 
 REPEATS = 20
 """Runs of the first draw, which must give the same bits."""

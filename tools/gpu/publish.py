@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu.publish DEVICE`: put what the runs on a GPU found where the tables and `auto` read it.
+"""`python -m tools.gpu.publish DEVICE`: put what the runs on a GPU found where the tables and `auto` read it.
 
 Writes suites.json beside the runs' folders, with shares of the ceilings, and arasfsr/query/proven.json. Rows of later
 runs replace those of earlier ones, except probes that did not end.
@@ -22,9 +22,9 @@ import torch
 from arasfsr.kernels import configs
 from arasfsr.query.proven import PROVEN
 from benchmarks.ceilings import share
-from benchmarks.gpu import plan
-from benchmarks.gpu.files import MEASURED, SUITES, Rows, latest, read, runs
-from benchmarks.tune import best_of, write_entry
+from tools.gpu import plan
+from tools.gpu.files import MEASURED, SUITES, Rows, latest, read, runs
+from tools.kernels.tune import best_of, write_entry
 
 
 def proven(probes: Rows, suites: Rows) -> dict[str, list[str]]:
@@ -88,7 +88,7 @@ def publish_cuts(run: Path, table: Path = configs.MEASURED) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.publish", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.gpu.publish", description=__doc__)
     parser.add_argument("folder", type=Path, help="of a GPU, with a folder for each run; with --cuts, of a run")
     parser.add_argument("--cuts", action="store_true", help="publish the run's best cuts")
     given = parser.parse_args()

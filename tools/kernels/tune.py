@@ -12,7 +12,6 @@ from unittest import mock
 
 import torch
 
-from arasfsr.files import replacing
 from arasfsr.kernels.configs import MEASURED, Config, Table, key, table
 from arasfsr.query.call import Grid, Queries, QueryCall
 from arasfsr.query.fused.triton_launch import TritonLauncher, precision_of
@@ -20,6 +19,7 @@ from arasfsr.query.operator import problem_of
 from benchmarks.cases import Case
 from benchmarks.ceilings import TORCH_DTYPES, precision
 from benchmarks.contestants import Contestant
+from benchmarks.results import load, write_text
 from benchmarks.session import LocalSession, one_line
 from benchmarks.timing import quartiles, timed
 from benchmarks.workload import Workload
@@ -218,6 +218,5 @@ def tune(
 
 def write_entry(path: Path, name: str, entry: dict[str, Any]) -> None:
     """Put an entry into the table's file, which is made where it is missing."""
-    entries = {**(json.loads(path.read_text()) if path.is_file() else {}), name: entry}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
+    entries = {**(load(path) if path.is_file() else {}), name: entry}
+    write_text(path, json.dumps(entries, indent=1, sort_keys=True) + "\n")

@@ -21,12 +21,12 @@ from torch import Tensor
 from benchmarks import ceilings, profiling
 from benchmarks.cases import Case
 from benchmarks.contestants import Contestant
-from benchmarks.gpu import plan
-from benchmarks.gpu.files import PROBES, STARTED, SUITES
 from benchmarks.results import machine
 from benchmarks.run import complete, measure_case
 from benchmarks.session import LocalSession, one_line
 from benchmarks.timing import repetitions, timed
+from tools.gpu import plan
+from tools.gpu.files import PROBES, STARTED, SUITES
 from tools.kernels import probes
 
 Row = dict[str, Any]
@@ -116,7 +116,7 @@ class Server:
         def store(row: Row) -> None:
             if case in self._sessions:
                 config = self._sessions[case]._work.config
-                row = complete(row, case, self._contestant(case), config, unknown, device().type)
+                row = complete(row, case, self._name, config, unknown, device().type)
             told = {name: value for name, value in row.items() if name not in FROM_CEILINGS}
             self._tell(SUITES, f"{case.name} {self._name}", {**told, "machine": machine(device())})
 
@@ -141,14 +141,14 @@ class Server:
         session = self._session(case)
         row: Row = {"host_s": host_seconds(session)}
         for name, host in (("kernels", False), ("operators", True)):
-            entries = profiling.kernels(lambda turn: session.time(turn), device(), host)
+            entries = profiling.profiled(session.time, device(), host)[1]
             row[name] = [entry._asdict() for entry in entries[: profiling.ROWS]]
         self._tell(SUITES, f"kernels of {case.name} {self._name}", row)
         self._release(case)
 
     def judge(self, number: int) -> None:
         """Compile a candidate for the Triton kernels' table, and judge it."""
-        from benchmarks import tune
+        from tools.kernels import tune
 
         problem = tune.Problem("bfloat16", device())
         name, row = tune.judged(problem, number)

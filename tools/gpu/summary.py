@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu import files
-from benchmarks.gpu.files import Rows
-from benchmarks.gpu.plan import AUTOCAST, OURS
-from benchmarks.junit import outcome
+from tools.gpu import files
+from tools.gpu.files import Rows
+from tools.gpu.plan import AUTOCAST, OURS
+from tools.junit import outcome
 
 MOST = 6
 """Kernels of a case, and failed tests, that are named."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.gpu.files import Run, by_kernel, latest, runs, worst_error
-from benchmarks.gpu.plan import HEADLINE, TRAIN_LARGE
-from benchmarks.gpu.summary import tools
-from benchmarks.tables import table_row
+from benchmarks.tables import markdown
+from tools.gpu.files import Run, by_kernel, latest, runs, worst_error
+from tools.gpu.plan import HEADLINE, TRAIN_LARGE
+from tools.gpu.summary import tools
 
 
 class Part(NamedTuple):
@@ -54,25 +53,28 @@ def _time(part: Part, run: Run) -> str:
     return f"{sum(chosen):.1f} ms" if chosen else ""
 
 
-def _times(found: list[Run]) -> Iterator[str]:
+def _times(found: list[Run]) -> str:
     """A row per part, a column per run. A profile has its `profiling.ROWS` longest kernels."""
     measured = [run for run in found if any(name.startswith("kernels of ") for name in run.rows)]
-    yield table_row(["1024 x 1024 queries, bfloat16", "predicted", *(run.commit for run in measured)])
-    yield table_row(["---", "---:", *["---:"] * len(measured)])
-    for part in PARTS:
-        yield table_row([part.title, part.predicted, *(_time(part, run) for run in measured)])
+    rows = [
+        {"1024 x 1024 queries, bfloat16": part.title, "predicted": part.predicted}
+        | {run.commit: _time(part, run) for run in measured}
+        for part in PARTS
+    ]
+    return markdown(rows, list(rows[0])[1:])
 
 
-def _verdicts(found: list[Run]) -> Iterator[str]:
+def _verdicts(found: list[Run]) -> str:
     """A row per kernel, by each probe's last verdict."""
     probes = latest({name: {**row, "commit": run.commit} for name, row in run.probes.items()} for run in found)
-    yield table_row(["backend, width, arithmetic", "right", "worst error of its limit", "not right", "commits"])
-    yield table_row(["---", "---:", "---:", "---", "---"])
-    for kernel, rows in sorted(by_kernel(probes).items()):
-        wrong = [probe for probe, row in rows.items() if not row["ok"]]
-        right = f"{len(rows) - len(wrong)} of {len(rows)}"
-        commits = ", ".join(dict.fromkeys(row["commit"] for row in rows.values()))
-        yield table_row([f"`{kernel}`", right, f"{worst_error(rows) or 0:.2f}", "; ".join(wrong), commits])
+    rows = []
+    for kernel, mine in sorted(by_kernel(probes).items()):
+        wrong = [probe for probe, row in mine.items() if not row["ok"]]
+        right, worst = f"{len(mine) - len(wrong)} of {len(mine)}", f"{worst_error(mine) or 0:.2f}"
+        commits = ", ".join(dict.fromkeys(row["commit"] for row in mine.values()))
+        cells = {"backend, width, arithmetic": f"`{kernel}`", "right": right, "worst error of its limit": worst}
+        rows.append(cells | {"not right": "; ".join(wrong), "commits": commits})
+    return markdown(rows, ["right", "worst error of its limit"])
 
 
 def page(device: Path) -> str:
@@ -83,8 +85,8 @@ def page(device: Path) -> str:
         "each by the last run that finished it:\n"
     )
     parts = [
-        [probes, *_verdicts(found)],
+        [probes, _verdicts(found)],
         [f"- {run.commit}, {line.strip()}" for run in found for line in tools(run.folder)],
-        ["Kernels' own times, a column a run; predicted in docs/kernels.md before there was one:\n", *_times(found)],
+        ["Kernels' own times, a column a run; predicted in docs/kernels.md before there was one:\n", _times(found)],
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)

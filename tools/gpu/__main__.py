@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu --minutes N`: check the kernels and time them on this GPU, into --out or $OUT."""
+"""`python -m tools.gpu --minutes N`: check the kernels and time them on this GPU, into --out or $OUT."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.gpu import files, plan, summary
-from benchmarks.gpu.supervisor import RESERVE, Start, Supervisor, worker_command
+from tools.gpu import files, plan, summary
+from tools.gpu.supervisor import RESERVE, Start, Supervisor, worker_command
 from tools.kernels import build, pack
 
 
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None, start: Start = worker_command) 
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.gpu", description=__doc__)
     parser.add_argument("--minutes", type=float, default=7.0, help="for everything together (7)")
     parser.add_argument("--out", default=os.environ.get("OUT"), help="a folder for the results ($OUT)")
     only = f"parts of the plan ({', '.join(plan.GROUPS)}), or steps by name"

@@ -9,8 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.junit import outcome
 from benchmarks.results import RESULTS, write_results
+from tools.junit import outcome
 
 VERSIONS_FILE = RESULTS / "versions.json"
 PACKAGES = ("torch", "triton", "numpy")

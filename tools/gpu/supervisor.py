@@ -21,8 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from benchmarks.gpu.files import PROBES, STARTED, SUITES, Results
-from benchmarks.gpu.plan import FOLDER, Request, Step, inquiry
+from tools.gpu.files import PROBES, STARTED, SUITES, Results
+from tools.gpu.plan import FOLDER, Request, Step, inquiry
 
 ROOT = Path(__file__).parents[2]
 RESERVE = 5.0
@@ -107,7 +107,7 @@ class Worker:
 
 def worker_command(name: str) -> list[str]:
     """The command of a contestant's worker."""
-    return [sys.executable, "-m", "benchmarks.gpu.worker", "serve", name.split("#")[0]]
+    return [sys.executable, "-m", "tools.gpu.worker", "serve", name.split("#")[0]]
 
 
 class Supervisor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmarks.cases import Case
-from benchmarks.gpu import files
+from tools.gpu import files
 
 GROUPS = ("right", "headline", "train", "more", "sanitize", "tune", "profile", "tests")
 """Parts of the plan, for `--only`."""
@@ -91,7 +91,7 @@ class Step:
 
 
 CANDIDATES = 17
-"""Length of `benchmarks.tune.LISTED`, which would import torch."""
+"""Length of `tools.kernels.tune.LISTED`, which would import torch."""
 
 JUDGED = tuple(Request(f"triton#tune-{i}", "judge", {"number": i}) for i in range(CANDIDATES))
 TUNED = tuple(replace(request, what="tune", goes_on=True) for request in JUDGED)
@@ -129,7 +129,7 @@ def _ncu(backend: str, pattern: str, case: str) -> Step:
     kernel = pattern.strip("^$")
     report = f"/tmp/{backend}-{kernel}.ncu-rep"
     collect = f"ncu --clock-control none --set full --import-source no -f -o {report} -k 'regex:{pattern}' -c 1"
-    run = " ".join(_python("benchmarks.gpu.worker", "once", backend, case))
+    run = " ".join(_python("tools.gpu.worker", "once", backend, case))
     stalls = f"ncu -i {report} --page source --csv --print-source sass | {sys.executable} -m tools.kernels.stalls"
     command = ("bash", "-c", f"{collect} {run} && ncu -i {report} --page details && {stalls}")
     return Step(f"ncu {backend} {kernel}", ("profile",), 40, command=command, log=files.NCU)
@@ -200,7 +200,7 @@ def _tuning() -> Iterator[Step]:
         yield _sanitizer(f"{tool} {backend}", "sanitize", 50, tool, backend, background=True)
     yield Step("judging cuts", ("tune",), 50, JUDGED, background=True)
     yield Step("tuning", ("tune",), 10, TUNED)
-    adopt = _python("benchmarks.gpu.publish", "--cuts", FOLDER)
+    adopt = _python("tools.gpu.publish", "--cuts", FOLDER)
     yield Step("adopting what was tuned", ("tune",), 20, command=adopt)
     yield _each("headline, tuned", "tune", 30, HEADLINE, "triton#tuned")
 
