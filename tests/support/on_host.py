@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.junit import outcome
+from tools.junit import outcome
 
 TESTS = Path(__file__).parents[1]
 
