@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
@@ -27,22 +27,25 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
-Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Side = Annotated[int, Field(ge=1)]
 
 
 class DataConfig(_Section):
     """How samples are made of images."""
 
-    lr_sizes: list[Annotated[int, Field(ge=1)]] = Field([16, 24, 32, 40, 48, 64], min_length=1)
+    lr_sizes: list[Side] = Field([16, 24, 32, 40, 48, 64], min_length=1)
     """Sides of the square LR input; each batch draws one of them, and one listed twice is drawn twice as often."""
-    scale: Range = (1.0, 8.0)
+    scale: Annotated[tuple[Positive, Positive], AfterValidator(_ordered)] = (1.0, 8.0)
     """Range of each sample's scale, which is drawn uniformly, and limited by the size of its image."""
     scale_per_batch: bool = False
     """Draw one scale per batch, limited by the size of the largest image, and only images that are large enough for it.
     Always so with `queries: null`."""
-    whole: float = Field(1.0, ge=0, le=1)
+    whole: Fraction = 1.0
     """Fraction of samples that show the largest square of the image; the others show a patch of the image."""
-    patch: Range = (0.5, 1.0)
+    patch: Annotated[tuple[Fraction, Fraction], AfterValidator(_ordered)] = (0.5, 1.0)
     """Range of the side of a patch, as a fraction of the shorter side of the image."""
     queries: int | None = Field(1024, ge=1)
     """Random target pixels per sample; null uses all of them, as whole images."""
@@ -61,12 +64,12 @@ class OptimizerConfig(_Section):
     name: Literal["adam", "adamw"] = "adam"
     lr: float = Field(1e-3, gt=0)
     """Peak learning rate."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["one-cycle", "cosine", "steps", "constant"] = "one-cycle"
     warmup: float = Field(0.1, ge=0, lt=1)
     """one-cycle: fraction of the run in which the rate rises."""
-    milestones: list[float] = [0.5, 0.75]
+    milestones: list[Fraction] = [0.5, 0.75]
     """steps: fractions of the run at which the rate is halved."""
 
 
@@ -81,7 +84,7 @@ class LossConfig(_Section):
 class ValidationConfig(_Section):
     images: int = Field(16, ge=0)
     """Images of the training folder that are held out, evenly spread over its sorted names."""
-    pairs: list[tuple[int, int]] = [(16, 64), (32, 128)]
+    pairs: list[tuple[Side, Side]] = [(16, 64), (32, 128)]
     """(LR, HR) sides; images smaller than HR are left out of a pair."""
     every: int = Field(1000, ge=1)
     """Steps between validations."""
@@ -104,10 +107,10 @@ class TrainConfig(_Section):
     """bfloat16 uses autocast; parameters, their average, coordinates and the loss stay float32."""
     clip: float | None = Field(None, gt=0)
     """Largest norm of the gradient of all parameters together, clipped if it is larger; null does not clip."""
-    ema: float = Field(0.999, ge=0, lt=1)
+    ema: Decay = 0.999
     """Decay of the moving average; min(ema, (1 + n) / (10 + n)) after n steps, so that short runs forget the initial
     parameters too."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     log_every: int = Field(50, ge=1)
     checkpoint_every: int = Field(500, ge=1)
     tensorboard: bool = False

@@ -107,7 +107,7 @@ class Run:
         }
 
     def _check(self, state: dict[str, Any], folder: Path, new_data: bool) -> None:
-        differing = _config_differences(state.get("config", "{}"), self.config)
+        differing = _config_differences(state["config"], self.config)
         if differing:
             raise CheckpointError(
                 f"{folder}: its checkpoint has another configuration ({'; '.join(differing)}); choose another --output"
@@ -120,6 +120,10 @@ class Run:
                 f"{folder}: its checkpoint has other images ({_image_differences(known, self.images)}); pass the same "
                 "images, or --new-data"
             )
+
+
+NEEDED = ("config", "step", "model", "average", "optimizer", "schedule")
+"""What the checkpoint of every version holds."""
 
 
 def write_state(folder: Path, state: dict[str, Any]) -> None:
@@ -141,6 +145,9 @@ def read_state(folder: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read ({one_line(error)})") from error
+    missing = [name for name in NEEDED if not isinstance(state, dict) or name not in state]
+    if missing:
+        raise CheckpointError(f"{path}: must be the checkpoint of a run, but {', '.join(missing)} is missing")
     return state
 
 

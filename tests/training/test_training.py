@@ -22,7 +22,7 @@ from PIL import Image
 from training_runs import losses, records, save_smooth_images
 from typer.testing import CliRunner
 
-from arasfsr import CheckpointError, ImplicitSR, load_model, save_model
+from arasfsr import ArgumentError, CheckpointError, ImplicitSR, load_model, save_model
 from arasfsr.cli import app
 from arasfsr.training.config import LossConfig, TrainConfig, load_config
 from arasfsr.training.logs import duration
@@ -147,6 +147,36 @@ def test_workers_do_not_change_the_samples(folder: Path, tmp_path: Path) -> None
         config = TrainConfig.model_validate({**RUN, "steps": 4, "data": {**RUN["data"], "workers": workers}})
         train(config, folder, tmp_path / str(workers))
     assert losses(tmp_path / "0") == losses(tmp_path / "1")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"validation": {"pairs": [[0, 4]]}},
+        {"validation": {"pairs": [[64, -16]]}},
+        {"data": {"scale": [-1, 2]}},
+        {"data": {"scale": [float("nan"), 2]}},
+        {"data": {"patch": [0.5, 3]}},
+        {"data": {"size_exponent": float("inf")}},
+        {"optimizer": {"betas": [0.9, 1.5]}},
+        {"optimizer": {"milestones": [2]}},
+        {"optimizer": {"lr": float("inf")}},
+        {"seed": 10**23},
+    ],
+)
+def test_an_entry_out_of_range_is_named(entry: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(entry))
+    [(section, value)] = entry.items()
+    name = f"{section}.{next(iter(value))}" if isinstance(value, dict) else section
+    with pytest.raises(ArgumentError, match=rf"run.yaml: {name}.*, got "):
+        load_config(tmp_path / "run.yaml")
+
+
+@pytest.mark.parametrize("state", [[1, 2], {"step": 3}])
+def test_a_file_that_is_no_run_s_checkpoint_is_refused(state: Any, tmp_path: Path) -> None:
+    torch.save(state, tmp_path / "last.ckpt")
+    with pytest.raises(CheckpointError, match=r"last.ckpt: must be the checkpoint of a run, but config, .* missing"):
+        read_state(tmp_path)
 
 
 def test_a_run_is_not_overwritten(folder: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """DIINN's decoder (arXiv 2210.12593, section 3) under the local ensemble: content and position modulate one another.
 
-k_i = relu(K_i [q_{i-1}, x]), q_i = k_i * sin(Q_i q_{i-1}); K_0 reads only the unfolded features x, Q_0 the position.
+k_i = relu(K_{i-1} [p_{i-1}, u]), p_i = k_i * sin(C_{i-1} p_{i-1}); K_0 reads only the unfolded features u, C_0 p_0.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ class DIINNWeights(NamedTuple):
     """The decoder's parameters as the operator reads them."""
 
     content: list[Layer]
-    """K_0 .. K_{L-1}: inputs are the unfolded features x, then [q, x]."""
-    position: list[Layer]
-    """Q_0 .. Q_{L-1}: inputs are rel and cell, then q."""
+    """K_0 .. K_{L-1}: inputs are the unfolded features u, then [p, u]."""
+    modulator: list[Layer]
+    """C_0 .. C_{L-1}: inputs are p_0 = [rel, cell], then p."""
     output: Layer
     """Width to 3."""
 
     def to(self, dtype: torch.dtype) -> DIINNWeights:
         """The parameters in another dtype; gradients flow back to the originals."""
-        return DIINNWeights(cast(self.content, dtype), cast(self.position, dtype), cast([self.output], dtype)[0])
+        return DIINNWeights(cast(self.content, dtype), cast(self.modulator, dtype), cast([self.output], dtype)[0])
 
 
 class DIINNDecoder(nn.Module):
@@ -56,12 +56,12 @@ def _position(rel: Tensor, cell: Tensor, dtype: torch.dtype) -> Tensor:
 def literal(features: Tensor, geometry: Geometry, weights: DIINNWeights) -> Tensor:
     """The decoder's output (B, Q, 3) from the feature map, computed as written in the paper."""
 
-    def output(x: Tensor, corner: int) -> Tensor:
-        q = _position(geometry.corners.rel[corner], geometry.cell, x.dtype).expand(*x.shape[:-1], 4)
-        for i, (content, position) in enumerate(zip(weights.content, weights.position, strict=True)):
-            k = activation(F.linear(torch.cat((q, x), dim=-1) if i else x, *content))
-            q = k * F.linear(q, *position).sin()
-        return F.linear(q, *weights.output)
+    def output(u: Tensor, corner: int) -> Tensor:
+        p = _position(geometry.corners.rel[corner], geometry.cell, u.dtype).expand(*u.shape[:-1], 4)
+        for i, (content, modulator) in enumerate(zip(weights.content, weights.modulator, strict=True)):
+            k = activation(F.linear(torch.cat((p, u), dim=-1) if i else u, *content))
+            p = k * F.linear(p, *modulator).sin()
+        return F.linear(p, *weights.output)
 
     return ensemble(unfold(features), geometry, output)
 
@@ -81,11 +81,11 @@ def lr_maps(features: Tensor, weights: DIINNWeights) -> Tensor:
     return convolve(features, weight, bias.view(1, 1, 1, -1)).permute(0, 3, 1, 2)
 
 
-def corners(rows: Tensor, rel: Tensor, cell: Tensor, weights: DIINNWeights) -> Tensor:
+def corner_outputs(rows: Tensor, rel: Tensor, cell: Tensor, weights: DIINNWeights) -> Tensor:
     """Outputs of corners (..., 3) from their rows (..., layers n) of `lr_maps`, rel (..., 2) and cell (..., 2)."""
-    q = _position(rel, cell, rows.dtype)
+    p = _position(rel, cell, rows.dtype)
     for i, part in enumerate(rows.chunk(len(weights.content), dim=-1)):
         weight = weights.content[i][0]
-        k = activation(part + F.linear(q, weight[:, : weight.shape[0]]) if i else part)
-        q = k * F.linear(q, *weights.position[i]).sin()
-    return F.linear(q, *weights.output)
+        k = activation(part + F.linear(p, weight[:, : weight.shape[0]]) if i else part)
+        p = k * F.linear(p, *weights.modulator[i]).sin()
+    return F.linear(p, *weights.output)

@@ -74,7 +74,7 @@ def lr_maps(features: Tensor, weights: LTEWeights) -> Tensor:
     return convolve(features, weight, bias.view(1, 1, 1, -1)).permute(0, 3, 1, 2)
 
 
-def corners(rows: Tensor, rel: Tensor, cell: Tensor, weights: LTEWeights) -> Tensor:
+def corner_outputs(rows: Tensor, rel: Tensor, cell: Tensor, weights: LTEWeights) -> Tensor:
     """Outputs of corners (..., 3) from their rows (..., 2 waves) of `lr_maps`, rel (..., 2) and cell (..., 2)."""
     amplitude, frequency = rows.chunk(2, dim=-1)
     # arguments span many periods: the geometry's dtype, not the compute dtype
@@ -91,6 +91,6 @@ def literal(features: Tensor, geometry: Geometry, weights: LTEWeights) -> Tensor
     """The decoder's output (B, Q, 3) from the feature map, computed as written in the paper."""
 
     def output(rows: Tensor, corner: int) -> Tensor:
-        return corners(rows, geometry.corners.rel[corner], geometry.cell, weights)
+        return corner_outputs(rows, geometry.corners.rel[corner], geometry.cell, weights)
 
     return ensemble(lr_maps(features, weights).flatten(2), geometry, output)

@@ -57,10 +57,10 @@ def call_reason(call: QueryCall, dtypes: tuple[torch.dtype, ...]) -> str | None:
     return None
 
 
-F = TypeVar("F", bound=Callable[..., object])
+Function = TypeVar("Function", bound=Callable[..., object])
 
 
-def constant(function: F) -> F:
+def constant(function: Function) -> Function:
     """Mark a function's result as constant for torch.compile, which then calls it once, while tracing.
 
     Same as torch.compiler.assume_constant_result, but without importing torch._dynamo, which takes two seconds.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from arasfsr.config import FOURIER_CHANNELS
 from arasfsr.nn.decoders.base import Layer
 from arasfsr.nn.decoders.mlp import MLPWeights
 
@@ -97,4 +98,8 @@ def unpacked(content: Tensor, modulator: list[Tensor], output: Tensor, n: int) -
     `content` is (L - 1, 2 or 1, NP, NP), `modulator` the coordinate branch's matrices, `output` (3, NP).
     """
     hidden = [halves[:, :n, :n].transpose(0, 1).reshape(n, -1) for halves in content]
-    return [*hidden, *(weight[:n, : 42 if i == 0 else n] for i, weight in enumerate(modulator)), output[:, :n]]
+    return [
+        *hidden,
+        *(weight[:n, : FOURIER_CHANNELS if i == 0 else n] for i, weight in enumerate(modulator)),
+        output[:, :n],
+    ]

@@ -32,7 +32,7 @@ def run(call: QueryCall) -> Tensor:
     count, step = call.queries.count(), max(1, CHUNK // max(1, lr.shape[0]))
     parts = []
     for first in range(0, max(1, count), step):
-        arguments = (call, lr, decoder.corners, weights, first, min(first + step, count))
+        arguments = (call, lr, decoder.corner_outputs, weights, first, min(first + step, count))
         if torch.is_grad_enabled():
             parts.append(checkpoint(_decode, *arguments, use_reentrant=False, preserve_rng_state=False))
         else:

@@ -91,14 +91,14 @@ def first_layer(tile: Tile, s: Tensor | None, x: Tensor, scratch: Scratch) -> No
     if tile.cell is not None and tile.cell_weight is not None:
         local = torch.cat([local, tile.cell.expand_as(local)], dim=-1)
         weight = torch.cat([weight, tile.cell_weight], dim=-1)
-    for rows, place, corner in zip(tile.rows, local, x, strict=True):
+    for rows, offset, out in zip(tile.rows, local, x, strict=True):
         z = scratch.take("first", (*rows.shape, n), tile.lr_rows.dtype)
         torch.index_select(tile.lr_rows, 0, rows.reshape(-1), out=z.view(-1, n))
         if len(z) == 1:
-            torch.addmm(z[0], place, weight.t(), out=z[0])
+            torch.addmm(z[0], offset, weight.t(), out=z[0])
         else:
-            z.add_(place @ weight.t())
-        layer_input(z, s, corner)
+            z.add_(offset @ weight.t())
+        layer_input(z, s, out)
 
 
 def tile_forward(tile: Tile, scratch: Scratch, keep: bool) -> tuple[Tensor, Activations]:
