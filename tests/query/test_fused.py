@@ -248,7 +248,8 @@ def test_a_frozen_model_launches_at_most_five_torch_kernels_for_the_next_image(
     launcher, queries = without_kernel(fused, monkeypatch), Queries(None, Grid((13, 9), (0, 0, 13, 9)))
     call = dataclasses.replace(encoding, _cache={})._call(queries, None, dtype)  # without the LR map of the first
     with Operators() as operators:
-        launcher(problem_of(call)).render()
+        started = launcher(problem_of(call))
+        started.render(started.new_output())
     launching = [name for name in operators.names if name.split(".")[1] not in LAUNCHING_NOTHING]
     assert len(launching) <= 5, launching
     assert len(operators.names) <= 11, operators.names  # each costs the host time, too

@@ -81,9 +81,12 @@ def test_product_inputs_are_rounded_to_tf32(fused: str) -> None:
     encoding = model.encode(inp)
     call = QueryCall(encoding.features, None, Queries(coord, None), cell, encoding.weights, torch.float32)
     launcher = LAUNCHERS[fused]()(problem_of(call))
-    kept = launcher.keep(0, coord.shape[1])
+    kept = launcher.new_kept(0, coord.shape[1])
+    launcher.keep(kept)
     grad = torch.randn(1, coord.shape[1], 3, device=coord.device)
-    read = [kept.f, kept.s, launcher.content_gradients(kept, grad, need_share=False).z]
+    gradients = launcher.new_gradients(kept, need_share=False)
+    launcher.content_gradients(kept, grad, gradients)
+    read = [kept.f, kept.s, gradients.z]
     weights = [launcher.packed.content_weight, launcher.packed.encoding_weight, launcher.packed.modulator_weight]
     for tensor in (*read, *weights):
         assert tensor is not None

@@ -32,7 +32,7 @@ FILE = "ARASFSR_LAUNCHES"
 DRAWN = "test_any_shape"
 """A test of random shapes, whose kernels cannot be listed."""
 
-LAUNCHING = ("_render", "_keep", "_content_gradients", "add_weight_gradients")
+LAUNCHING = ("render", "keep", "content_gradients", "add_weight_gradients")
 """The launcher's methods that launch kernels."""
 
 _LAUNCH = TritonLauncher._launch

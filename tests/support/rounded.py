@@ -7,6 +7,7 @@ flips. This differs from the kernels in the order of sums alone, so a small prob
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,9 +17,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from arasfsr.config import FOURIER_OCTAVES
 from arasfsr.coords import fourier_encoding, local_ensemble
 from arasfsr.query.fused import cuda
-from arasfsr.query.fused import operator as fused_operator
 from arasfsr.query.fused.launcher import ContentGradients, Kept, Launcher
+from arasfsr.query.fused.operator import decode, gradients_of
 from arasfsr.query.fused.packed import ENCODING_ROWS, rounded_to_tf32
+from arasfsr.query.operator import register
 from arasfsr.query.skip import add_skip
 
 aten = torch.ops.aten
@@ -116,7 +118,7 @@ class RoundedLauncher(Launcher):
             below = kept.s[layer]
             weight = packed.modulator_weight[layer] if layer + 1 < self.layers else weight
 
-    def _keep(self, kept: Kept) -> None:
+    def keep(self, kept: Kept) -> None:
         problem = self.problem
         coord = self._coords(kept)
         corners = local_ensemble(coord, problem.lr_size)
@@ -155,13 +157,15 @@ class RoundedLauncher(Launcher):
         found = shared.view(self.problem.images, -1, 4, self.padded).sum(2)
         return found * kept.s[-1].double() if self.problem.modulated else found
 
-    def _render(self, out: Tensor) -> None:
+    def render(self, out: Tensor) -> None:
         for first, count in self.chunks():
-            found = self._ensemble(self.keep(first, count))[:, :count]
+            kept = self.new_kept(first, count)
+            self.keep(kept)
+            found = self._ensemble(kept)[:, :count]
             out[:, first : first + count] = found @ self.packed.output_weight.double().t() + self.packed.output_bias
         add_skip(out.view(-1, self.problem.queries.count(), 3), self.problem)
 
-    def _content_gradients(self, kept: Kept, grad: Tensor, found: ContentGradients) -> None:
+    def content_gradients(self, kept: Kept, grad: Tensor, found: ContentGradients) -> None:
         images, modulated = self.problem.images, self.problem.modulated
         of_query = grad.new_zeros(images, kept.s.shape[1], 3)
         of_query[:, : kept.size] = grad[:, kept.first : kept.first + kept.size]
@@ -199,4 +203,4 @@ class RoundedLauncher(Launcher):
                 weights[0, layer, 1] += z.t() @ self._rounded(f * self._of_rows(kept.s[layer]))
 
 
-run = fused_operator.register("rounded", RoundedLauncher)
+run = register("rounded", partial(decode, RoundedLauncher), partial(gradients_of, RoundedLauncher))

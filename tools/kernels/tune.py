@@ -120,14 +120,17 @@ class Problem:
         launcher = self._launcher(kernel)
         launcher.table = cut
         if kernel == "forward":
-            return launcher.render
-        kept = launcher.keep(0, launcher.problem.count)
+            out = launcher.new_output()
+            return lambda: launcher.render(out)
+        kept = launcher.new_kept(0, launcher.problem.count)
+        launcher.keep(kept)
         grad = torch.randn(1, launcher.problem.count, 3, device=self._device)
+        gradients = launcher.new_gradients(kept, need_share=False)
         if kernel == "backward":
-            return lambda: launcher.content_gradients(kept, grad, need_share=False)
-        found = launcher.content_gradients(kept, grad, need_share=False)
+            return lambda: launcher.content_gradients(kept, grad, gradients)
+        launcher.content_gradients(kept, grad, gradients)
         weights, biases = launcher.weight_sums()
-        return lambda: launcher.add_weight_gradients(weights, biases, kept, found)
+        return lambda: launcher.add_weight_gradients(weights, biases, kept, gradients)
 
     def time(self, kernel: str, cut: Table) -> float:
         """Seconds of a kernel, the median of RUNS."""

@@ -213,11 +213,13 @@ class Call:
             launcher = Listing(self._arguments(), capability, found, self)
             count, images = launcher.problem.count, launcher.problem.images
             if "forward" in self.parts:
-                launcher.render()
+                launcher.render(launcher.new_output())
             if "keep" in self.parts:
-                kept = launcher.keep(0, count)
+                kept = launcher.new_kept(0, count)
+                launcher.keep(kept)
             if "backward" in self.parts:
-                gradients = launcher.content_gradients(kept, torch.zeros(images, count, 3), self.coord)
+                gradients = launcher.new_gradients(kept, self.coord)
+                launcher.content_gradients(kept, torch.zeros(images, count, 3), gradients)
             if "weight_gradient" in self.parts:
                 launcher.add_weight_gradients(*launcher.weight_sums(), kept, gradients)
         return [*found]

@@ -14,10 +14,10 @@ from arasfsr.nn.decoders.mlp import MLPWeights
 from arasfsr.query.call import QueryCall
 from arasfsr.query.fused import cuda_core
 from arasfsr.query.fused.launcher import ContentGradients, Kept, Launcher
-from arasfsr.query.fused.operator import register
+from arasfsr.query.fused.operator import decode, gradients_of
 from arasfsr.query.fused.packed import Packed, padded_width
 from arasfsr.query.fused.row_sums import product_over_rows, sum_over_rows
-from arasfsr.query.operator import Problem
+from arasfsr.query.operator import Problem, register
 
 NARROWEST = 64
 """Width of the narrowest kernel, the minimum padded width."""
@@ -164,7 +164,7 @@ class CudaLauncher(Launcher):
             **self.packed.addresses,
         )
 
-    def _render(self, out: Tensor) -> None:
+    def render(self, out: Tensor) -> None:
         with _on(self.device):
             scratch = self._scratch(self.core.render_scratch)
             self.core.render(self._call, out.data_ptr(), scratch.data_ptr(), scratch.numel())
@@ -177,12 +177,12 @@ class CudaLauncher(Launcher):
         pointers = dict(zip(("f", "s", "cosines", "lr_rows", "rel", "share"), _pointers(*tensors), strict=True))
         return self.core.Kept(first=kept.first, count=kept.size, tiles=kept.tiles, **pointers)
 
-    def _keep(self, kept: Kept) -> None:
+    def keep(self, kept: Kept) -> None:
         with _on(self.device):
             scratch = self._scratch(self.core.keep_scratch)
             self.core.keep(self._call, self._chunk(kept), scratch.data_ptr(), scratch.numel())
 
-    def _content_gradients(self, kept: Kept, grad: Tensor, gradients: ContentGradients) -> None:
+    def content_gradients(self, kept: Kept, grad: Tensor, gradients: ContentGradients) -> None:
         dense = _dense(grad)
         names = ("grad", "z", "s", "share", "combined")
         pointers = _pointers(dense, gradients.z, gradients.s, gradients.share, gradients.combined)
@@ -239,4 +239,4 @@ def _pointers(*tensors: Tensor | None) -> list[int]:
     return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
-run = register("cuda", CudaLauncher)
+run = register("cuda", functools.partial(decode, CudaLauncher), functools.partial(gradients_of, CudaLauncher))

@@ -94,16 +94,16 @@ class Launcher(abc.ABC):
         return WEIGHT_SPLITS
 
     @abc.abstractmethod
-    def _render(self, out: Tensor) -> None:
+    def render(self, out: Tensor) -> None:
         """Decode all queries, including the skip, into out (images, queries, 3) float32."""
 
     @abc.abstractmethod
-    def _keep(self, kept: Kept) -> None:
+    def keep(self, kept: Kept) -> None:
         """Run the forward of a chunk, writing its activations to `kept`."""
 
     @abc.abstractmethod
-    def _content_gradients(self, kept: Kept, grad: Tensor, gradients: ContentGradients) -> None:
-        """Run the content branch's backward from grad (images, queries, 3) float32 of all queries, into `gradients`."""
+    def content_gradients(self, kept: Kept, grad: Tensor, gradients: ContentGradients) -> None:
+        """Run the content branch's backward, from contiguous grad (images, queries, 3) float32 of all queries."""
 
     @abc.abstractmethod
     def add_weight_gradients(self, weights: Tensor, biases: Tensor, kept: Kept, gradients: ContentGradients) -> None:
@@ -143,11 +143,9 @@ class Launcher(abc.ABC):
 
         return remembered([weight], ("by axis", self.padded, weight.storage_offset()), pad)
 
-    def render(self) -> Tensor:
-        """The output, (images, queries, 3) float32."""
-        out = self.empty(self.problem.images, self.problem.count, 3, dtype=torch.float32)
-        self._render(out)
-        return out
+    def new_output(self) -> Tensor:
+        """Memory for `render`: (images, queries, 3) float32."""
+        return self.empty(self.problem.images, self.problem.count, 3, dtype=torch.float32)
 
     def chunks(self) -> Iterator[tuple[int, int]]:
         """Yields first query and number of queries of each chunk of the backward: whole waves, if they fit."""
@@ -162,13 +160,13 @@ class Launcher(abc.ABC):
         for first in range(0, self.problem.count, step):
             yield first, min(step, self.problem.count - first)
 
-    def keep(self, first: int, count: int) -> Kept:
-        """Run the forward of a chunk, keeping what the backward needs."""
+    def new_kept(self, first: int, count: int) -> Kept:
+        """Memory for `keep`: what the backward needs of a chunk's forward."""
         layers, width = self.layers, self.padded
         tiles = -(-count // self.tile)
         padded = tiles * self.tile
         rows = self.problem.images * padded * 4
-        kept = Kept(
+        return Kept(
             first=first,
             size=count,
             tiles=tiles,
@@ -179,20 +177,16 @@ class Launcher(abc.ABC):
             rel=self.empty(rows, 2, dtype=torch.float32),
             share=self.empty(rows, dtype=torch.float32),
         )
-        self._keep(kept)
-        return kept
 
-    def content_gradients(self, kept: Kept, grad: Tensor, need_share: bool) -> ContentGradients:
-        """Run the content branch's backward; `grad` is contiguous (images, queries, 3) float32 of all queries."""
+    def new_gradients(self, kept: Kept, need_share: bool) -> ContentGradients:
+        """Memory for `content_gradients`."""
         rows, padded = kept.f.shape[1], kept.s.shape[1]
-        gradients = ContentGradients(
+        return ContentGradients(
             z=torch.empty_like(kept.f),
             s=self.empty(*kept.s.shape, dtype=torch.float32),
             share=self.empty(rows, dtype=torch.float32) if need_share else None,
             combined=self.empty(self.problem.images, padded, self.padded, dtype=torch.float32),
         )
-        self._content_gradients(kept, grad, gradients)
-        return gradients
 
     def weight_sums(self) -> tuple[Tensor, Tensor]:
         """Zeros for the hidden layers' gradients: weights (splits, L - 1, halves, NP, NP), biases in float64."""

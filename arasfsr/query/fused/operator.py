@@ -9,8 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from arasfsr.coords import fourier_encoding, fourier_encoding_backward, local_ensemble, local_ensemble_backward, times
-from arasfsr.query import operator
-from arasfsr.query.call import QueryCall
 from arasfsr.query.fused.launcher import ContentGradients, Kept, Launcher
 from arasfsr.query.fused.packed import ENCODING_ROWS, unpacked
 from arasfsr.query.fused.row_sums import product_over_rows, sum_over_rows
@@ -42,7 +40,8 @@ class _ChunkSums:
 
     def add(self, grad: Tensor, kept: Kept) -> None:
         """Add a chunk's gradients; `grad` is (images, queries, 3) of all queries."""
-        gradients = self.launcher.content_gradients(kept, grad, self.need.coord)
+        gradients = self.launcher.new_gradients(kept, self.need.coord)
+        self.launcher.content_gradients(kept, grad, gradients)
         self.launcher.add_weight_gradients(self.content, self.content_bias, kept, gradients)
         part = slice(kept.first, kept.first + kept.size)
         of_queries = self._padded(grad[:, part], kept).flatten(0, 1)
@@ -113,12 +112,23 @@ class _ChunkSums:
         return [t for pair in zip(matrices, [*(bias[:n] for bias in biases), output_bias], strict=True) for t in pair]
 
 
-def _backward(launcher: Launcher, grad: Tensor, need: Need) -> Gradients:
-    problem = launcher.problem
+def decode(launcher_of: Callable[[Problem], Launcher], problem: Problem) -> Tensor:
+    """The forward of a backend's operator, (B, Q, 3) float32."""
+    launcher = launcher_of(problem)
+    out = launcher.new_output()
+    launcher.render(out)
+    return out.view(problem.batch, problem.queries.count(), 3)
+
+
+def gradients_of(launcher_of: Callable[[Problem], Launcher], grad: Tensor, problem: Problem, need: Need) -> Gradients:
+    """The backward of a backend's operator, chunk by chunk."""
+    launcher = launcher_of(problem)
     sums = _ChunkSums(launcher, need)
     flat = grad.reshape(problem.images, problem.count, 3).contiguous()
     for first, count in launcher.chunks():
-        sums.add(flat, launcher.keep(first, count))
+        kept = launcher.new_kept(first, count)
+        launcher.keep(kept)
+        sums.add(flat, kept)
     image, skip_coord = skip_gradients(grad, problem, need)
     coord = problem.per_query(sums.coord, problem.queries.coord)
     cell = problem.per_query(sums.cell, problem.cell)
@@ -131,15 +141,3 @@ def _backward(launcher: Launcher, grad: Tensor, need: Need) -> Gradients:
         cell_weight=sums.cell_weight,
         weights=sums.weights(flat),
     )
-
-
-def register(name: str, launcher: Callable[[Problem], Launcher]) -> Callable[[QueryCall], Tensor]:
-    """Register the operator `arasfsr::NAME` with a backend's launcher; returns the function that runs a call."""
-
-    def forward(problem: Problem) -> Tensor:
-        return launcher(problem).render().view(problem.batch, problem.queries.count(), 3)
-
-    def backward(grad: Tensor, problem: Problem, need: Need) -> Gradients:
-        return _backward(launcher(problem), grad, need)
-
-    return operator.register(name, forward, backward)

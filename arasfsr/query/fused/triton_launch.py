@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -14,8 +15,8 @@ from arasfsr.kernels.forward import forward as forward_kernel
 from arasfsr.kernels.weight_gradient import weight_gradient as weight_gradient_kernel
 from arasfsr.query.fused.launcher import WEIGHT_SPLITS, ContentGradients, Kept, Launcher
 from arasfsr.query.fused.limits import tf32_allowed
-from arasfsr.query.fused.operator import register
-from arasfsr.query.operator import Problem
+from arasfsr.query.fused.operator import decode, gradients_of
+from arasfsr.query.operator import Problem, register
 
 
 def precision_of(dtype: torch.dtype) -> str:
@@ -131,7 +132,7 @@ class TritonLauncher(Launcher):
             **self._cut(self.table.forward),
         )
 
-    def _render(self, out: Tensor) -> None:
+    def render(self, out: Tensor) -> None:
         table = self.table
         tiles = -(-self.problem.count // self.tile)
         programs = self._programs(tiles)
@@ -156,12 +157,12 @@ class TritonLauncher(Launcher):
     def _programs(self, tiles: int) -> int:
         return min(tiles, self._processors() * int(self.table.blocks))
 
-    def _keep(self, kept: Kept) -> None:
+    def keep(self, kept: Kept) -> None:
         tensors = {name: value for name, value in kept._asdict().items() if name != "size"}
         programs = self._programs(kept.tiles)
         self._forward(programs, out=None, rows=kept.f.shape[1], count=kept.size, KEEP=True, **tensors)
 
-    def _content_gradients(self, kept: Kept, grad: Tensor, gradients: ContentGradients) -> None:
+    def content_gradients(self, kept: Kept, grad: Tensor, gradients: ContentGradients) -> None:
         config = self.table.backward
         self._launch(
             backward_kernel,
@@ -215,4 +216,4 @@ class TritonLauncher(Launcher):
             )
 
 
-run = register("triton", TritonLauncher)
+run = register("triton", functools.partial(decode, TritonLauncher), functools.partial(gradients_of, TritonLauncher))
