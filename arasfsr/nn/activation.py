@@ -1,4 +1,4 @@
-"""The activation of the content branch, ReLU, with its derivative; kernels/ and csrc/ have the same pair.
+"""The activation, ReLU, with its derivative; kernels/activation.py and csrc/src/activation.h have the same pair.
 
 The backward needs only the activation's output; its input need not be kept.
 """

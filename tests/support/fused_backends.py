@@ -48,7 +48,7 @@ def skip_module_without(*names: str) -> None:
     __tracebackhide__ = True  # so that the skip's place is that module
     if not {*names} & {*FUSED}:
         reasons = (f"{name}: {BACKENDS[name].reason(None) or 'not tested in this process'}" for name in names)
-        pytest.skip("; ".join(reasons), allow_module_level=True)
+        pytest.skip(f"{'; '.join(reasons)} (docs/development.md says how to run it on a CPU)", allow_module_level=True)
 
 
 def _parameters(name: str, *more: object) -> list[Any]:
