@@ -37,7 +37,7 @@ def compiler(environment: Mapping[str, str]) -> str | None:
     """The nvcc to build the extension with, None for a pure Python distribution; ends with one line if unclear."""
     switch = environment.get(SWITCH) or "auto"
     if switch not in SWITCHES:
-        sys.exit(f"{SWITCH}={switch!r}; taken are {', '.join(SWITCHES)}")
+        sys.exit(f"{SWITCH} must be one of {', '.join(SWITCHES)}, got {switch!r}")
     found = None if switch == "0" else find_nvcc(environment)
     if switch == "1" and found is None:
         sys.exit(f"{SWITCH}=1, but nvcc is neither on PATH nor in CUDA_HOME/bin nor in {DEFAULT_CUDA}/bin")
