@@ -43,6 +43,7 @@ class Log(NullLog):
 
     def __init__(self, folder: Path, step: int, tensorboard: bool = False) -> None:
         self._board = _board(folder / BOARD, step) if tensorboard else None  # first: it may not be installed
+        self._folder = folder
         path = folder / LOG
         kept = []
         if path.is_file():
@@ -57,6 +58,11 @@ class Log(NullLog):
             temporary.write_text("".join(line + "\n" for line in kept))
         self._file = path.open("a", buffering=1)
         self._text = (folder / TEXT_LOG).open("a", buffering=1)
+
+    def remove(self) -> None:
+        """Remove the files of a run that could not begin."""
+        for name in (LOG, TEXT_LOG):
+            (self._folder / name).unlink(missing_ok=True)
 
     def write(self, record: dict[str, Any]) -> None:
         with _write_errors():

@@ -150,9 +150,16 @@ def _open_log(run: Run, folder: Path, new: bool) -> Log:
             pass
     except OSError as error:
         raise ArgumentError(f"{folder} cannot be written: {error.strerror}; choose another --output") from error
-    if new or run.step == run.config.steps:  # a kill between the last checkpoint and its model left no model
-        run.save(folder)
-    return Log(folder, run.step, run.config.tensorboard)
+    log = Log(folder, run.step, run.config.tensorboard)
+    try:
+        if new or run.step == run.config.steps:  # a kill between the last checkpoint and its model left no model
+            run.save(folder)
+    except TrainingError:
+        log.close()
+        if new:  # else the folder would hold a run that cannot be resumed
+            log.remove()
+        raise
+    return log
 
 
 def _report_start(

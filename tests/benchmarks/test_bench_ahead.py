@@ -94,6 +94,13 @@ def test_what_differs_for_the_compiler_has_its_own_key() -> None:
     assert len({each.key() for each in (variant, *changed)}) == 1 + len(changes)
 
 
+def test_a_compiled_kernel_has_the_key_that_it_had() -> None:
+    [variant] = Call("bfloat16", 16, layers=2).variants(CAPABILITY)
+    before = variant.key()
+    variant.compile()
+    assert variant.key() == before
+
+
 def test_probes_in_bfloat16_come_first() -> None:
     labels = [variant.label for variant in for_a_run()]
     assert labels[0] == "forward bfloat16 256 x 4, grid"

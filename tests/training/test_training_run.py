@@ -268,3 +268,9 @@ def test_without_tensorboard_the_extra_is_named(data: Path, tmp_path: Path, monk
         train(config_of(tensorboard=True), data, tmp_path / "run")
     monkeypatch.undo()
     train(config_of(), data, tmp_path / "run")  # the folder holds no run
+
+
+def test_a_first_checkpoint_that_cannot_be_written_leaves_no_run(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="cannot write step 0"), files_of_at_most(20_000):
+        train(config_of(), data, tmp_path / "run")
+    assert [*(tmp_path / "run").iterdir()] == []
