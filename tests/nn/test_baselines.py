@@ -78,17 +78,6 @@ def test_memory_kept_for_the_backward_does_not_grow_with_the_decoder(name: str) 
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_compiles_into_one_graph(name: str) -> None:
-    model = small_model(name)
-    inp = torch.rand(2, 3, 4, 5) * 2 - 1
-    coord, cell = random_queries(2, 33)
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    expected = gradients(model, inp, coord, cell)
-    for found, truth in zip(gradients(compiled, inp, coord, cell), expected, strict=True):  # type: ignore[arg-type]
-        torch.testing.assert_close(found, truth)
-
-
-@pytest.mark.parametrize("name", BASELINES)
 def test_a_bfloat16_model_decodes(name: str) -> None:
     model = small_model(name)
     keep_signal(model.decoder)

@@ -241,8 +241,9 @@ def test_opcheck_of_the_backward(grid: bool) -> None:
     torch.library.opcheck(torch.ops.arasfsr.tiled_backward, backward_arguments(6, grid))
 
 
-def test_compiles_into_one_graph() -> None:
-    model = small_model()
+@pytest.mark.parametrize("name", ["arasfsr", *BASELINES])
+def test_compiles_into_one_graph(name: str) -> None:
+    model = small_model(name)
     inp = torch.rand(2, 3, 4, 5) * 2 - 1
     coord, cell = random_queries(2, 33)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from arasfsr.files import replacing
+
 SUITES, PROBES, MEASURED, SUMMARY = "suites.json", "probes.json", "measured.json", "summary.txt"
 LOG, MEMCHECK, NCU, TESTS = "all.log", "memcheck.log", "ncu.txt", "pytest.xml"
 
@@ -29,9 +31,8 @@ class Results:
     def __call__(self, file: str, key: str, row: Mapping[str, Any]) -> None:
         with self._lock:
             self.files.setdefault(file, {})[key] = dict(row)
-            temporary = self.folder / f".{file}"
-            temporary.write_text(json.dumps(self.files[file], indent=1) + "\n")
-            temporary.replace(self.folder / file)
+            with replacing(self.folder / file) as temporary:
+                temporary.write_text(json.dumps(self.files[file], indent=1) + "\n")
 
     def log(self, name: str, output: bytes, file: str = LOG) -> None:
         """Append what a process printed."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import triton
 
+from benchmarks.tables import markdown
 from tools.kernels import machine_code
 from tools.kernels.listed import AUDITED, of_audit, variants_of
 from tools.kernels.variants import Variant
@@ -88,14 +89,13 @@ def audit(say: Callable[[str], None] = print) -> str:
 def table(rows: list[tuple[str, Variant, Report]]) -> str:
     """The table that is committed, so that a change shows in the diff."""
     columns = Report._fields[:-1]
-    lines = [
-        f"Made by `python -m benchmarks audit` with Triton {triton.__version__}; `keep` is the forward that keeps its",
-        "activations for the backward. Shared memory in bytes per block; matrix: matrix instructions in the code.",
-        "",
-        f"| architecture | kernel, arithmetic, width x layers, queries | {' | '.join(columns)} |",
-        f"| --- | --- | {' | '.join(['---:'] * len(columns))} |",
+    head = (
+        f"Made by `python -m benchmarks audit` with Triton {triton.__version__}; `keep` is the forward that keeps its\n"
+        "activations for the backward. Shared memory in bytes per block; matrix: matrix instructions in the code."
+    )
+    what = "kernel, arithmetic, width x layers, queries"
+    cells = [
+        {"architecture": architecture, what: variant.label, **dict(zip(columns, found, strict=False))}
+        for architecture, variant, found in rows
     ]
-    for architecture, variant, found in rows:
-        figures = " | ".join(map(str, found[: len(columns)]))
-        lines.append(f"| {architecture} | {variant.label} | {figures} |")
-    return "\n".join(lines) + "\n"
+    return f"{head}\n\n{markdown(cells, columns)}\n"
