@@ -19,7 +19,7 @@ STYLES = {"float32": "-", "tf32": ":", "bfloat16": "--", "float16": "-."}
 LOG: Any = {"xscale": "log", "yscale": "log"}
 SHARES: Any = {"xscale": "log", "ylim": (0, 100)}
 KINDS: dict[str, tuple[str, float, Any]] = {
-    "time": ("median", 1.0, LOG | {"ylabel": "seconds", "title": "Query path from 64 x 64"}),
+    "time": ("median", 1.0, LOG | {"ylabel": "seconds", "title": "Query path"}),
     "memory": ("peak_bytes", 1e-6, LOG | {"ylabel": "MB above the model", "title": "Peak memory"}),
     "share": ("share", 100.0, SHARES | {"ylabel": "% of the matrix product's rate", "title": "Share of the ceiling"}),
 }
@@ -32,9 +32,10 @@ STYLE = {"svg.hashsalt": "arasfsr", "svg.fonttype": "none", "font.size": 9}
 
 
 def plotted(rows: DataFrame) -> DataFrame:
-    """The rows that plots show, small outputs first: full size, 64 x 64, one grid."""
-    found = rows.query("suite == 'query' and model == 'full' and lr == '64 x 64' and batch == 1 and error == ''")
+    """The rows that plots show, small outputs first: full size, one grid, from the LR size that has most of them."""
+    found = rows.query("suite == 'query' and model == 'full' and batch == 1 and error == ''")
     found = found[(found["excerpt"] == 0) & ~found["scattered"].astype(bool)]
+    found = found[found["lr"].isin(found["lr"].mode()[:1])]
     found = found.sort_values(["contestant", "dtype", "pixels"], kind="stable")
     return found.assign(floor=2 * found["macs"] / found["ceiling_flops"])  # the least time that the ceiling allows
 
@@ -77,7 +78,7 @@ def draw(rows: DataFrame, folder: Path) -> list[Path]:
             for dtype, mine in found.groupby("ceiling_dtype", sort=False) if column == "median" else ():
                 floor, style = mine.groupby("pixels")["floor"].last(), STYLES[dtype]
                 axes.plot(floor, color="black", linewidth=1, linestyle=style, marker="_", label=f"floor ({dtype})")
-            axes.set(xlabel="output pixels", **look)
+            axes.set(xlabel=f"output pixels (from {found['lr'].iloc[0]})", **look)
             axes.figure.legend(loc="outside lower center", ncols=2, fontsize=7)
             axes.grid(alpha=0.3)
     return paths

@@ -198,6 +198,13 @@ def test_the_status_table_has_probes_speedups_and_what_auto_takes(
     assert "| `cuda` | float16 | 0 of 0 | not timed | no |" in text
 
 
+def test_plots_are_of_the_lr_size_with_most_rows() -> None:
+    rows = tables.frame([*ROWS, headline("cuda", 1.0), result("tiled", 1024, 1.0)])
+    assert plots.plotted(rows).lr.unique().tolist() == ["64 x 64"]
+    rows = tables.frame([ROWS[2], headline("cuda", 1.0), headline("tiled", 1.0)])
+    assert plots.plotted(rows).lr.unique().tolist() == ["128 x 128"]
+
+
 def test_the_floor_is_operations_over_the_ceiling() -> None:
     assert plots.plotted(tables.frame(ROWS[2:3])).floor.tolist() == pytest.approx([2 * ROWS[2]["macs"] / 1e11])
 
