@@ -31,7 +31,7 @@ SECTIONS: dict[Path, dict[str, Callable[[], str]]] = {
     },
     RESULTS / "README.md": {"machines": partial(machines.machines_section, RESULTS)},
 }
-"""By page, what stands between `<!-- begin NAME -->` and `<!-- end NAME -->`."""
+"""By page and name, the content of `<!-- begin NAME -->` ... `<!-- end NAME -->`."""
 
 
 def refreshed(page: Path, sections: dict[str, Callable[[], str]]) -> str:
