@@ -1,7 +1,7 @@
 """MkDocs hook: from the Markdown of GitHub, in which the pages are written, to that of Python-Markdown.
 
-Python-Markdown indents what is inside a list item by four columns, where GitHub aligns it with the item's text; it wants
-a blank line between a paragraph and a list; and in a table it shows the backslash of `a\\|b`.
+Python-Markdown indents what is inside a list item by four columns, where GitHub aligns it with the item's text; it
+wants a blank line between a paragraph and a list; and in a table it shows the backslash of `a\\|b`.
 """
 
 from __future__ import annotations
