@@ -37,6 +37,8 @@ def test_a_pipe_in_code_in_a_table_loses_its_backslash() -> None:
     assert on_page_markdown("| `a\\|b` | c \\| d |\n") == "| `a|b` | c \\| d |\n"
 
 
-@pytest.mark.parametrize("text", ["```\n- a\n  - b\n| `a\\|b` |\n```\n", "::: name\n    options:\n      - a\n"])
+@pytest.mark.parametrize(
+    "text", ["```\n- a\n  - b\n| `a\\|b` |\n```\n", "::: name\n    options:\n      - a\n", "`a\\|b`\n"]
+)
 def test_code_stays_as_it_is(text: str) -> None:
     assert on_page_markdown(text) == text

@@ -34,7 +34,12 @@ def site(tmp_path: Path) -> Site:
 
     def build_site(files: dict[str, str]) -> Path:
         subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
-        for name, text in {"mkdocs.yml": CONFIG, "README.md": "# Home", ".gitignore": "site\n", **files}.items():
+        for name, text in {
+            "mkdocs.yml": CONFIG,
+            "README.md": "# Home",
+            ".gitignore": "/site\n/local.txt\n",
+            **files,
+        }.items():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text)
         build(load_config(str(tmp_path / "mkdocs.yml")))
@@ -54,10 +59,11 @@ def test_the_readme_is_the_home_page(site: Site) -> None:
 
 
 def test_a_linked_source_file_is_a_page_that_shows_it(site: Site) -> None:
-    code = '"""Adds."""\n\ndef add(a, b):\n    return f"```{a + b}"\n'
+    code = '"""Adds.\n\n```\nadd(1, 2)\n```\n"""\n\ndef add(a, b):\n    return a + b\n'
     out = site({"docs/page.md": "[add](../package/add.py)", "package/add.py": code})
     assert '<a href="source/package/add.py.html">add</a>' in (out / "page.html").read_text()
-    assert '"""Adds.""" def add(a, b): return f"```{a + b}"' in words(out / "source/package/add.py.html")
+    shown = words(out / "source/package/add.py.html")
+    assert '"""Adds. ``` add(1, 2) ``` """ def add(a, b): return a + b' in shown
 
 
 def test_source_files_that_no_page_links_to_are_not_on_the_site(site: Site) -> None:
@@ -119,7 +125,7 @@ def test_links_in_code_blocks_and_to_other_hosts_are_left_alone(site: Site) -> N
         "[gone](none.md)",
         "[gone](../package/none.py)",
         "[gone](../package/none)",
-        "[ignored](../site/page.html)",
+        "[ignored](../local.txt)",
         "[no such heading](../README.md#none)",
         "![gone](none.svg)",
         '<img src="none.svg">',
@@ -128,4 +134,4 @@ def test_links_in_code_blocks_and_to_other_hosts_are_left_alone(site: Site) -> N
 )
 def test_a_broken_link_fails_the_build(site: Site, link: str) -> None:
     with pytest.raises(SystemExit, match="Aborted with 1 warning"):
-        site({"docs/page.md": link, "package/one.py": ""})
+        site({"docs/page.md": link, "package/one.py": "", "local.txt": ""})
