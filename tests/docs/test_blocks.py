@@ -44,7 +44,7 @@ def help_of(program: str) -> str:
 
 def unknown(command: str) -> list[str]:
     """Options that the program does not have, and files and folders of the checkout that do not exist."""
-    words = shlex.split(command, comments=True)
+    words = [word.strip("()") for word in shlex.split(command, comments=True)]
     paths = [word for word in words if re.match(r"(\./|tests/|configs/|tools/|docs/|csrc/)", word)]
     found = [path for path in paths if not (ROOT / path.split("::")[0]).exists()]
     extras = re.findall(r"\.\[(.*?)\]", command)
