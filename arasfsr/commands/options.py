@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,18 +15,8 @@ DTYPES = ("float32", "bfloat16", "float16")
 """Compute dtypes that the commands offer; float64 is for checks."""
 
 
-def completes(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """For typer's `autocompletion`: those of `names()` that begin with what was typed."""
-
-    def complete(incomplete: str) -> list[str]:
-        return [name for name in names() if name.startswith(incomplete)]
-
-    return complete
-
-
-@completes
-def complete_model() -> Iterable[str]:
-    """Names of bundled models; the shell completes files by itself."""
+def complete_model() -> list[str]:
+    """The names that the shell completes for a model; it completes files by itself."""
     from arasfsr.bundled import bundled_models
 
     return bundled_models()
@@ -49,7 +38,7 @@ DTYPE = typer.Option(
     "--dtype",
     metavar="NAME",
     help="Compute dtype of the decoder: float32, bfloat16 or float16.",
-    autocompletion=completes(lambda: DTYPES),
+    autocompletion=lambda: list(DTYPES),
 )
 
 

@@ -19,7 +19,6 @@ from arasfsr.commands.options import (
     choose_device,
     choose_dtype,
     complete_model,
-    completes,
 )
 from arasfsr.commands.progress import progress_bar
 from arasfsr.defaults import MODEL, SCALE
@@ -88,7 +87,7 @@ def upscale(
             "--format",
             metavar="FORMAT",
             help="png, jpg, webp, tif or bmp; default: by the suffix of OUT, or else of IN.",
-            autocompletion=completes(lambda: _formats()),
+            autocompletion=lambda: _formats(),
         ),
     ] = None,
     backend: Annotated[str, BACKEND] = "auto",

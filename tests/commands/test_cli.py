@@ -73,6 +73,11 @@ def test_a_full_disk_is_no_usage_error(
     assert capsys.readouterr().err == "arasfsr: [Errno 28] No space left on device\n"
 
 
+def test_verbose_shows_the_traceback_of_an_error(status: Callable[..., object]) -> None:
+    with pytest.raises(FileNotFoundError, match="neither a file nor a bundled model"):
+        status("upscale", SAMPLE, "-o", "out.png", "--model", "none", "--verbose")
+
+
 def test_all_done_is_0(status: object) -> None:
     assert status("upscale", SAMPLE, "--size", "9x7", "-o", "out.png") == 0  # type: ignore[operator]
     assert Image.open("out.png").size == (9, 7)
