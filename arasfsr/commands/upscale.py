@@ -99,7 +99,7 @@ def upscale(
 ) -> None:
     """Upscale pictures and folders of pictures.
 
-    One of --scale, --size, --width, --height and --long-side sets the output size.
+    At most one of --scale, --size, --width, --height and --long-side sets the output size.
 
     Reads PNG, JPEG, WebP, TIFF and BMP with 8 or 16 bits per channel; folders recursively. ICC profile and DPI are
     kept, EXIF rotation is applied; CMYK and palettes become RGB, black and white becomes grayscale. A failed picture
