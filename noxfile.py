@@ -1,8 +1,8 @@
-"""Tests under other versions of Python, torch and Triton, each in an environment of its own, without a GPU.
+"""Run the tests under several versions of Python, torch and Triton, each in its own environment, without a GPU.
 
 `nox` tries all of them, `nox -p 3.12` those with that Python, `nox -p 3.12 -- torch==2.11.0 triton==3.6.0` other
-requirements. Each writes a row into benchmarks/results/versions.json; `python -m benchmarks report` makes
-docs/versions.md of it.
+requirements. Each session writes a row to benchmarks/results/versions.json, from which `python -m benchmarks report`
+makes docs/versions.md.
 """
 
 from pathlib import Path
@@ -27,8 +27,8 @@ GROUPS = {
     "interpreter": ("query/test_interpreter.py",),
     "audit": ("native/test_audit.py",),
 }
-"""Files and folders of tests/: the operator and what stands on it, training, the Triton kernels in Triton's
-interpreter, and the same compiled ahead of time for every architecture."""
+"""Files and folders of tests/ in each group: the operator and everything built on it; training; the Triton kernels in
+Triton's interpreter; the same kernels compiled ahead of time for each architecture."""
 
 
 @nox.session(venv_backend="venv")

@@ -74,7 +74,8 @@ class ImplicitSR(nn.Module):
                 a (B, 3, h, w) float tensor in [0, 1].
             scale: above 0; the output's sides are round(scale * side), at least one pixel.
             size: whole numbers of at least 1.
-            backend, dtype: as in `Encoding.query`.
+            backend: as in `Encoding.query`.
+            dtype: as in `Encoding.query`.
 
         Returns:
             A picture of the input's type: PIL image, uint8 array, or float tensor in [0, 1] on the input's device. A

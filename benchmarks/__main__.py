@@ -138,7 +138,7 @@ def profile(
 
 @app.command()
 def report() -> None:
-    """Make the README's tables, and the pages and plots in docs, from benchmarks/results; takes the extra dev."""
+    """Make all tables, pages and plots from benchmarks/results; needs the extra dev."""
     from tools.report import write_all
 
     typer.echo("\n".join(map(str, write_all())))

@@ -12,21 +12,22 @@ from pandas import DataFrame, Series
 from benchmarks.results import read_rows
 from benchmarks.timing import LEAST
 
+AUTHORS = "authors' implementation"
 NAMES = {
-    "public": "public way",
-    "public-compile": "public way, torch.compile",
-    "public-autocast": "public way, autocast",
-    "public-autocast-compile": "public way, autocast and torch.compile",
+    "public": AUTHORS,
+    "public-compile": f"{AUTHORS}, torch.compile",
+    "public-autocast": f"{AUTHORS}, autocast",
+    "public-autocast-compile": f"{AUTHORS}, autocast, torch.compile",
 }
-"""Contestants as the tables call them; ours are called by their backend."""
+"""Contestants as tables and plots call them; ours are called by their backend."""
 
 PUBLIC = ("public", "public-autocast")  # who the other contestants of a case are compared with
 COMPILED = ("public-compile", "public-autocast-compile")  # and those of an excerpt
 
 SUITE_TITLES = {
-    "query": "Query path (LR to output, the encoder left out)",
-    "train": "Training step: forward and backward of the decoder",
-    "end-to-end": "From PNG file to PNG file, model loaded",
+    "query": "Query path (from the feature map to the output, without the encoder)",
+    "train": "Training step (forward and backward of the decoder)",
+    "end-to-end": "PNG file to PNG file, with the model loaded",
 }
 
 FIELDS = ["suite", "model", "lr", "output", "batch", "dtype", "scattered", "excerpt", "case", "contestant", "error"]
@@ -76,7 +77,7 @@ def _cells(row: Mapping[str, Any]) -> dict[str, str]:
     spread = f"{seconds(low)} to {seconds(high)}" if runs >= LEAST else f"{runs} run{'s' * (runs > 1)}"
     return cells | {
         "median (quartiles)": f"**{seconds(median)}** ({spread})",
-        "faster than public": "" if math.isnan(row["ratio"]) else f"{row['ratio']:.2f} x",
+        "speedup": "" if math.isnan(row["ratio"]) else f"{row['ratio']:.2f} x",
         "peak memory": "unknown" if math.isnan(row["peak_bytes"]) else f"{row['peak_bytes'] / 1e6:,.0f} MB",
         "of the ceiling": f"{row['share']:.0%} of {row['ceiling_dtype']}",
     }
@@ -118,22 +119,22 @@ def tables(rows: DataFrame) -> str:
 
 
 def compared(rows: DataFrame) -> DataFrame:
-    """Excerpts of our backends, with `ratio`: how many times faster each is than the compiled public way."""
+    """Excerpts of our backends, with `ratio`, the speedup over the authors' implementation under torch.compile."""
     good = rows[(rows["excerpt"] > 0) & (rows["error"] == "")]
     good = good.assign(ratio=ratio(good, COMPILED))
     return good[good["ratio"].notna() & ~good["contestant"].str.startswith("public")]
 
 
 def summary(found: DataFrame, where: str) -> str:
-    """Of each of our backends: on how many cases it is how much faster in each dtype; `where` all of them stand."""
+    """The range of each backend's speedup in each dtype; `where` links to the page of all of them."""
     sentences = []
     for name, mine in found.groupby("contestant", sort=False):
         figures = mine.groupby("dtype")["ratio"].agg(["min", "max", "median"]).itertuples()
-        ranges = ["{1:.2f} to {2:.2f} times in {0} (median {3:.2f})".format(*each) for each in figures]
+        ranges = ["{1:.2f} x to {2:.2f} x in {0} (median {3:.2f} x)".format(*each) for each in figures]
         sentences.append(
-            f"On excerpts of {len(mine)} cases ({where}) {title(str(name))} has the speed of the public way under "
-            f"torch.compile (in half precision with autocast) {', '.join(ranges)}. The LR map, made once for all "
-            "queries of an image, weighs more in an excerpt than in the whole."
+            f"On excerpts of {len(mine)} cases ({where}), the speedup of {title(str(name))} over the {AUTHORS} under "
+            f"torch.compile (in half precision also autocast) is {', '.join(ranges)}. The LR map is computed once for "
+            "all queries of an image, so it weighs more in an excerpt than in the whole."
         )
     return " ".join(sentences)
 
@@ -151,16 +152,18 @@ def excerpt_table(found: DataFrame) -> str:
 
 
 def machine_line(ceilings: Mapping[str, Any]) -> str:
-    machine = ceilings["machine"]
-    gpu = f"{machine['gpu']} (driver {machine['driver']}, CUDA {machine['cuda']})" if "gpu" in machine else None
     scaled = {
         name: ("T", rate / 1e12) if rate >= 1e13 else ("G", rate / 1e9) for name, rate in ceilings["flops"].items()
     }
     rates = ", ".join(f"{name} {rate:,.0f} {unit}FLOP/s" for name, (unit, rate) in scaled.items())
-    return (
-        f"On {gpu or cpu(machine)}, torch {machine['torch']}, {machine['date'][:10]}, commit {machine['commit']}. "
-        f"Ceilings: {rates}; copy {ceilings['bytes_per_second'] / 1e9:,.0f} GB/s."
-    )
+    copy = f"{ceilings['bytes_per_second'] / 1e9:,.0f} GB/s"
+    return f"On {evidence(ceilings['machine'])}. Ceilings: {rates}; copy {copy}."
+
+
+def evidence(machine: Mapping[str, Any]) -> str:
+    """What was measured on, with which torch, when and at which commit."""
+    gpu = f"{machine['gpu']} (driver {machine['driver']}, CUDA {machine['cuda']})" if "gpu" in machine else None
+    return f"{gpu or cpu(machine)}, torch {machine['torch']}, {machine['date'][:10]}, commit {machine['commit']}"
 
 
 def cpu(machine: Mapping[str, Any]) -> str:

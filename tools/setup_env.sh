@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced, not run: makes a virtual environment that holds the project, for try.sh, test.sh and .ci/run.
 
 TORCH="torch==2.13.0"
@@ -17,10 +18,16 @@ setup_env() {
         echo "$python is $("$python" --version 2>&1); needed is Python 3.10 to 3.13, which PYTHON=... may name" >&2
         return 1
     fi
-    echo "setting up $folder (the first time, torch is downloaded)" >&2
+    echo "setting up $folder: the first time takes some minutes and downloads torch (on Linux with CUDA, some GB)" >&2
     "$python" -m venv "$folder"
-    # without the extension unless asked for: no backend that is chosen automatically needs it yet
-    ARASFSR_CUDA=${ARASFSR_CUDA:-0} \
-        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$TORCH" -e "$root${extras:+[$extras]}"
+    (
+        if [[ -t 2 ]]; then # a dot every few seconds, to be seen working
+            while sleep 5; do printf . >&2; done &
+            trap 'kill $!; echo >&2' EXIT
+        fi
+        # without the extension unless asked for: no backend that is chosen automatically needs it yet
+        export ARASFSR_CUDA=${ARASFSR_CUDA:-0}
+        "$folder/bin/python" -m pip install -qq --disable-pip-version-check "$TORCH" -e "$root${extras:+[$extras]}"
+    )
     echo "$wanted" | tee "$folder/installed-plain" > "$stamp" # with extras, it also serves without them
 }

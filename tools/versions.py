@@ -1,4 +1,4 @@
-"""Which versions of Python, torch and Triton the tests pass under: a row a session of noxfile.py, and a page."""
+"""Test results under several versions of Python, torch and Triton: a row for each session of noxfile.py, and a page."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ PACKAGES = ("torch", "triton", "numpy")
 
 HEAD = """# Versions
 
-Tests under other versions of Python, torch and Triton, each in a virtual environment of its own, on a machine without
-a GPU: of the operator and what stands on it, of training, of the Triton kernels in Triton's interpreter, and of the
-same kernels compiled ahead of time for each architecture. Made by `nox` and `python -m benchmarks report`.
+Test results under several versions of Python, torch and Triton, each in its own virtual environment, on a machine
+without a GPU. The columns are groups of tests: the operator and everything built on it (*operator*), training, the
+Triton kernels in Triton's interpreter, and the same kernels compiled ahead of time for each architecture (*audit*).
+Written by `nox` and `python -m benchmarks report`.
 """
 
 
@@ -37,7 +38,7 @@ def key(installed: Mapping[str, str]) -> str:
 
 
 def page(content: Mapping[str, Any]) -> str:
-    """Everything that was tried, torch's older versions first, and what failed."""
+    """A table of all sessions, older versions of torch first, and the names of failed tests."""
     from benchmarks.tables import markdown
 
     def order(result: Mapping[str, Any]) -> list[list[int]]:

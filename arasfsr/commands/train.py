@@ -42,6 +42,14 @@ def train(
         ),
     ] = None,
     device: Annotated[str, DEVICE] = "auto",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="ENTRY=VALUE",
+            help="Change an entry of the configuration, such as steps=500 or data.workers=4; may be repeated.",
+        ),
+    ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write TensorBoard events to the output folder.")
     ] = False,
@@ -63,9 +71,8 @@ def train(
     if init is not None and resume:
         raise typer.BadParameter("must not be given with --resume, which has the run's own model", param_hint="--init")
     choose_backend()
-    settings, folder = load_config(config), output or Path("runs") / config.stem
-    if tensorboard:
-        settings = settings.model_copy(update={"tensorboard": True})
+    changes = [*(changes or ()), *(["tensorboard=true"] if tensorboard else ())]
+    settings, folder = load_config(config, changes), output or Path("runs") / config.stem
     with started_processes(choose_device(device)) as (ranks, own):
         if not ranks.first:
             logging.disable(logging.WARNING)

@@ -123,21 +123,46 @@ class TrainConfig(_Section):
         return self.model_dump(mode="json", exclude=rest | {"data": {"workers", "memory"}})
 
 
-def load_config(path: Path) -> TrainConfig:
+def load_config(path: Path, changes: Sequence[str] = ()) -> TrainConfig:
     """Read a YAML file.
 
+    Args:
+        path: the file.
+        changes: entries that replace those of the file, as ENTRY=VALUE, such as "data.workers=4"; the value is YAML.
+
     Raises:
-        ArgumentError: it cannot be read, is not YAML, or an entry is unknown or out of range; the message names the
-            file and every such entry.
+        ArgumentError: it cannot be read, is not YAML, a change is not ENTRY=VALUE, or an entry is unknown or out of
+            range; the message names the file and every such entry.
     """
     try:
         content = yaml.safe_load(path.read_text()) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ArgumentError(f"{path}: {' '.join(str(error).split())}") from error
+    for change in changes:
+        _change(content, change)
     try:
         return TrainConfig.model_validate(content)
     except ValidationError as error:
         raise ArgumentError(f"{path}: {'; '.join(map(_problem, error.errors()))}") from error
+
+
+def _change(content: Any, change: str) -> None:
+    """Set the entry that a change names; a section that the file does not have is added."""
+    name, equals, value = change.partition("=")
+    *sections, entry = name.split(".")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        equals = ""
+    if not equals:
+        raise ArgumentError(f"a change must be ENTRY=VALUE, such as data.workers=4, got {change!r}")
+    for section in sections:
+        if not isinstance(content, dict):
+            break
+        content = content.setdefault(section, {})
+    if not isinstance(content, dict):
+        raise ArgumentError(f"{name} cannot be set: {'.'.join(sections) or 'the file'} has no entries")
+    content[entry] = parsed
 
 
 def _problem(entry: ErrorDetails) -> str:

@@ -1,4 +1,4 @@
-"""The gate lets right results through and no wrong ones; the public way is the literal method."""
+"""The gate lets right results through and no wrong ones; the authors' implementation is the literal method."""
 
 from __future__ import annotations
 

@@ -60,6 +60,30 @@ def test_a_bad_configuration_names_file_and_entries(tmp_path: Path) -> None:
     assert all(name in str(caught.value) for name in ("steps", "modle", "data.scale"))
 
 
+def test_changes_replace_entries_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("steps: 100\ndata: {workers: 2, flip: false}\n")
+    config = load_config(path, ["steps=3", "data.workers=4", "model.frequency=null", "loss.epsilon=1e-2"])
+    assert (config.steps, config.data.workers, config.data.flip) == (3, 4, False)
+    assert (config.model.frequency, config.loss.epsilon) == (None, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("steps", "a change must be ENTRY=VALUE, such as data.workers=4, got 'steps'"),
+        ("steps=[", "a change must be ENTRY=VALUE, such as data.workers=4, got 'steps=\\['"),
+        ("steps.x=1", "steps.x cannot be set: steps has no entries"),
+        ("stps=1", "stps: unknown entry; known are model, data"),
+        ("steps=0", "steps: Input should be greater than or equal to 1, got 0"),
+    ],
+)
+def test_a_bad_change_is_named(change: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("steps: 100\n")
+    with pytest.raises(ValueError, match=message):
+        load_config(tmp_path / "run.yaml", [change])
+
+
 def test_an_unknown_entry_is_named_with_the_known_ones(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("modle: {}\nmodel: {frequency: {chanels: 8}}\noptimizer: {rate: 1}\n")

@@ -212,6 +212,14 @@ def test_the_command_ends_with_1_and_one_line(data: Path, tmp_path: Path, monkey
     assert result.stderr.count("arasfsr: step 1: the loss is") == 1
 
 
+def test_the_command_changes_entries(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(json.dumps(RUN))
+    arguments = ["train", str(tmp_path / "run.yaml"), "--data", str(data), "-o", str(tmp_path / "run")]
+    assert CliRunner().invoke(cli.app, [*arguments, "--set", "steps=1", "--set", "ema=0.5"]).exit_code == 0
+    assert read_state(tmp_path / "run")["step"] == 1
+    assert json.loads(read_state(tmp_path / "run")["config"])["ema"] == 0.5
+
+
 # --- images that do not fit into memory ------------------------------------------------------------------------
 
 

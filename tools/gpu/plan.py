@@ -155,7 +155,7 @@ def _preparation() -> Iterator[Step]:
     yield Step(EXTENSION, GROUPS, 150, command=build, background=True)
     yield Step(AHEAD, ("right", "headline", "train", "tests"), 110, command=ahead, background=True)
     yield Step("starting workers", ("right", "headline"), 60, ready, background=True)
-    yield Step("compiling the public way", ("headline", "train"), 110, compiled, background=True)
+    yield Step("compiling the authors' implementation", ("headline", "train"), 110, compiled, background=True)
     for backend, first in (("cuda", EXTENSION), ("triton", AHEAD)):
         probes = tuple(
             Request(f"{backend}#{width}-{dtype}", "probe", {"width": width, "dtype": dtype})

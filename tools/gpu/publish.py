@@ -10,12 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import statistics
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -24,6 +20,7 @@ from arasfsr.query.proven import PROVEN
 from benchmarks.ceilings import share
 from tools.gpu import plan
 from tools.gpu.files import MEASURED, SUITES, Rows, latest, read, runs
+from tools.gpu.history import median
 from tools.kernels.tune import best_of, write_entry
 
 
@@ -32,7 +29,7 @@ def proven(probes: Rows, suites: Rows) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for dtype in ("bfloat16", "float16", "tf32", "float32"):
         case = replace(plan.HEADLINE, dtype=dtype).name
-        times = {name: _seconds(suites.get(f"{case} {name}", {})) for name in plan.OURS}
+        times = {name: median(suites.get(f"{case} {name}", {})) for name in plan.OURS}
         right = [name for name in ("cuda", "triton") if _right(probes, name, dtype)]
         faster = [name for name in right if times[name] < times["tiled"]]
         if faster:
@@ -45,12 +42,6 @@ def _right(probes: Rows, backend: str, dtype: str) -> bool:
     kernels = [f"{name} {width} {which}: " for name, width, which in plan.PROBES if (name, which) == (backend, dtype)]
     by_kernel = [[row["ok"] for key, row in probes.items() if key.startswith(kernel)] for kernel in kernels]
     return bool(kernels) and all(found and all(found) for found in by_kernel)
-
-
-def _seconds(row: Mapping[str, Any]) -> float:
-    """A row's median; infinite if it failed or is not there."""
-    samples = row.get("samples_s")
-    return statistics.median(samples) if samples and not row.get("error") else math.inf
 
 
 def timed(suites: Rows) -> Rows:

@@ -89,7 +89,7 @@ def _cases(rows: Rows) -> Iterator[str]:
         if rate:
             parts.append(f"{2 * row['macs'] / seconds / rate:.1%} of the ceiling")
         if public and row["contestant"] in OURS:
-            parts.append(f"{public / seconds:.1f} x the public way")
+            parts.append(f"{public / seconds:.1f} x as fast as the authors' implementation")
         if row.get("replay_s"):
             parts.append(f"replay {1e3 * statistics.median(row['replay_s']):.3f} ms")
         if row.get("peak_bytes"):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import arasfsr
+
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("csrc/*.md")]
 
@@ -26,3 +28,8 @@ def test_links_lead_to_files(page: Path) -> None:
 def test_a_dead_link_is_found(tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text("[a](page.md#top) [b](none.md) [c](https://x.y/z.md)\n```\n[d](x.md)\n```\n")
     assert dead_links(tmp_path / "page.md") == ["none.md"]
+
+
+def test_the_api_page_has_every_public_name() -> None:
+    words = re.findall(r"\w+", (ROOT / "docs" / "api.md").read_text())
+    assert {*arasfsr.__all__} - {*words} == set()
