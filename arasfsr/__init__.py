@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from arasfsr._version import __version__
 
 if TYPE_CHECKING:
-    from arasfsr.checkpoints.native import bundled_models, load_model, save_model
+    from arasfsr.bundled import bundled_models
+    from arasfsr.checkpoints.native import load_model, save_model
     from arasfsr.config import (
         DecoderConfig,
         DIINNConfig,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         ImageError,
         TrainingError,
     )
+    from arasfsr.functional import upscale
     from arasfsr.model import Encoding, ImplicitSR
     from arasfsr.query import backends
 
@@ -56,10 +58,12 @@ __all__ = [
     "bundled_models",
     "load_model",
     "save_model",
+    "upscale",
 ]
 
 _HOMES = {
-    "arasfsr.checkpoints.native": ("bundled_models", "load_model", "save_model"),
+    "arasfsr.bundled": ("bundled_models",),
+    "arasfsr.checkpoints.native": ("load_model", "save_model"),
     "arasfsr.config": (
         "DIINNConfig",
         "DecoderConfig",
@@ -80,6 +84,7 @@ _HOMES = {
         "ImageError",
         "TrainingError",
     ),
+    "arasfsr.functional": ("upscale",),
     "arasfsr.model": ("Encoding", "ImplicitSR"),
     "arasfsr.query": ("backends",),
 }

@@ -17,16 +17,24 @@ from arasfsr._version import __version__
 from arasfsr.commands.convert import convert
 from arasfsr.commands.doctor import doctor
 from arasfsr.commands.eval import evaluate
+from arasfsr.commands.options import VERBOSE
 from arasfsr.commands.prepare import prepare
 from arasfsr.commands.train import train
 from arasfsr.commands.upscale import upscale
 from arasfsr.errors import ArasfsrError
 
+EXAMPLES = """\b
+Examples:
+  arasfsr upscale face.png                              # writes face_x4.png
+  arasfsr upscale photos -o big/ --long-side 512        # a folder, to a size
+  arasfsr eval tiny --data faces --pairs 16:64          # PSNR and SSIM
+"""
+
 app = typer.Typer(
     name="arasfsr",
     help="Face super-resolution from any size to any size.",
+    epilog=EXAMPLES,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -46,22 +54,21 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more to standard error.")] = False,
+    verbose: Annotated[bool, VERBOSE] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO, format="%(message)s", stream=sys.stderr, force=True
-    )
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    logging.getLogger("arasfsr").setLevel(logging.DEBUG if verbose else logging.NOTSET)
 
 
 def main() -> None:
     """Run the command line. User errors print one line to standard error, anything else a traceback."""
     try:
-        app()
+        app(prog_name="arasfsr")
     except (ArasfsrError, OSError) as error:
-        if logging.getLogger().isEnabledFor(logging.DEBUG):
+        if logging.getLogger("arasfsr").isEnabledFor(logging.DEBUG):
             raise
         typer.echo(f"arasfsr: {error}", err=True)
         usage = isinstance(error, ArasfsrError | FileNotFoundError)

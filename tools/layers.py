@@ -11,14 +11,14 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
-    ("_version", "architectures", "errors", "config", "files"),
-    ("coords", "images"),
+    ("_version", "architectures", "bundled", "defaults", "errors", "config", "files"),
+    ("coords", "devices", "images"),
     ("nn", "kernels", "preparation"),
     ("query",),
     ("upscaling",),
     ("model",),
     ("checkpoints", "testing"),
-    ("evaluation",),
+    ("evaluation", "functional"),
     ("training",),
     ("commands",),
     ("cli",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -11,23 +10,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from arasfsr.bundled import SUFFIX, bundled_file, bundled_models
 from arasfsr.checkpoints.authors import read_authors
 from arasfsr.config import ModelConfig
+from arasfsr.defaults import MODEL
 from arasfsr.errors import CheckpointError
 from arasfsr.files import replacing
 from arasfsr.model import ImplicitSR
 
 CONFIG_KEY = "arasfsr.config"
 """Metadata key of the ModelConfig as JSON."""
-
-
-def bundled_models() -> list[str]:
-    """Names of the models bundled with the package."""
-    weights = resources.files("arasfsr") / "weights"
-    if not weights.is_dir():
-        return []
-    names = (Path(entry.name) for entry in weights.iterdir())
-    return sorted(name.stem for name in names if name.suffix == ".safetensors")
 
 
 def save_model(model: ImplicitSR, path: Path | str, dtype: torch.dtype | None = None) -> None:
@@ -40,7 +32,7 @@ def save_model(model: ImplicitSR, path: Path | str, dtype: torch.dtype | None = 
         save_file(tensors, temporary, metadata={CONFIG_KEY: model.config.model_dump_json()})
 
 
-def load_model(name: str | Path = "tiny", device: torch.device | str = "cpu") -> ImplicitSR:
+def load_model(name: str | Path = MODEL, device: torch.device | str = "cpu") -> ImplicitSR:
     """Load a bundled model by name, a .safetensors file, or a .pth file of the authors' implementation.
 
     Parameters are float32 and the model is in evaluation mode.
@@ -51,8 +43,8 @@ def load_model(name: str | Path = "tiny", device: torch.device | str = "cpu") ->
     """
     path = Path(name)
     if not path.is_file() and str(name) in bundled_models():
-        with resources.as_file(resources.files("arasfsr") / "weights" / f"{name}.safetensors") as bundled:
-            return _load_file(bundled, device)
+        with bundled_file(str(name)) as path:
+            return _load_file(path, device)
     if not path.is_file():
         raise FileNotFoundError(
             f"{str(name)!r} is neither a file nor a bundled model; bundled are {', '.join(bundled_models()) or 'none'}"
@@ -63,7 +55,7 @@ def load_model(name: str | Path = "tiny", device: torch.device | str = "cpu") ->
 def _load_file(path: Path, device: torch.device | str) -> ImplicitSR:
     if path.suffix.lower() in (".pth", ".pt"):
         config, tensors = read_authors(path)
-    elif path.suffix.lower() == ".safetensors":
+    elif path.suffix.lower() == SUFFIX:
         config, tensors = _read_native(path)
     else:
         raise CheckpointError(f"{path}: the suffix must be .safetensors, .pth or .pt, got {path.suffix!r}")

@@ -12,6 +12,7 @@ import torch
 
 from arasfsr.errors import ArgumentError, ImageError
 from arasfsr.images.files import FORMATS, check_target, read_image, write_image
+from arasfsr.images.find import find_images
 from arasfsr.model import ImplicitSR
 from arasfsr.upscaling import scaled_size, upscale_raster
 
@@ -89,8 +90,7 @@ def plan_jobs(inputs: Sequence[Path], output: str | None, label: str, suffix: st
     """Find the input pictures and name their outputs.
 
     Args:
-        inputs: files with any suffix, and folders, searched recursively for the suffixes in `FORMATS`; hidden files
-            and folders are skipped.
+        inputs: files with any suffix, and folders, as searched by `find_images`.
         output: for a single input file a file, in the input's format if it has no suffix; otherwise a folder that
             mirrors the trees of input folders. It is a folder if it exists as one or ends in a slash. None writes
             NAME_LABEL.SUFFIX next to an input file, and a folder NAME_LABEL next to an input folder.
@@ -138,7 +138,7 @@ def _jobs_of(path: Path, folder: Path | None, label: str, suffix: str | None) ->
     folder = folder or path.absolute().parent / f"{path.absolute().name}_{label}"
     jobs = [
         Job(source, folder / _with_suffix(source.relative_to(path), suffix), suffix or source.suffix)
-        for source in _images(path, folder)
+        for source in find_images(path, excluded=folder)
     ]
     if not jobs:
         raise ArgumentError(f"IN must hold pictures ({', '.join(FORMATS)}), got the folder {path}, which has none")
@@ -147,18 +147,6 @@ def _jobs_of(path: Path, folder: Path | None, label: str, suffix: str | None) ->
 
 def _with_suffix(path: Path, suffix: str | None) -> Path:
     return path if suffix is None else path.with_suffix(suffix)
-
-
-def _images(folder: Path, output: Path) -> Iterator[Path]:
-    """Pictures below a folder, sorted, excluding an output folder inside it."""
-    excluded = output.resolve()
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and (Path(place) / name).resolve() != excluded
-        )
-        for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in FORMATS:
-                yield Path(place) / name
 
 
 def _check_no_overwriting(jobs: Sequence[Job]) -> None:

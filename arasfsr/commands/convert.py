@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from arasfsr.commands.options import VERBOSE
+
 
 def convert(
     source: Annotated[
@@ -20,6 +22,7 @@ def convert(
     ],
     target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the size.")] = False,
+    verbose: Annotated[bool, VERBOSE] = False,
 ) -> None:
     """Convert a checkpoint to .safetensors.
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from arasfsr._version import __version__
-from arasfsr.checkpoints.native import bundled_models
+from arasfsr.bundled import bundled_models
 from arasfsr.query import backends, proven
 from arasfsr.query.fused import cuda_core
 from arasfsr.testing import Check

@@ -8,9 +8,12 @@ from typing import Annotated
 
 import typer
 
+from arasfsr.commands.options import VERBOSE, choose_backend
+
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print only one JSON object.")] = False,
+    verbose: Annotated[bool, VERBOSE] = False,
 ) -> None:
     """Describe the installation and check every backend.
 
@@ -19,7 +22,6 @@ def doctor(
     import torch
 
     from arasfsr.commands.diagnosis import describe, devices, show
-    from arasfsr.commands.options import choose_backend
     from arasfsr.testing import run_checks
 
     choose_backend()

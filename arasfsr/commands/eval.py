@@ -7,6 +7,16 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from arasfsr.commands.options import (
+    BACKEND,
+    DEVICE,
+    DTYPE,
+    VERBOSE,
+    choose_backend,
+    choose_device,
+    choose_dtype,
+    complete_model,
+)
 from arasfsr.commands.progress import progress_bar
 from arasfsr.files import replacing
 
@@ -26,7 +36,10 @@ WHOLE_LINE = 10_000
 
 def evaluate(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL", help="Bundled models by name, .safetensors or .pth files.")
+        list[str],
+        typer.Argument(
+            metavar="MODEL", help="Bundled models by name, .safetensors or .pth files.", autocompletion=complete_model
+        ),
     ],
     data: Annotated[
         Path,
@@ -76,15 +89,9 @@ def evaluate(
             "from torchvision's VGG-16 and lpips' vgg.pth together.",
         ),
     ] = None,
-    backend: Annotated[
-        str, typer.Option("--backend", metavar="NAME", help="auto, or a backend that doctor lists.")
-    ] = "auto",
-    device: Annotated[
-        str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ...; auto uses a GPU if there is one.")
-    ] = "auto",
-    dtype: Annotated[
-        str | None, typer.Option("--dtype", metavar="NAME", help="The decoder's: float32, bfloat16 or float16.")
-    ] = None,
+    backend: Annotated[str, BACKEND] = "auto",
+    device: Annotated[str, DEVICE] = "auto",
+    dtype: Annotated[str | None, DTYPE] = None,
     json: Annotated[
         Path | None,
         typer.Option("--json", metavar="FILE", dir_okay=False, help="Write every image's scores to this file."),
@@ -108,6 +115,7 @@ def evaluate(
     pictures_to: Annotated[
         Path, typer.Option("--pictures-to", metavar="DIR", file_okay=False, help="The folder of these pictures.")
     ] = Path("pictures"),
+    verbose: Annotated[bool, VERBOSE] = False,
 ) -> None:
     """Score models, beside bicubic, on a folder of images.
 
@@ -116,7 +124,6 @@ def evaluate(
     printed all the same.
     """
     from arasfsr.checkpoints.native import load_model
-    from arasfsr.commands.options import choose_backend, choose_device, choose_dtype
     from arasfsr.evaluation import Pictures, describe, load_lpips, parse_wanted, to_csv, to_json, to_markdown
     from arasfsr.evaluation import evaluate as run
     from arasfsr.evaluation.metrics import PROTOCOLS

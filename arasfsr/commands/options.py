@@ -1,38 +1,63 @@
-"""Options shared by several commands."""
+"""Options shared by several commands, and their checks. `--help` imports this module, so it is light."""
 
 from __future__ import annotations
 
+import logging
 import os
-import re
+from typing import TYPE_CHECKING
 
-import torch
 import typer
 
-from arasfsr.query import BACKENDS
-from arasfsr.query.call import NAMED_DTYPES
-from arasfsr.query.dispatch import DEFAULT
+if TYPE_CHECKING:
+    import torch
 
 DTYPES = ("float32", "bfloat16", "float16")
 """Compute dtypes that the commands offer; float64 is for checks."""
 
 
+def complete_model() -> list[str]:
+    """The names that the shell completes for a model; it completes files by itself."""
+    from arasfsr.bundled import bundled_models
+
+    return bundled_models()
+
+
+def log_more(verbose: bool) -> bool:
+    """Show the debug messages of arasfsr; other libraries' stay hidden."""
+    if verbose:
+        logging.getLogger("arasfsr").setLevel(logging.DEBUG)
+    return verbose
+
+
+VERBOSE = typer.Option(
+    "--verbose", "-v", callback=log_more, help="Log more to standard error; show the traceback of an error."
+)
+DEVICE = typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ...; auto uses a GPU if there is one.")
+BACKEND = typer.Option("--backend", metavar="NAME", help="auto, reference, tiled, triton or cuda.")
+DTYPE = typer.Option(
+    "--dtype",
+    metavar="NAME",
+    help="Compute dtype of the decoder: float32, bfloat16 or float16.",
+    autocompletion=lambda: list(DTYPES),
+)
+
+
 def choose_device(name: str) -> torch.device:
     """The device called `name`; "auto" is a GPU if there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if re.fullmatch(r"(cpu|cuda|xpu|mps)(:[0-9]{1,3})?", name) is None:
-        raise typer.BadParameter(f"must be auto, cpu, cuda, cuda:1 ..., got {name!r}", param_hint="--device")
-    device = torch.device(name)
+    from arasfsr.devices import find_device
+    from arasfsr.errors import ArgumentError
+
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = re.split(r"\n|\. ", str(error).strip())[0]
-        raise typer.BadParameter(f"{name!r} cannot be used: {reason}", param_hint="--device") from error
-    return device
+        return find_device(name)
+    except ArgumentError as error:
+        raise typer.BadParameter(str(error), param_hint="--device") from error
 
 
 def choose_backend(name: str = "auto") -> str:
     """Validate the name; for auto, validate ARASFSR_BACKEND too."""
+    from arasfsr.query import BACKENDS
+    from arasfsr.query.dispatch import DEFAULT
+
     names = ("auto", *BACKENDS)
     value, hint = name, "--backend"
     if name == "auto":
@@ -44,6 +69,8 @@ def choose_backend(name: str = "auto") -> str:
 
 def choose_dtype(name: str) -> torch.dtype:
     """The compute dtype called `name`."""
+    from arasfsr.query.call import NAMED_DTYPES
+
     if name not in DTYPES:
         raise typer.BadParameter(f"must be one of {', '.join(DTYPES)}, got {name!r}", param_hint="--dtype")
     return NAMED_DTYPES[name]

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from arasfsr.commands.options import VERBOSE
 from arasfsr.commands.progress import progress_bar
 
 SMALLEST_SQUARE = 8
@@ -49,6 +50,7 @@ def prepare(
     workers: Annotated[
         int | None, typer.Option("--workers", metavar="N", help="Threads; by default one per processor.")
     ] = None,
+    verbose: Annotated[bool, VERBOSE] = False,
 ) -> None:
     """Make a training set of aligned faces from a folder of photographs.
 

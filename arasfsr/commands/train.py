@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from arasfsr.commands.options import DEVICE, VERBOSE, choose_backend, choose_device, complete_model
 from arasfsr.errors import TrainingError
 
 
@@ -33,11 +34,14 @@ def train(
     new_data: Annotated[bool, typer.Option("--new-data", help="Resume even if the images have changed.")] = False,
     init: Annotated[
         str | None,
-        typer.Option("--init", metavar="NAME|FILE", help="A model of the same configuration to start from."),
+        typer.Option(
+            "--init",
+            metavar="NAME|FILE",
+            help="A model of the same configuration to start from.",
+            autocompletion=complete_model,
+        ),
     ] = None,
-    device: Annotated[
-        str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ...; auto uses a GPU if there is one.")
-    ] = "auto",
+    device: Annotated[str, DEVICE] = "auto",
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,6 +53,7 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write TensorBoard events to the output folder.")
     ] = False,
+    verbose: Annotated[bool, VERBOSE] = False,
 ) -> None:
     """Train a model on a folder of images.
 
@@ -56,7 +61,6 @@ def train(
     checkpoint, with exit status 130 and 143. Broken images are reported and skipped. `torchrun --nproc-per-node N -m
     arasfsr train ...` splits each batch among N processes, with a GPU each if the device is cuda.
     """
-    from arasfsr.commands.options import choose_backend, choose_device
     from arasfsr.training.config import load_config
     from arasfsr.training.distributed import Interrupted, started_processes
     from arasfsr.training.logs import duration

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from arasfsr.commands.options import (
+    BACKEND,
+    DEVICE,
+    DTYPE,
+    VERBOSE,
+    choose_backend,
+    choose_device,
+    choose_dtype,
+    complete_model,
+)
 from arasfsr.commands.progress import progress_bar
+from arasfsr.defaults import MODEL, SCALE
 from arasfsr.errors import ArasfsrError
 
 if TYPE_CHECKING:
@@ -23,18 +34,29 @@ LONG_PIXELS = 1 << 20
 
 
 def upscale(
-    inputs: Annotated[list[Path], typer.Argument(metavar="IN", help="Pictures or folders of pictures.")],
+    inputs: Annotated[
+        list[Path] | None, typer.Argument(metavar="IN", help="Pictures or folders of pictures.", show_default=False)
+    ] = None,
+    more_inputs: Annotated[
+        list[Path] | None,
+        typer.Option("--input", "-i", metavar="IN", help="A picture or folder, in addition to IN; may be repeated."),
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(
             "--output",
             "-o",
             metavar="OUT",
-            help="A file, or a folder that mirrors IN (existing, or with a trailing /); default: NAME_x3.7.SUFFIX next "
+            help="A file, or a folder that mirrors IN (existing, or with a trailing /); default: NAME_x4.SUFFIX next "
             "to IN.",
         ),
     ] = None,
-    scale: Annotated[float | None, typer.Option("--scale", metavar="S", help="Factor for both sides, above 0.")] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            "--scale", "-s", metavar="S", help=f"Factor for both sides, above 0; {SCALE} if no size is given."
+        ),
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option("--size", metavar="WxH", help="Size in pixels; the aspect ratio is not kept."),
@@ -50,31 +72,34 @@ def upscale(
         typer.Option("--long-side", metavar="N", help="The longer side in pixels; the aspect ratio is kept."),
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", metavar="NAME|FILE", help="A bundled model, or a .safetensors or .pth file.")
-    ] = "tiny",
+        str,
+        typer.Option(
+            "--model",
+            "-n",
+            metavar="NAME|FILE",
+            help="A bundled model, or a .safetensors or .pth file.",
+            autocompletion=complete_model,
+        ),
+    ] = MODEL,
     format_: Annotated[
         str | None,
         typer.Option(
             "--format",
             metavar="FORMAT",
             help="png, jpg, webp, tif or bmp; default: by the suffix of OUT, or else of IN.",
+            autocompletion=lambda: _formats(),
         ),
     ] = None,
-    backend: Annotated[
-        str, typer.Option("--backend", metavar="NAME", help="auto, reference, tiled, triton or cuda.")
-    ] = "auto",
-    device: Annotated[
-        str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ...; auto uses a GPU if there is one.")
-    ] = "auto",
-    dtype: Annotated[
-        str, typer.Option("--dtype", metavar="NAME", help="Compute dtype of the decoder: float32, bfloat16 or float16.")
-    ] = "float32",
+    backend: Annotated[str, BACKEND] = "auto",
+    device: Annotated[str, DEVICE] = "auto",
+    dtype: Annotated[str, DTYPE] = "float32",
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Skip pictures whose output exists.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON record per picture.")] = False,
+    verbose: Annotated[bool, VERBOSE] = False,
 ) -> None:
     """Upscale pictures and folders of pictures.
 
-    Exactly one of --scale, --size, --width, --height and --long-side sets the output size.
+    At most one of --scale, --size, --width, --height and --long-side sets the output size.
 
     Reads PNG, JPEG, WebP, TIFF and BMP with 8 or 16 bits per channel; folders recursively. ICC profile and DPI are
     kept, EXIF rotation is applied; CMYK and palettes become RGB, black and white becomes grayscale. A failed picture
@@ -82,18 +107,20 @@ def upscale(
     """
     given = {"--scale": scale, "--size": size, "--width": width, "--height": height, "--long-side": long_side}
     chosen = [name for name, value in given.items() if value is not None]
-    if len(chosen) != 1:
-        raise typer.BadParameter(f"one of {', '.join(given)} must be given, got {' and '.join(chosen) or 'none'}")
+    if len(chosen) > 1:
+        raise typer.BadParameter(f"at most one of {', '.join(given)} may be given, got {' and '.join(chosen)}")
+    sources = [*(inputs or ()), *(more_inputs or ())]
+    if not sources:
+        raise typer.BadParameter("at least one picture or folder must be given, got none", param_hint="IN")
 
     from arasfsr.checkpoints.native import load_model
     from arasfsr.commands.batch import SizeRule, Upscaler, plan_jobs
-    from arasfsr.commands.options import choose_backend, choose_device, choose_dtype
 
     for name, side in (("--width", width), ("--height", height), ("--long-side", long_side)):
         _check_side(side, name)
-    rule = SizeRule(_checked_scale(scale), _parse_size(size), width, height, long_side)
+    rule = SizeRule(_checked_scale(scale if chosen else SCALE), _parse_size(size), width, height, long_side)
     try:
-        jobs = plan_jobs(inputs, output, rule.label, _parse_format(format_))
+        jobs = plan_jobs(sources, output, rule.label, _parse_format(format_))
     except ArasfsrError as error:
         raise typer.BadParameter(str(error)) from error
     choose_backend(backend)
@@ -132,27 +159,31 @@ def _parse_size(text: str | None) -> tuple[int, int] | None:
     return height, width
 
 
-def _parse_format(name: str | None) -> str | None:
-    """A suffix with its dot."""
+def _formats() -> list[str]:
+    """Names of the formats that can be written."""
     from arasfsr.images.files import FORMATS
 
+    return [suffix.removeprefix(".") for suffix in FORMATS]
+
+
+def _parse_format(name: str | None) -> str | None:
+    """A suffix with its dot."""
     if name is None:
         return None
-    suffix = "." + name.lower().removeprefix(".")
-    if suffix not in FORMATS:
-        formats = ", ".join(known.removeprefix(".") for known in FORMATS)
-        raise typer.BadParameter(f"must be one of {formats}, got {name!r}", param_hint="--format")
-    return suffix
+    wanted = name.lower().removeprefix(".")
+    if wanted not in _formats():
+        raise typer.BadParameter(f"must be one of {', '.join(_formats())}, got {name!r}", param_hint="--format")
+    return f".{wanted}"
 
 
 def _report(record: Record, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(asdict(record)))
     elif record.status == "skipped":
-        typer.echo(f"{record.output}  (skipped, exists)")
+        typer.echo(f"skipped {record.output} (exists)")
     elif record.input_size and record.output_size:
         (w, h), (width, height) = record.input_size, record.output_size
-        typer.echo(f"{record.output}  ({w} x {h} -> {width} x {height}, {record.seconds:.1f} s)")
+        typer.echo(f"wrote {record.output} ({w} x {h} -> {width} x {height}, {record.seconds:.1f} s)")
     if record.error is not None:
         typer.echo(f"arasfsr: {record.error}", err=True)
 

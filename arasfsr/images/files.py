@@ -149,11 +149,11 @@ def write_image(path: Path, raster: Raster, suffix: str | None = None) -> None:
     raster = _fit(path, raster, known)
     try:
         with replacing(path) as temporary:
-            if raster.deep and not (raster.gray and raster.alpha is None):
+            if raster.fits_pil:
+                _save_with_pillow(temporary, raster, known)
+            else:
                 write = write_deep_png if known is PNG else write_deep_tiff
                 write(temporary, raster)
-            else:
-                _save_with_pillow(temporary, raster, known)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
     except (OSError, ValueError) as error:

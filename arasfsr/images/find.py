@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,15 +36,34 @@ class _Broken(NamedTuple):
     reason: str
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Image files below a folder, recursively, sorted by path.
+def find_images(folder: Path, excluded: Path | None = None) -> list[Path]:
+    """Image files below a folder, recursively, sorted by path, without those in the folder `excluded`.
+
+    Hidden files and folders are skipped; how many files of other kinds were skipped is logged.
 
     Raises:
         ArgumentError: the folder does not exist.
     """
     if not folder.is_dir():
         raise ArgumentError(f"{folder} is not a folder")
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in FORMATS and path.is_file())
+    left_out = None if excluded is None else excluded.resolve()
+    images, others = [], Counter[str]()
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in _visible(folders) if Path(place, name).resolve() != left_out]
+        for path in (Path(place, name) for name in _visible(names)):
+            suffix = path.suffix.lower()
+            if suffix in FORMATS:
+                images.append(path)
+            else:
+                others[suffix or "without suffix"] += 1
+    if others:
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
+        _log.info("%s: files of other kinds skipped: %s", folder, counts)
+    return sorted(images)
+
+
+def _visible(names: list[str]) -> list[str]:
+    return [name for name in names if not name.startswith(".")]
 
 
 def read_images(folder: Path, extract: Callable[[Path, Image.Image], T]) -> Found[T]:

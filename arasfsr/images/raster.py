@@ -62,6 +62,11 @@ class Raster:
         """Whether channels have 16 bits."""
         return bool(self.colour.dtype == np.uint16)
 
+    @property
+    def fits_pil(self) -> bool:
+        """Whether PIL has a mode for the channels: not for 16-bit colour, nor for 16 bits with alpha."""
+        return not self.deep or (self.gray and self.alpha is None)
+
 
 def from_pil(image: Image.Image) -> Raster:
     """The channels of a PIL image; palettes and transparent colours are resolved.
@@ -92,7 +97,7 @@ def to_pil(raster: Raster) -> Image.Image:
     Raises:
         ImageError: the picture has 16-bit colour or alpha, for which PIL has no mode.
     """
-    if raster.deep and not (raster.gray and raster.alpha is None):
+    if not raster.fits_pil:
         raise ImageError("PIL has no mode for 16-bit colour")
     image = Image.fromarray(raster.colour)
     if raster.alpha is not None:

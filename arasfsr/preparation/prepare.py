@@ -44,10 +44,9 @@ def plan(source: Path, folder: Path) -> list[Job]:
     Raises:
         ArgumentError: `source` is not a folder, has no photographs, or is the output folder.
     """
-    inside = folder.resolve()
-    if inside == source.resolve():
+    if folder.resolve() == source.resolve():
         raise ArgumentError(f"the output folder must not be the folder of the photographs, got {folder}")
-    files = [path for path in find_images(source) if inside not in path.resolve().parents]
+    files = find_images(source, excluded=folder)
     if not files:
         raise ArgumentError(f"{source} has no photographs; supported are {', '.join(FORMATS)}")
     relative = [path.relative_to(source) for path in files]

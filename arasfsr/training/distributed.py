@@ -124,7 +124,8 @@ def _communication() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise TrainingError(
-            f"a process of the run has ended or cannot be reached; continue with --resume ({one_line(error)})"
+            "a process of the run has ended or cannot be reached; continue with --resume if there is a checkpoint "
+            f"({one_line(error)})"
         ) from error
 
 

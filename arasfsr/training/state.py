@@ -73,10 +73,11 @@ class Run:
             save_model(self.averaged, folder / MODEL)
         except (OSError, RuntimeError, SafetensorError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
-            raise TrainingError(
-                f"{folder}: cannot write step {self.step}: {reason}; the last checkpoint there is intact, continue "
-                "with --resume"
-            ) from error
+            if (folder / STATE).is_file():
+                kept = "the last checkpoint there is intact, continue with --resume"
+            else:
+                kept = "it has no checkpoint to continue from"
+            raise TrainingError(f"{folder}: cannot write step {self.step}: {reason}; {kept}") from error
 
     def restore(self, state: dict[str, Any], folder: Path, new_data: bool = False) -> None:
         """Continue from the checkpoint `state`, read from `folder`.
@@ -110,7 +111,9 @@ class Run:
         differing = _config_differences(state["config"], self.config)
         if differing:
             raise CheckpointError(
-                f"{folder}: its checkpoint has another configuration ({'; '.join(differing)}); choose another --output"
+                f"{folder}: its checkpoint has another configuration ({'; '.join(differing)}); a run is resumed with "
+                f"its own. For a longer or another run choose another --output; --init {folder / MODEL} starts it from "
+                "this model"
             )
         known = state.get("images")
         if known is None:

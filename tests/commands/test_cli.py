@@ -62,12 +62,20 @@ def test_what_cannot_be_done_is_a_usage_error_and_leaves_nothing(
     assert [path.name for path in Path().rglob("*")] == ["empty"]
 
 
-def test_a_full_disk_is_no_usage_error(status: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
+def test_a_full_disk_is_no_usage_error(
+    status: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(prog_name: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(cli, "app", fail)
     assert status() == 1  # type: ignore[operator]
+    assert capsys.readouterr().err == "arasfsr: [Errno 28] No space left on device\n"
+
+
+def test_verbose_shows_the_traceback_of_an_error(status: Callable[..., object]) -> None:
+    with pytest.raises(FileNotFoundError, match="neither a file nor a bundled model"):
+        status("upscale", SAMPLE, "-o", "out.png", "--model", "none", "--verbose")
 
 
 def test_all_done_is_0(status: object) -> None:

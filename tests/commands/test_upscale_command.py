@@ -58,14 +58,19 @@ def test_pixels_and_strips_are_upscaled(upscale: Command, width: int, height: in
     assert size_of("b.png") == (max(1, round(1.5 * width)), max(1, round(1.5 * height)))
 
 
-def test_no_size_is_a_usage_error(upscale: Command) -> None:
-    draw("a.png")
-    assert "must be given, got none" in upscale.refusal("a.png")
+def test_without_a_size_the_output_is_4_times_as_large_and_beside_the_input(upscale: Command) -> None:
+    draw("in/a.png")
+    assert upscale("in/a.png").exit_code == 0
+    assert files() == ["in/a.png", "in/a_x4.png"]
+    assert size_of("in/a_x4.png") == (24, 16)
 
 
 def test_two_sizes_are_a_usage_error(upscale: Command) -> None:
     draw("a.png")
-    assert "must be given, got --scale and --width" in upscale.refusal("a.png", "--scale", "2", "--width", "9")
+    said = upscale.refusal("a.png", "--scale", "2", "--width", "9")
+    assert said.endswith(
+        "at most one of --scale, --size, --width, --height, --long-side may be given, got --scale and --width"
+    )
 
 
 @pytest.mark.parametrize("scale", ["0", "-1", "nan", "inf"])
@@ -158,6 +163,32 @@ def test_a_format_is_given_to_all(upscale: Command) -> None:
     draw("in/a.jpg")
     upscale("in", "-o", "out", "--format", "png", "--scale", "2")
     assert files() == ["in/a.jpg", "out/a.png"]
+
+
+def test_inputs_may_be_given_by_an_option_too(upscale: Command) -> None:
+    for path in ("a.png", "b.png", "in/c.png"):
+        draw(path)
+    assert upscale("a.png", "-i", "b.png", "--input", "in", "-o", "out/").exit_code == 0
+    assert [name for name in files() if name.startswith("out")] == ["out/a.png", "out/b.png", "out/c.png"]
+
+
+def test_no_input_is_a_usage_error(upscale: Command) -> None:
+    assert upscale.refusal().endswith("Invalid value for IN: at least one picture or folder must be given, got none")
+
+
+def test_short_options_are_those_of_other_tools(upscale: Command) -> None:
+    draw("a.png")
+    assert upscale("-i", "a.png", "-o", "b.png", "-s", "2.5", "-n", "tiny").exit_code == 0
+    assert size_of("b.png") == (15, 10)
+
+
+def test_files_of_other_kinds_in_a_folder_are_counted_and_skipped(upscale: Command) -> None:
+    for path in ("in/a.png", "in/b.gif", "in/c.gif", "in/.hidden.gif"):
+        draw(path)
+    Path("in/README").touch()
+    result = upscale("in", "-o", "out")
+    assert result.exit_code == 0
+    assert result.stderr == "in: files of other kinds skipped: 2 .gif, 1 without suffix\n"
 
 
 def test_a_missing_input_is_a_usage_error(upscale: Command) -> None:

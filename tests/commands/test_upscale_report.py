@@ -19,7 +19,7 @@ from arasfsr.query import BACKENDS
 def test_a_line_tells_output_sizes_and_seconds(upscale: Command) -> None:
     draw("a.png")
     line = upscale("a.png", "-o", "b.png", "--scale", "2").stdout
-    assert line.startswith("b.png  (6 x 4 -> 12 x 8, ")
+    assert line.startswith("wrote b.png (6 x 4 -> 12 x 8, ")
     assert line.endswith(" s)\n")
 
 
@@ -108,7 +108,7 @@ def test_outputs_that_are_there_are_skipped_if_asked(upscale: Command) -> None:
     result = upscale("in", "-o", "out", "--scale", "2", "--skip-existing")
     assert result.exit_code == 0
     assert (size_of("out/a.png"), size_of("out/b.png")) == ((3, 3), (12, 8))
-    assert "out/a.png  (skipped" in result.stdout
+    assert "skipped out/a.png (exists)\n" in result.stdout
 
 
 def test_outputs_that_are_there_are_replaced_by_default(upscale: Command) -> None:

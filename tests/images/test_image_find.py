@@ -37,7 +37,31 @@ def test_images_are_read_as_rgb_and_only_the_extract_is_kept(folder: Path) -> No
     }
 
 
+def test_hidden_files_and_an_excluded_folder_are_left_out(tmp_path: Path) -> None:
+    for name in ("a.png", ".b.png", ".c/d.png", "out/e.png", "in/out/f.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_images(tmp_path, excluded=tmp_path / "in" / ".." / "out")
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == ["a.png", "in/out/f.png"]
+
+
+def test_files_of_other_kinds_are_counted_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("more/a.gif", "b.GIF", "README"):
+        (folder / name).touch()
+    with caplog.at_level("INFO", "arasfsr"):
+        find_images(folder)
+    assert caplog.messages == [f"{folder}: files of other kinds skipped: 2 .gif, 1 .txt, 1 without suffix"]
+
+
+def test_a_folder_of_images_alone_is_found_silently(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.png").touch()
+    with caplog.at_level("INFO", "arasfsr"):
+        find_images(tmp_path)
+    assert caplog.messages == []
+
+
 def test_broken_images_are_logged_and_listed(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING", "arasfsr")
     found = read_images(folder, lambda _, image: image.size)
     assert found.broken == [folder / "a.png", folder / "more" / "empty.bmp"]
     assert [record.message.split(": ")[:2] for record in caplog.records] == [

@@ -216,8 +216,12 @@ def test_a_run_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
 
 def test_another_configuration_does_not_resume(folder: Path, tmp_path: Path) -> None:
     train(TrainConfig.model_validate({**RUN, "steps": 1}), folder, tmp_path / "run")
-    with pytest.raises(CheckpointError, match=r"has another configuration \(steps is 1, not 2\)"):
+    with pytest.raises(CheckpointError, match=r"has another configuration \(steps is 1, not 2\)") as refusal:
         train(TrainConfig.model_validate({**RUN, "steps": 2}), folder, tmp_path / "run", resume=True)
+    model = tmp_path / "run" / "model.safetensors"
+    assert str(refusal.value).endswith(
+        f"For a longer or another run choose another --output; --init {model} starts it from this model"
+    )
 
 
 @pytest.mark.parametrize("change", ["removed", "added", "resized"])

@@ -175,6 +175,20 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(
     }  # fmt: skip
 
 
+def test_a_first_checkpoint_that_cannot_be_written_is_not_offered_for_resuming(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = Run.save
+
+    def fill(self: Run, folder: Path) -> None:
+        with files_of_at_most(20_000):
+            save(self, folder)
+
+    monkeypatch.setattr(Run, "save", fill)
+    with pytest.raises(TrainingError, match=r"cannot write step 0: .*; it has no checkpoint to continue from$"):
+        train(config_of(), data, tmp_path / "run")
+
+
 def test_a_log_that_cannot_be_written_stops_the_run(data: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "log.txt").symlink_to("/dev/full")
@@ -279,6 +293,6 @@ def test_without_tensorboard_the_extra_is_named(data: Path, tmp_path: Path, monk
 
 
 def test_a_first_checkpoint_that_cannot_be_written_leaves_no_run(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="cannot write step 0"), files_of_at_most(20_000):
+    with pytest.raises(TrainingError, match=r"cannot write step 0"), files_of_at_most(20_000):
         train(config_of(), data, tmp_path / "run")
     assert [*(tmp_path / "run").iterdir()] == []
