@@ -3,5 +3,5 @@
 kernels/ compiles, audits, probes and tunes the kernels; gpu/ is the run on a GPU. report.py writes the README's tables
 and the pages in docs from committed results, quality.py compares methods, versions.py records what nox tried.
 build_emulated.py, check_wheel.py and setup_env.sh serve the build; layers.py draws and checks the package's layers;
-make_picture.py and make_sample.py made the pictures.
+figures.py makes the pictures of docs/images, make_sample.py made the sample face.
 """
