@@ -65,7 +65,7 @@ def main() -> None:
         measured = timer.blocked_autorange(min_run_time=arguments.seconds)
         milliseconds, spread = measured.median * 1e3, measured.iqr * 1e3
         baseline = baseline or milliseconds
-        print(f"{backend:10} {error:8.1e} {milliseconds:9.2f} {spread:8.2f} {baseline / milliseconds:8.1f}x")
+        print(f"{backend:10} {error:8.1e} {milliseconds:9.2f} {spread:8.2f} {baseline / milliseconds:8.2f}x")
     sys.exit(not all_right)
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def test_a_custom_encoder_learns_to_beat_bicubic_on_the_face_it_saw() -> None:
 def test_training_on_whole_images_lowers_the_loss() -> None:
     found = losses(output_of("full_image_training.py", "--epochs", "4", "--size", "48"))
     assert len(found) == 4
-    assert found == sorted(found, reverse=True)
+    assert all(after < before for before, after in pairwise(found))
 
 
 def test_training_on_whole_images_keeps_far_less_than_the_reference_does() -> None:
@@ -54,11 +55,10 @@ def test_the_benchmark_times_what_agrees_with_the_reference(options: tuple[str, 
     output = output_of("benchmark_backends.py", "--lr", "12", "--size", "40", "--seconds", "0.1", *options)
     limit = float(re.findall(r"largest error (\S+)", output)[0])
     rows = {row.split()[0]: row.split()[1:] for row in output.splitlines()[2:]}
-    assert rows["reference"][-1] == "1.0x"
+    assert rows["reference"][-1] == "1.00x"
     assert float(rows["tiled"][0]) <= limit
-    assert float(rows["tiled"][-1][:-1]) == pytest.approx(
-        float(rows["reference"][1]) / float(rows["tiled"][1]), rel=0.1
-    )
+    speed_up = float(rows["reference"][1]) / float(rows["tiled"][1])
+    assert float(rows["tiled"][-1][:-1]) == pytest.approx(speed_up, rel=0.02, abs=0.01)  # of rounded times
     assert "no CUDA device" in output
 
 
