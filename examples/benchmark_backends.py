@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -61,7 +62,8 @@ def main() -> None:
             print(f"{backend:10} {error:8.1e} too large: not timed")
             all_right = False
             continue
-        timer = Timer("run(encoding, size, backend, dtype)", globals=dict(globals(), **locals()))
+        threads = torch.get_num_threads()  # Timer would set one
+        timer = Timer("run()", globals={"run": partial(run, encoding, size, backend, dtype)}, num_threads=threads)
         measured = timer.blocked_autorange(min_run_time=arguments.seconds)
         milliseconds, spread = measured.median * 1e3, measured.iqr * 1e3
         baseline = baseline or milliseconds

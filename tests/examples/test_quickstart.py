@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 
-import nbformat
 import pytest
+
+import arasfsr
+
+pytest.importorskip("nbclient", reason="notebooks are run by nbclient, of the extra dev")
+
+import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
-import arasfsr
 from tools.notebook import NOTEBOOK, execute
 
 
