@@ -28,6 +28,7 @@ def losses(output: str) -> list[float]:
     return [float(loss) for loss in re.findall(r"loss (\d\.\d+)", output)]
 
 
+@pytest.mark.slow
 def test_a_custom_encoder_learns_to_beat_bicubic_on_the_face_it_saw() -> None:
     output = output_of("custom_encoder.py")
     first, *_, last = losses(output)
