@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 from documented import ROOT, Block, blocks, commands, created, fill, run
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES = [page for page in PAGES if page.exists()]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")]
 
 NOT_RUN = {
     "sets up an environment": r"(\./(try|test)\.sh|source \S+|python3? -m venv|(\S+ -m )?pip install|git clone)\b",
@@ -23,7 +22,8 @@ NOT_RUN = {
     "takes minutes, or writes results into the checkout": r"python -m (benchmarks|tools\S*)\b|nox\b",
     "is what runs this test, or CI": r"(python -m )?pytest\b|(ruff|mypy|mkdocs|\.ci/run)\b",
     "compiles for a minute; CI does": r"(cmake|ctest|python setup\.py|python tools/build_emulated\.py)\b",
-    "serves until interrupted": r"tensorboard\b",
+    "serves until interrupted": r"(tensorboard|jupyter)\b",
+    "is run by tests/examples": r"python examples/",
     "changes the shell's configuration; tests/commands has it": r"arasfsr --install-completion\b",
 }
 """Why a command is not run here, and how it begins."""
@@ -45,7 +45,7 @@ def help_of(program: str) -> str:
 def unknown(command: str) -> list[str]:
     """Options that the program does not have, and files and folders of the checkout that do not exist."""
     words = [word.strip("()") for word in shlex.split(command, comments=True)]
-    paths = [word for word in words if re.match(r"(\./|tests/|configs/|tools/|docs/|csrc/)", word)]
+    paths = [word for word in words if re.match(r"(\./|tests/|configs/|tools/|docs/|csrc/|examples/)", word)]
     found = [path for path in paths if not (ROOT / path.split("::")[0]).exists()]
     extras = re.findall(r"\.\[(.*?)\]", command)
     known = (ROOT / "pyproject.toml").read_text()

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("arasfsr", "benchmarks", "csrc", "kernels", "tests", "tools")
 FILES = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".cpp", ".h")]
 FILES += [ROOT / name for name in ("setup.py", "noxfile.py", "try.sh", "test.sh", "tools/setup_env.sh", ".ci/run")]
-SYSTEM = {"PATH"}
+SYSTEM = {"PATH", "PYTHONPATH"}
 """Variables of every program, which the page leaves out."""
 
 READ = re.compile(

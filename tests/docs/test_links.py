@@ -10,7 +10,7 @@ import pytest
 import arasfsr
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("csrc/*.md")]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("csrc/*.md"), *ROOT.glob("examples/*.md")]
 
 
 def dead_links(page: Path) -> list[str]:
