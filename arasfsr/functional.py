@@ -70,7 +70,8 @@ def upscale(
             The two models used last stay loaded, one whose file has changed is loaded again; `forget_models` releases
             them.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" ...; an `ImplicitSR` stays where it is.
-        backend, dtype: as in `Encoding.query`.
+        backend: as in `Encoding.query`.
+        dtype: as in `Encoding.query`.
 
     Returns:
         For a file a PIL image with the file's ICC profile and DPI in its `info`, else a picture of the input's type as
