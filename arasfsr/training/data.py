@@ -91,7 +91,10 @@ def hold_out(images: Sequence[Photograph], count: int) -> tuple[list[Photograph]
         ArgumentError: none would be left to train on.
     """
     if count >= len(images):
-        raise ArgumentError(f"validation.images must be below the number of images, {len(images)}, got {count}")
+        raise ArgumentError(
+            f"validation.images must be below the number of images, {len(images)}, got {count}; "
+            "--set validation.images=N changes it"
+        )
     chosen = {round((i + 0.5) * len(images) / count - 0.5) for i in range(count)}
     train = [image for i, image in enumerate(images) if i not in chosen]
     return train, [image for i, image in enumerate(images) if i in chosen]

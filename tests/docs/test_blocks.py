@@ -58,6 +58,11 @@ def unknown(command: str) -> list[str]:
     return found + [option for option in options if not re.search(rf"{option}\b", said)]
 
 
+def pages_with(language: str) -> pytest.MarkDecorator:
+    pages = [page for page in PAGES if blocks(page, language)]
+    return pytest.mark.parametrize("page", pages, ids=[str(page.relative_to(ROOT)) for page in pages])
+
+
 def runnable(block: Block) -> list[str]:
     return [command for command in commands(block) if why_not_run(command) is None]
 
@@ -69,7 +74,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "bash")], ids=lambda page: page.name)
+@pages_with("bash")
 def test_commands_run(page: Path, folder: Path) -> None:
     for block in blocks(page, "bash"):
         for command in runnable(block):
@@ -79,14 +84,14 @@ def test_commands_run(page: Path, folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+@pages_with("python")
 def test_python_runs(page: Path, folder: Path) -> None:
     script = folder / page.with_suffix(".py").name
     script.write_text("\n".join(block.text for block in blocks(page, "python")))
     run(["python", str(script)], folder)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "bash")], ids=lambda page: page.name)
+@pages_with("bash")
 def test_what_is_not_run_names_options_and_files_that_exist(page: Path) -> None:
     left = [command for block in blocks(page, "bash") for command in commands(block) if why_not_run(command)]
     assert {command: found for command in left if (found := unknown(command))} == {}

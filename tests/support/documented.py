@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "arasfsr" / "assets"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
-SHORT: dict[str, Any] = {"steps": 3, "batch": 4, "log_every": 1, "checkpoint_every": 1}
+SHORT: dict[str, Any] = {"steps": 2, "batch": 2, "log_every": 1, "checkpoint_every": 1}
 """What replaces entries of a configuration, so that a training takes seconds."""
 
 
@@ -64,12 +64,12 @@ def fill(folder: Path) -> None:
             turned = original.rotate(5 * index, Image.Resampling.BICUBIC)
             turned.resize((side, side), Image.Resampling.BICUBIC).save(folder / name / f"{index}.png")
     (folder / "photos").mkdir()
-    photograph = np.pad(np.asarray(original), ((200, 200), (200, 200), (0, 0)), "edge")
+    photograph = np.pad(np.asarray(original), ((60, 60), (60, 60), (0, 0)), "edge")
     Image.fromarray(photograph).save(folder / "photos" / "portrait.jpg", quality=95)
     (folder / "configs").mkdir()
     for path in (ROOT / "configs").glob("*.yaml"):
         config = {**yaml.safe_load(path.read_text()), **SHORT}
-        config["validation"] = {"images": 1, "pairs": [[16, 32]], "every": 3}
+        config["validation"] = {"images": 1, "pairs": [[16, 32]], "every": 2}
         (folder / "configs" / path.name).write_text(yaml.safe_dump(config))
     shutil.copy(ROOT / "tests" / "golden" / "liif-tiny.pth", folder / "liif.pth")
 
