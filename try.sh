@@ -7,3 +7,4 @@ source tools/setup_env.sh
 setup_env .venv
 .venv/bin/arasfsr upscale arasfsr/assets/sample.png --scale 8 -o sample_x8.png
 echo "the sample face, 64 x 64 (arasfsr/assets/sample.png), is now 512 x 512: $PWD/sample_x8.png"
+echo "next: source .venv/bin/activate, then arasfsr upscale YOUR_PICTURE.png"

@@ -93,8 +93,10 @@ def models_section(start: Path) -> str:
             row[f"{pair['lr']} to {pair['hr']}"] = f"{_gain(pair, model):+.2f} dB"
         if found := measured.get(f"{case.name} tiled"):
             row["time"] = seconds(found["quartiles_s"][1])
-        rows.append(row | {"": purpose})
-    told = f"Gains in PSNR over bicubic on {content['pairs'][0]['images']} faces, protocol `{content['protocol']}`"
+        rows.append(row | {"for": purpose})
+    told = (
+        f"Gains in PSNR over bicubic on {content['pairs'][0]['images']} faces that were shrunk by bicubic interpolation"
+    )
     if path is not None:
         told += f"; time of the decoder from 64 x 64 to 256 x 256 on {machines.device(path)}, {SQUARE.dtype}"
     return f"{markdown(rows, list(rows[0])[1:-1])}\n\n{told}. More: {machines.link('models', MODELS_PAGE, start)}."

@@ -1,4 +1,4 @@
-"""Pages, tables and plots from committed result files; no figure is typed by hand."""
+"""Pages, tables and plots from committed result files and from the code; no figure is typed by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.plots import draw, draw_headlines
 from benchmarks.results import RESULTS, ROOT, SUITES_FILE, load, write_text
 from benchmarks.tables import frame
-from tools import machines, quality, versions
+from tools import entries, machines, quality, versions
 from tools.gpu import history
 
 DOCS = ROOT / "docs"
@@ -21,13 +21,14 @@ SECTIONS: dict[Path, dict[str, Callable[[], str]]] = {
         "speed": partial(machines.speed_section, ROOT, BENCHMARKS),
     },
     DOCS / "models.md": {"quality": quality.quality_section},
-    DOCS / "training.md": {"data": machines.data_section},
+    DOCS / "training.md": {"entries": entries.entries_section},
     DOCS / "evaluation.md": {"methods": quality.methods_section},
     DOCS / "kernels.md": {"status": partial(history.status, RESULTS)},
     BENCHMARKS: {
         "bars": partial(machines.bars_section, DOCS),
         "gpu": partial(machines.suites_section, True, DOCS),
         "suites": partial(machines.suites_section, False, DOCS),
+        "data": machines.data_section,
     },
     RESULTS / "README.md": {"machines": partial(machines.machines_section, RESULTS)},
 }

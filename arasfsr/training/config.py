@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
@@ -62,11 +62,15 @@ class DataConfig(_Section):
 
 class OptimizerConfig(_Section):
     name: Literal["adam", "adamw"] = "adam"
+    """The optimizer."""
     lr: float = Field(1e-3, gt=0)
     """Peak learning rate."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
+    """Decay of the averages of the gradient and of its square."""
     weight_decay: float = Field(0.0, ge=0)
+    """As in torch.optim: L2 for adam, decoupled for adamw."""
     schedule: Literal["one-cycle", "cosine", "steps", "constant"] = "one-cycle"
+    """How the learning rate changes during the run."""
     warmup: float = Field(0.1, ge=0, lt=1)
     """one-cycle: fraction of the run in which the rate rises."""
     milestones: list[Fraction] = [0.5, 0.75]
@@ -75,6 +79,7 @@ class OptimizerConfig(_Section):
 
 class LossConfig(_Section):
     name: Literal["l1", "charbonnier"] = "l1"
+    """The loss between prediction and target."""
     epsilon: float = Field(1e-3, gt=0)
     """charbonnier: sqrt(error^2 + epsilon^2), with errors in [-2, 2]."""
     kl_weight: float = Field(0.0, ge=0)
@@ -99,6 +104,7 @@ class TrainConfig(_Section):
     loss: LossConfig = LossConfig()
     validation: ValidationConfig = ValidationConfig()
     steps: int = Field(10_000, ge=1)
+    """Steps of the whole run."""
     batch: int = Field(16, ge=1)
     """Samples per step, over all processes."""
     accumulate: int = Field(1, ge=1)
@@ -111,8 +117,11 @@ class TrainConfig(_Section):
     """Decay of the moving average; min(ema, (1 + n) / (10 + n)) after n steps, so that short runs forget the initial
     parameters too."""
     seed: int = Field(0, ge=0, lt=2**63)
+    """Seed of the initial parameters and of the samples."""
     log_every: int = Field(50, ge=1)
+    """Steps between lines of the log."""
     checkpoint_every: int = Field(500, ge=1)
+    """Steps between checkpoints."""
     tensorboard: bool = False
     """Also write losses and scores for TensorBoard, into the folder `tensorboard` of the run; needs the extra
     `tensorboard`."""
