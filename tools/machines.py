@@ -171,8 +171,8 @@ def speed_section(start: Path, more: Path) -> str:
         return NONE
     return (
         f"{markdown(rows)}\n\nMedian times from the feature map to the output, without the encoder; in parentheses, "
-        f"how many times faster ours is. In bfloat16 the {AUTHORS} runs under autocast. Measured on {'; '.join(measured)}. "
-        f"All tables: {link('benchmarks', more, start)}."
+        f"how many times faster ours is. In bfloat16 the {AUTHORS} runs under autocast. Measured on "
+        f"{'; '.join(measured)}. All tables: {link('benchmarks', more, start)}."
     )
 
 
