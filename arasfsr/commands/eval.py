@@ -38,7 +38,9 @@ def evaluate(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL", help="Bundled models by name, .safetensors or .pth files.", autocompletion=complete_model
+            metavar="MODEL",
+            help="Bundled models by name, .safetensors or .pth files, or the folders of training runs.",
+            autocompletion=complete_model,
         ),
     ],
     data: Annotated[
@@ -170,9 +172,11 @@ def _choose_suite(name: str | None, pairs: str | None, degradation: str | None) 
 
 def _check_models(models: Sequence[str]) -> None:
     """Models are columns by name: each must be given once."""
+    from arasfsr.checkpoints.native import find_model
+
     seen: dict[Path, str] = {}
     for name in models:
-        place = Path(name).resolve()
+        place = (find_model(name) or Path(name)).resolve()
         if place in seen:
             twice = f"{name!r} twice" if seen[place] == name else f"one file as {seen[place]!r} and {name!r}"
             raise typer.BadParameter(f"must be given once each, got {twice}", param_hint="MODEL")

@@ -76,8 +76,8 @@ def upscale(
         typer.Option(
             "--model",
             "-n",
-            metavar="NAME|FILE",
-            help="A bundled model, or a .safetensors or .pth file.",
+            metavar="NAME|FILE|DIR",
+            help="A bundled model, a .safetensors or .pth file, or the folder of a training run.",
             autocompletion=complete_model,
         ),
     ] = MODEL,

@@ -74,7 +74,7 @@ def test_a_full_disk_is_no_usage_error(
 
 
 def test_verbose_shows_the_traceback_of_an_error(status: Callable[..., object]) -> None:
-    with pytest.raises(FileNotFoundError, match="neither a file nor a bundled model"):
+    with pytest.raises(FileNotFoundError, match="model must be a bundled one"):
         status("upscale", SAMPLE, "-o", "out.png", "--model", "none", "--verbose")
 
 
