@@ -126,7 +126,17 @@ def evaluate(
     printed all the same.
     """
     from arasfsr.checkpoints.native import load_model
-    from arasfsr.evaluation import Pictures, describe, load_lpips, parse_wanted, to_csv, to_json, to_markdown
+    from arasfsr.errors import ArgumentError
+    from arasfsr.evaluation import (
+        NoImageLargeEnough,
+        Pictures,
+        describe,
+        load_lpips,
+        parse_wanted,
+        to_csv,
+        to_json,
+        to_markdown,
+    )
     from arasfsr.evaluation import evaluate as run
     from arasfsr.evaluation.metrics import PROTOCOLS
 
@@ -142,7 +152,12 @@ def evaluate(
     distance = load_lpips(lpips, place) if lpips else None
     with progress_bar(description="scoring") as bar:
         progress, on_row = (None, _print_row) if bar is None else (bar.update, None)
-        evaluation = run(loaded, data, wanted, compared, backend, compute, distance, shown, progress, on_row)
+        try:
+            evaluation = run(loaded, data, wanted, compared, backend, compute, distance, shown, progress, on_row)
+        except NoImageLargeEnough as error:
+            if pairs is not None:
+                raise
+            raise ArgumentError(f"{error}, which are the default; give smaller ones by --pairs LR:HR") from error
     typer.echo("\n".join(f"{name:<12} {fact}" for name, fact in describe(evaluation)))
     _print_tables(evaluation)
     for path, render in ((json, to_json), (markdown, to_markdown), (csv, to_csv)):
