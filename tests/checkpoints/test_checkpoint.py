@@ -78,7 +78,8 @@ def test_convert_says_that_it_overwrote_a_file(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["convert", str(PUBLIC), str(out)]).output == f"overwrote {out}\n"
 
 
-def test_convert_takes_the_folder_of_a_run(model: ImplicitSR, tmp_path: Path) -> None:
+def test_convert_takes_the_folder_of_a_run(tmp_path: Path) -> None:
+    model = small_model()
     save_model(model, tmp_path / "model.safetensors")
     out = tmp_path / "half.safetensors"
     assert CliRunner().invoke(app, ["convert", str(tmp_path), str(out), "--half"]).exit_code == 0
@@ -197,7 +198,8 @@ def test_a_name_that_is_nothing_says_what_a_model_can_be() -> None:
         load_model("no-such-model")
 
 
-def test_the_folder_of_a_run_is_its_model(model: ImplicitSR, tmp_path: Path) -> None:
+def test_the_folder_of_a_run_is_its_model(tmp_path: Path) -> None:
+    model = small_model()
     save_model(model, tmp_path / "model.safetensors")
     assert torch.equal(load_model(tmp_path).decoder.output.weight, model.decoder.output.weight)
 

@@ -32,6 +32,12 @@ def test_a_picture_that_takes_long_is_announced(upscale: Command, size: str, tol
     assert upscale("a.png", "-o", "b.png", "--size", size).stderr.splitlines() == told
 
 
+def test_the_time_left_is_told_after_some_rows(upscale: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw("a.png")
+    monkeypatch.setattr("arasfsr.commands.progress.LONG_SECONDS", 0)
+    assert "a.png: about " in upscale("a.png", "-o", "b.png", "--size", "1024x1024").stderr
+
+
 def test_ctrl_c_is_one_line_and_leaves_no_file(upscale: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(path: Path, *arguments: object) -> None:
         path.write_bytes(b"half")
