@@ -1,17 +1,19 @@
 """The command line: `arasfsr upscale`, `prepare`, `train`, `eval`, `convert`, `doctor`.
 
-Exit status: 0 success; 1 some inputs failed, or a system error such as a full disk; 2 usage error; 130 or 143 a
-training run stopped by Ctrl-C or SIGTERM.
+Exit status: 0 success; 1 some inputs failed, or a system error such as a full disk; 2 usage error; 130 interrupted by
+Ctrl-C; 143 a training run stopped by SIGTERM.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from arasfsr._version import __version__
 from arasfsr.commands.convert import convert
@@ -30,8 +32,23 @@ Examples:
   arasfsr eval tiny --data faces --pairs 16:64          # PSNR and SSIM
 """
 
+
+class Commands(TyperGroup):
+    """The commands, which Ctrl-C ends with one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was given."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            typer.echo("arasfsr: interrupted", err=True)
+            raise typer.Exit(128 + signal.SIGINT) from stop
+
+
 app = typer.Typer(
     name="arasfsr",
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Face super-resolution from any size to any size.",
     epilog=EXAMPLES,
     no_args_is_help=True,

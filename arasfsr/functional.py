@@ -11,7 +11,7 @@ from typing import Any, overload
 import torch
 from PIL import Image
 
-from arasfsr.checkpoints.native import load_model
+from arasfsr.checkpoints.native import find_model, load_model
 from arasfsr.defaults import MODEL, SCALE
 from arasfsr.devices import find_device
 from arasfsr.errors import ArgumentError, ArgumentTypeError
@@ -66,9 +66,9 @@ def upscale(
             is taken as it is; `PIL.ImageOps.exif_transpose` turns one that was opened from a camera's file.
         scale: above 0; the output's sides are round(scale * side), at least one pixel.
         size: whole numbers of at least 1.
-        model: a bundled name, a .safetensors file, a .pth file of the authors' implementation, or an `ImplicitSR`.
-            The two models used last stay loaded, one whose file has changed is loaded again; `forget_models` releases
-            them.
+        model: a bundled name, a .safetensors file, a .pth file of the authors' implementation, the folder of a training
+            run, or an `ImplicitSR`. The two models used last stay loaded, one whose file has changed is loaded again;
+            `forget_models` releases them.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" ...; an `ImplicitSR` stays where it is.
         backend: as in `Encoding.query`.
         dtype: as in `Encoding.query`.
@@ -127,8 +127,8 @@ def _choose_model(model: str | os.PathLike[str] | ImplicitSR, device: str | torc
         return model
     if not isinstance(model, str | os.PathLike):
         raise ArgumentTypeError(f"model must be a name, a file or an ImplicitSR, got {type(model).__name__}")
-    path = Path(model)
-    if not path.is_file():
+    path = find_model(os.fspath(model))
+    if path is None:
         return _load(os.fspath(model), find_device(device))
     status = path.stat()
     return _load(str(path.resolve()), find_device(device), (status.st_ino, status.st_size, status.st_mtime_ns))

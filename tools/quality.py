@@ -15,7 +15,7 @@ from arasfsr import load_model
 from arasfsr.evaluation import evaluate, own_pairs, parse_pairs, to_json
 from arasfsr.training.config import TrainConfig, load_config
 from arasfsr.training.loop import train
-from arasfsr.training.state import MODEL, STATE
+from arasfsr.training.state import STATE
 from benchmarks.bars import SQUARE
 from benchmarks.results import RESULTS, ROOT, load, read_rows
 from benchmarks.tables import markdown, seconds
@@ -64,7 +64,7 @@ def compare(data: Path, images: Path, runs: Path, device: str = "cpu", steps: in
     for method in CHANGES:
         config, folder = config_of(method, steps), runs / method.replace(" ", "-").lower()
         count = train(config, data, folder, resume=(folder / STATE).is_file(), device=device)["images"]
-        models[method] = load_model(folder / MODEL, device)
+        models[method] = load_model(folder, device)
         used = {"steps": config.steps, "batch": config.batch, "images": count, "held_out": config.validation.images}
     scores = evaluate(models, images, own_pairs(parse_pairs(PAIRS), "bic"), "y-float")
     return {**json.loads(to_json(scores)), "training": used}

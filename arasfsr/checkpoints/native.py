@@ -21,6 +21,9 @@ from arasfsr.model import ImplicitSR
 CONFIG_KEY = "arasfsr.config"
 """Metadata key of the ModelConfig as JSON."""
 
+RUN_MODEL = f"model{SUFFIX}"
+"""The model in the folder of a training run."""
+
 
 def save_model(model: ImplicitSR, path: Path | str, dtype: torch.dtype | None = None) -> None:
     """Write a model; a failed write leaves no file. `dtype` float16 halves the size."""
@@ -33,23 +36,42 @@ def save_model(model: ImplicitSR, path: Path | str, dtype: torch.dtype | None = 
 
 
 def load_model(name: str | Path = MODEL, device: torch.device | str = "cpu") -> ImplicitSR:
-    """Load a bundled model by name, a .safetensors file, or a .pth file of the authors' implementation.
+    """Load a bundled model by name, a .safetensors file, a .pth file of the authors' implementation, or the model of a
+    training run by the run's folder.
 
     Parameters are float32 and the model is in evaluation mode.
 
     Raises:
-        FileNotFoundError: no such file or bundled model.
-        CheckpointError: the file is damaged, not a model, or its tensors do not match its configuration.
+        FileNotFoundError: no such file, folder or bundled model.
+        CheckpointError: the file is damaged, not a model, or its tensors do not match its configuration; or the folder
+            has no model.
+    """
+    path = find_model(name)
+    if path is not None:
+        return _load_file(path, device)
+    with bundled_file(str(name)) as path:
+        return _load_file(path, device)
+
+
+def find_model(name: str | Path) -> Path | None:
+    """The file of a model: `name` itself, or model.safetensors in the folder `name`; None for a bundled model.
+
+    A file comes before a bundled model of the same name, and that before a folder.
+
+    Raises:
+        FileNotFoundError, CheckpointError: as `load_model`.
     """
     path = Path(name)
-    if not path.is_file() and str(name) in bundled_models():
-        with bundled_file(str(name)) as path:
-            return _load_file(path, device)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{str(name)!r} is neither a file nor a bundled model; bundled are {', '.join(bundled_models()) or 'none'}"
-        )
-    return _load_file(path, device)
+    if path.is_file():
+        return path
+    if str(name) in bundled_models():
+        return None
+    wanted = f"model must be a bundled one ({', '.join(bundled_models())}), a file or the folder of a training run"
+    if not path.is_dir():
+        raise FileNotFoundError(f"{wanted}, got {str(name)!r}, which does not exist")
+    if not (path / RUN_MODEL).is_file():
+        raise CheckpointError(f"{wanted}, got the folder {path}, which has no {RUN_MODEL}")
+    return path / RUN_MODEL
 
 
 def _load_file(path: Path, device: torch.device | str) -> ImplicitSR:

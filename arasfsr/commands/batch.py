@@ -68,6 +68,8 @@ class Job:
     """Suffix that selects the output format; differs from the target's if that has none."""
 
 
+FOLDER_NEEDED = "--output must be a folder if IN is a folder or several pictures"
+
 Begin = Callable[[Path, tuple[int, int], tuple[int, int]], None]
 """Called when a picture is started, with its file, its (height, width), and the output's."""
 
@@ -84,6 +86,8 @@ class Record:
     output_size: tuple[int, int] | None = None
     seconds: float = 0.0
     error: str | None = None
+    overwrote: bool = False
+    """Whether the output is new in place of an existing file."""
 
 
 def plan_jobs(inputs: Sequence[Path], output: str | None, label: str, suffix: str | None = None) -> list[Job]:
@@ -91,7 +95,7 @@ def plan_jobs(inputs: Sequence[Path], output: str | None, label: str, suffix: st
 
     Args:
         inputs: files with any suffix, and folders, as searched by `find_images`.
-        output: for a single input file a file, in the input's format if it has no suffix; otherwise a folder that
+        output: for a single input file a file, which needs a suffix unless `suffix` is given; otherwise a folder that
             mirrors the trees of input folders. It is a folder if it exists as one or ends in a slash. None writes
             NAME_LABEL.SUFFIX next to an input file, and a folder NAME_LABEL next to an input folder.
         label: as returned by `SizeRule.label`.
@@ -99,14 +103,19 @@ def plan_jobs(inputs: Sequence[Path], output: str | None, label: str, suffix: st
 
     Raises:
         ArgumentError: an input is missing, a folder has no pictures, the output must be a folder but is not, its
-            suffix is unknown, an output would overwrite an input, or two outputs have the same name.
+            suffix is missing or unknown, an output would overwrite an input, or two outputs have the same name.
     """
     for path in inputs:
         if not path.exists():
             raise ArgumentError(f"IN must be a file or a folder, got {path}, which does not exist")
     if output is not None and len(inputs) == 1 and not inputs[0].is_dir() and not _names_folder(output):
         target = Path(output)
-        named = target.suffix or suffix or inputs[0].suffix
+        named = target.suffix or suffix
+        if named is None:
+            raise ArgumentError(
+                f"--output must end in a slash or a suffix, got {output} ({output}/ for a folder, {output}.png for a "
+                "file)"
+            )
         check_target(target, suffix=named)
         if suffix is not None and FORMATS[named.lower()] is not FORMATS[suffix]:
             raise ArgumentError(f"--format must agree with the suffix of {target}, got {suffix.removeprefix('.')!r}")
@@ -114,11 +123,10 @@ def plan_jobs(inputs: Sequence[Path], output: str | None, label: str, suffix: st
     else:
         folder = None if output is None else Path(output)
         if folder is not None and folder.exists() and not folder.is_dir():
-            raise ArgumentError(f"--output must be a folder where IN is one or many, got the file {folder}")
+            raise ArgumentError(f"{FOLDER_NEEDED}, got the file {folder}")
         if output is not None and not _names_folder(output) and Path(output).suffix.lower() in FORMATS:
             raise ArgumentError(
-                f"--output must be a folder where IN is one or many, got {output}, which is named like a picture "
-                f"({output}/ names a folder)"
+                f"{FOLDER_NEEDED}, got {output}, which is named like a picture ({output}/ names a folder)"
             )
         jobs = [job for path in inputs for job in _jobs_of(path, folder, label, suffix)]
     _check_no_overwriting(jobs)
@@ -135,7 +143,7 @@ def _jobs_of(path: Path, folder: Path | None, label: str, suffix: str | None) ->
         name = path.stem if folder is not None else f"{path.stem}_{label}"
         wanted = suffix or path.suffix
         return [Job(path, (folder or path.parent) / (name + wanted), wanted)]
-    folder = folder or path.absolute().parent / f"{path.absolute().name}_{label}"
+    folder = folder or _beside(path, label)
     jobs = [
         Job(source, folder / _with_suffix(source.relative_to(path), suffix), suffix or source.suffix)
         for source in find_images(path, excluded=folder)
@@ -143,6 +151,13 @@ def _jobs_of(path: Path, folder: Path | None, label: str, suffix: str | None) ->
     if not jobs:
         raise ArgumentError(f"IN must hold pictures ({', '.join(FORMATS)}), got the folder {path}, which has none")
     return jobs
+
+
+def _beside(folder: Path, label: str) -> Path:
+    """NAME_LABEL next to a folder, relative if the folder is."""
+    if folder.name in ("", ".."):  # the current folder, or one above it
+        return folder / ".." / f"{folder.resolve().name}_{label}"
+    return folder.with_name(f"{folder.name}_{label}")
 
 
 def _with_suffix(path: Path, suffix: str | None) -> Path:
@@ -203,7 +218,7 @@ class Upscaler:
         names = (str(job.source), str(job.target))
         if self.skip_existing and job.target.exists():
             return Record(*names, "skipped")
-        start = time.perf_counter()
+        start, existed = time.perf_counter(), job.target.exists()
         try:
             before, after = self._upscale(job, report, begin)
         except ImageError as error:
@@ -212,7 +227,8 @@ class Upscaler:
             return Record(*names, "failed", error=f"{job.source}: not enough memory to read it")
         except (ArgumentError, OSError) as error:
             return Record(*names, "failed", error=f"{job.source}: {error}")
-        return Record(*names, "done", before[::-1], after[::-1], round(time.perf_counter() - start, 3))
+        seconds = round(time.perf_counter() - start, 3)
+        return Record(*names, "done", before[::-1], after[::-1], seconds, overwrote=existed)
 
     def _upscale(
         self, job: Job, report: Callable[[float], None], begin: Begin | None

@@ -16,8 +16,7 @@ def convert(
         typer.Argument(
             metavar="IN",
             exists=True,
-            dir_okay=False,
-            help="A .pth of the authors' implementation, or a .safetensors of arasfsr's.",
+            help="A .pth of the authors' implementation, a .safetensors of arasfsr's, or the folder of a training run.",
         ),
     ],
     target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
@@ -34,5 +33,6 @@ def convert(
 
     if target.suffix.lower() != ".safetensors":
         raise typer.BadParameter(f"must end in .safetensors, got {target}", param_hint="OUT.safetensors")
+    existed = target.exists()
     save_model(load_model(source), target, torch.float16 if half else None)
-    typer.echo(str(target))
+    typer.echo(f"{'overwrote' if existed else 'wrote'} {target}")

@@ -38,7 +38,9 @@ def evaluate(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL", help="Bundled models by name, .safetensors or .pth files.", autocompletion=complete_model
+            metavar="MODEL",
+            help="Bundled models by name, .safetensors or .pth files, or the folders of training runs.",
+            autocompletion=complete_model,
         ),
     ],
     data: Annotated[
@@ -124,7 +126,17 @@ def evaluate(
     printed all the same.
     """
     from arasfsr.checkpoints.native import load_model
-    from arasfsr.evaluation import Pictures, describe, load_lpips, parse_wanted, to_csv, to_json, to_markdown
+    from arasfsr.errors import ArgumentError
+    from arasfsr.evaluation import (
+        NoImageLargeEnough,
+        Pictures,
+        describe,
+        load_lpips,
+        parse_wanted,
+        to_csv,
+        to_json,
+        to_markdown,
+    )
     from arasfsr.evaluation import evaluate as run
     from arasfsr.evaluation.metrics import PROTOCOLS
 
@@ -140,7 +152,12 @@ def evaluate(
     distance = load_lpips(lpips, place) if lpips else None
     with progress_bar(description="scoring") as bar:
         progress, on_row = (None, _print_row) if bar is None else (bar.update, None)
-        evaluation = run(loaded, data, wanted, compared, backend, compute, distance, shown, progress, on_row)
+        try:
+            evaluation = run(loaded, data, wanted, compared, backend, compute, distance, shown, progress, on_row)
+        except NoImageLargeEnough as error:
+            if pairs is not None:
+                raise
+            raise ArgumentError(f"{error}, which are the default; give smaller ones by --pairs LR:HR") from error
     typer.echo("\n".join(f"{name:<12} {fact}" for name, fact in describe(evaluation)))
     _print_tables(evaluation)
     for path, render in ((json, to_json), (markdown, to_markdown), (csv, to_csv)):
@@ -170,9 +187,11 @@ def _choose_suite(name: str | None, pairs: str | None, degradation: str | None) 
 
 def _check_models(models: Sequence[str]) -> None:
     """Models are columns by name: each must be given once."""
+    from arasfsr.checkpoints.native import find_model
+
     seen: dict[Path, str] = {}
     for name in models:
-        place = Path(name).resolve()
+        place = (find_model(name) or Path(name)).resolve()
         if place in seen:
             twice = f"{name!r} twice" if seen[place] == name else f"one file as {seen[place]!r} and {name!r}"
             raise typer.BadParameter(f"must be given once each, got {twice}", param_hint="MODEL")

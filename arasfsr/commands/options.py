@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     import torch
+
+Number = TypeVar("Number", int, float)
 
 DTYPES = ("float32", "bfloat16", "float16")
 """Compute dtypes that the commands offer; float64 is for checks."""
@@ -27,6 +30,21 @@ def log_more(verbose: bool) -> bool:
     if verbose:
         logging.getLogger("arasfsr").setLevel(logging.DEBUG)
     return verbose
+
+
+def number(kind: type[Number], rule: str, holds: Callable[[Number], bool]) -> Callable[[str], Number]:
+    """A parser of an option's value; `rule` says in words what `holds` checks."""
+
+    def parse(text: str) -> Number:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not holds(value):
+            raise typer.BadParameter(f"must be {rule}, got {text!r}")
+        return value
+
+    return parse
 
 
 VERBOSE = typer.Option(

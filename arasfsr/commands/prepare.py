@@ -8,11 +8,16 @@ from typing import Annotated
 
 import typer
 
-from arasfsr.commands.options import VERBOSE
+from arasfsr.commands.options import VERBOSE, number
 from arasfsr.commands.progress import progress_bar
 
 SMALLEST_SQUARE = 8
 """Smallest side of a square in pixels that can show a face."""
+
+MIN_SIDE = number(int, f"a whole number of at least {SMALLEST_SQUARE} pixels", lambda side: side >= SMALLEST_SQUARE)
+MAX_SIDE = number(int, "a whole number of pixels", lambda _: True)
+SHARPNESS = number(float, "a number from 0", lambda sharpness: sharpness >= 0)
+WORKERS = number(int, "a whole number of at least 1", lambda workers: workers >= 1)
 
 
 def prepare(
@@ -33,22 +38,26 @@ def prepare(
         typer.Option(
             "--min-side",
             metavar="N",
+            parser=MIN_SIDE,
             help="Leave out faces whose square has a smaller side in pixels; no face is enlarged.",
         ),
     ] = 128,
     max_side: Annotated[
-        int, typer.Option("--max-side", metavar="N", help="Shrink larger squares to this side in pixels.")
+        int,
+        typer.Option("--max-side", metavar="N", parser=MAX_SIDE, help="Shrink larger squares to this side in pixels."),
     ] = 1024,
     min_sharpness: Annotated[
         float,
         typer.Option(
             "--min-sharpness",
             metavar="S",
+            parser=SHARPNESS,
             help="Leave out squares with less detail: 0.42 or more is usual, 0.3 if enlarged twice; 0 keeps all.",
         ),
     ] = 0.36,
     workers: Annotated[
-        int | None, typer.Option("--workers", metavar="N", help="Threads; by default one per processor.")
+        int | None,
+        typer.Option("--workers", metavar="N", parser=WORKERS, help="Threads; by default one per processor."),
     ] = None,
     verbose: Annotated[bool, VERBOSE] = False,
 ) -> None:
@@ -63,15 +72,9 @@ def prepare(
     from arasfsr.preparation.manifest import Settings
     from arasfsr.preparation.prepare import FAILED, KEPT, Preparer, reasons
 
+    if max_side < min_side:
+        raise typer.BadParameter(f"must be at least --min-side, {min_side}, got {max_side}", param_hint="--max-side")
     threads = (os.cpu_count() or 1) if workers is None else workers
-    for option, value, least, wanted in (
-        ("--min-side", min_side, SMALLEST_SQUARE, f"at least {SMALLEST_SQUARE} pixels"),
-        ("--max-side", max_side, min_side, f"at least --min-side, {min_side}"),
-        ("--min-sharpness", min_sharpness, 0, "a number from 0"),
-        ("--workers", threads, 1, "at least 1"),
-    ):
-        if not value >= least:  # NaN too
-            raise typer.BadParameter(f"must be {wanted}, got {value}", param_hint=option)
     preparer = Preparer(source, output, Settings(min_side, max_side, min_sharpness), threads)
     with progress_bar(len(preparer.jobs)) as bar:
         entries = preparer.run(None if bar is None else lambda _: bar.advance())

@@ -1,13 +1,16 @@
-"""The progress bar of the commands."""
+"""The progress of the commands: a bar on a terminal; elsewhere, a line about a picture that takes long."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -18,6 +21,14 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+from arasfsr.training.logs import duration
+
+LONG_PIXELS = 1 << 20
+"""Output pixels from which a picture takes seconds and is announced."""
+
+LONG_SECONDS = 10
+"""Time left from which it is announced."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,49 @@ class ProgressBar:
     def update(self, done: float, total: float) -> None:
         """Set the part that is done, and the total."""
         self.progress.update(self.task, completed=done, total=total)
+
+
+class PictureBar:
+    """Shows the pictures of `arasfsr upscale` on a bar, which counts the rows of the output if there is only one."""
+
+    def __init__(self, bar: ProgressBar, pictures: int) -> None:
+        self._bar, self._single, self._rows = bar, pictures == 1, 1
+
+    def begin(self, source: Path, before: tuple[int, int], after: tuple[int, int]) -> None:
+        """A picture is started, from (height, width) to (height, width)."""
+        if self._single:
+            self._rows = after[0]
+            self._bar.update(0, self._rows)
+
+    def advance(self, part: float) -> None:
+        """That fraction of it is done."""
+        self._bar.advance(part * self._rows)
+
+
+class SlowPictures:
+    """Announces on standard error the pictures of `arasfsr upscale` that take long, and how long, without a bar."""
+
+    def __init__(self) -> None:
+        self._source = Path()
+        self._bands, self._second, self._left = 0, 0.0, 0.0
+
+    def begin(self, source: Path, before: tuple[int, int], after: tuple[int, int]) -> None:
+        """A picture is started, from (height, width) to (height, width)."""
+        self._source = source
+        self._bands, self._left = 0, 1.0
+        if after[0] * after[1] >= LONG_PIXELS:
+            typer.echo(f"{source}: {before[1]} x {before[0]} -> {after[1]} x {after[0]} ...", err=True)
+
+    def advance(self, part: float) -> None:
+        """That fraction of it, a band of rows, is done. The second is timed: the first has the encoder's time too."""
+        self._bands += 1
+        self._left -= part
+        if self._bands == 1:
+            self._second = time.perf_counter()
+        elif self._bands == 2 and self._left > 0:
+            seconds = (time.perf_counter() - self._second) / part * self._left
+            if seconds >= LONG_SECONDS:
+                typer.echo(f"{self._source}: about {duration(seconds)}", err=True)
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def train(
         str | None,
         typer.Option(
             "--init",
-            metavar="NAME|FILE",
+            metavar="NAME|FILE|DIR",
             help="A model of the same configuration to start from.",
             autocompletion=complete_model,
         ),

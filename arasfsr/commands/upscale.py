@@ -19,8 +19,9 @@ from arasfsr.commands.options import (
     choose_device,
     choose_dtype,
     complete_model,
+    number,
 )
-from arasfsr.commands.progress import progress_bar
+from arasfsr.commands.progress import PictureBar, SlowPictures, progress_bar
 from arasfsr.defaults import MODEL, SCALE
 from arasfsr.errors import ArasfsrError
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 LARGEST_SIDE = 2**31 - 1
 
-LONG_PIXELS = 1 << 20
-"""Output pixels from which a picture takes seconds and is announced."""
+SIDE = number(int, f"a whole number of pixels, 1 to {LARGEST_SIDE}", lambda side: 1 <= side <= LARGEST_SIDE)
+FACTOR = number(float, "a finite number above 0", lambda scale: 0 < scale < LARGEST_SIDE)  # false for NaN
 
 
 def upscale(
@@ -54,7 +55,11 @@ def upscale(
     scale: Annotated[
         float | None,
         typer.Option(
-            "--scale", "-s", metavar="S", help=f"Factor for both sides, above 0; {SCALE} if no size is given."
+            "--scale",
+            "-s",
+            metavar="S",
+            parser=FACTOR,
+            help=f"Factor for both sides, above 0; {SCALE} if no size is given.",
         ),
     ] = None,
     size: Annotated[
@@ -62,22 +67,26 @@ def upscale(
         typer.Option("--size", metavar="WxH", help="Size in pixels; the aspect ratio is not kept."),
     ] = None,
     width: Annotated[
-        int | None, typer.Option("--width", metavar="N", help="Width in pixels; the aspect ratio is kept.")
+        int | None,
+        typer.Option("--width", metavar="N", parser=SIDE, help="Width in pixels; the aspect ratio is kept."),
     ] = None,
     height: Annotated[
-        int | None, typer.Option("--height", metavar="N", help="Height in pixels; the aspect ratio is kept.")
+        int | None,
+        typer.Option("--height", metavar="N", parser=SIDE, help="Height in pixels; the aspect ratio is kept."),
     ] = None,
     long_side: Annotated[
         int | None,
-        typer.Option("--long-side", metavar="N", help="The longer side in pixels; the aspect ratio is kept."),
+        typer.Option(
+            "--long-side", metavar="N", parser=SIDE, help="The longer side in pixels; the aspect ratio is kept."
+        ),
     ] = None,
     model: Annotated[
         str,
         typer.Option(
             "--model",
             "-n",
-            metavar="NAME|FILE",
-            help="A bundled model, or a .safetensors or .pth file.",
+            metavar="NAME|FILE|DIR",
+            help="A bundled model, a .safetensors or .pth file, or the folder of a training run.",
             autocompletion=complete_model,
         ),
     ] = MODEL,
@@ -116,9 +125,7 @@ def upscale(
     from arasfsr.checkpoints.native import load_model
     from arasfsr.commands.batch import SizeRule, Upscaler, plan_jobs
 
-    for name, side in (("--width", width), ("--height", height), ("--long-side", long_side)):
-        _check_side(side, name)
-    rule = SizeRule(_checked_scale(scale if chosen else SCALE), _parse_size(size), width, height, long_side)
+    rule = SizeRule(scale if chosen else SCALE, _parse_size(size), width, height, long_side)
     try:
         jobs = plan_jobs(sources, output, rule.label, _parse_format(format_))
     except ArasfsrError as error:
@@ -130,22 +137,12 @@ def upscale(
     )
     failed = False
     with progress_bar(len(jobs)) as bar:
-        for record in upscaler.run(jobs, bar.advance if bar else None, None if bar else _announce):
+        shown = SlowPictures() if bar is None else PictureBar(bar, len(jobs))
+        for record in upscaler.run(jobs, shown.advance, shown.begin):
             _report(record, json_)
             failed = failed or record.status == "failed"
     if failed:
         raise typer.Exit(1)
-
-
-def _check_side(side: int | None, option: str) -> None:
-    if side is not None and not 1 <= side <= LARGEST_SIDE:
-        raise typer.BadParameter(f"must be 1 to {LARGEST_SIDE} pixels, got {side}", param_hint=option)
-
-
-def _checked_scale(scale: float | None) -> float | None:
-    if scale is not None and not 0 < scale < LARGEST_SIDE:  # NaN too
-        raise typer.BadParameter(f"must be a finite number above 0, got {scale}", param_hint="--scale")
-    return scale
 
 
 def _parse_size(text: str | None) -> tuple[int, int] | None:
@@ -183,12 +180,7 @@ def _report(record: Record, as_json: bool) -> None:
         typer.echo(f"skipped {record.output} (exists)")
     elif record.input_size and record.output_size:
         (w, h), (width, height) = record.input_size, record.output_size
-        typer.echo(f"wrote {record.output} ({w} x {h} -> {width} x {height}, {record.seconds:.1f} s)")
+        wrote = "overwrote" if record.overwrote else "wrote"
+        typer.echo(f"{wrote} {record.output} ({w} x {h} -> {width} x {height}, {record.seconds:.1f} s)")
     if record.error is not None:
         typer.echo(f"arasfsr: {record.error}", err=True)
-
-
-def _announce(source: Path, before: tuple[int, int], after: tuple[int, int]) -> None:
-    """Print a line before a picture that takes long; sizes are (height, width)."""
-    if after[0] * after[1] >= LONG_PIXELS:
-        typer.echo(f"{source}: {before[1]} x {before[0]} -> {after[1]} x {after[0]} ...", err=True)

@@ -15,7 +15,7 @@ from arasfsr.evaluation.lpips import LPIPS, load_lpips
 from arasfsr.evaluation.pictures import Pictures, parse_wanted
 from arasfsr.evaluation.report import describe, row_line, to_csv, to_json, to_markdown, to_table
 from arasfsr.evaluation.results import BASELINE, Evaluation, RowResult
-from arasfsr.evaluation.scoring import evaluate
+from arasfsr.evaluation.scoring import NoImageLargeEnough, evaluate
 from arasfsr.evaluation.suites import SUITES, Pair, Row, Suite, own_pairs, parse_pairs
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "LPIPS",
     "SUITES",
     "Evaluation",
+    "NoImageLargeEnough",
     "Pair",
     "Pictures",
     "Row",

@@ -143,13 +143,13 @@ def row_line(result: RowResult) -> str:
 def describe(evaluation: Evaluation) -> list[tuple[str, str]]:
     """What was compared and how, as (name, text)."""
     suite = evaluation.suite
-    made_of = "the image's largest square" if suite.fitted else "the target"
+    source = "the image's largest square" if suite.fitted else "the target"
     facts = [
         ("data", f"{evaluation.folder}: {evaluation.images} images"),
         ("suite", suite.name or "none, pairs as given"),
         ("scaling", _scaling(evaluation)),
         ("targets", "the image's largest square, in its middle, brought to HR x HR by Pillow's bicubic"),
-        ("degradation", f"{suite.degradation}: {DEGRADATIONS[suite.degradation].text}; made of {made_of}"),
+        ("degradation", f"{suite.degradation}: {DEGRADATIONS[suite.degradation].text}; made from {source}"),
         ("protocol", f"{evaluation.protocol}: {PROTOCOL_TEXT[evaluation.protocol]}"),
     ]
     if "lpips" in evaluation.metrics:

@@ -55,6 +55,10 @@ def modules_of(config: ModelConfig) -> tuple[str, ...]:
     return tuple(name for name, there in modules.items() if there)
 
 
+class NoImageLargeEnough(ArgumentError):
+    """Every image is smaller than the targets of all pairs."""
+
+
 @dataclass(frozen=True)
 class Scorer:
     """Makes and scores pictures."""
@@ -187,7 +191,7 @@ def _rows(suite: Suite, sides: Mapping[Path, int], smallest: Path, with_lpips: b
     except ArgumentError as error:
         raise ArgumentError(f"{smallest}: {error}") from error
     if all(row.pair.hr > largest for row in rows):
-        raise ArgumentError(
+        raise NoImageLargeEnough(
             f"pairs must have a target of at most {largest} pixels, the largest image's shorter side, got "
             f"{', '.join(map(str, rows))}"
         )

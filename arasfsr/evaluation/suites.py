@@ -79,7 +79,7 @@ class Suite:
 
     @property
     def fitted(self) -> bool:
-        """Whether pairs are shrunk to the images, and inputs are made of the original image, as in the paper, instead
+        """Whether pairs are shrunk to the images, and inputs are made from the original image, as in the paper, instead
         of the target."""
         return bool(self.name)
 

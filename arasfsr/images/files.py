@@ -103,7 +103,9 @@ def read_image(path: Path) -> Raster:
             f"{path}: more than {Image.MAX_IMAGE_PIXELS} pixels, refused as a decompression bomb"
         ) from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path}: {_gif(path)}no picture of a known format ({', '.join(READABLE)})") from error
+        if _is_gif(path):
+            raise ImageError(f"{path}: GIF is not read; convert it to PNG") from error
+        raise ImageError(f"{path}: no picture of a known format ({', '.join(READABLE)})") from error
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
     except OSError as error:
@@ -284,10 +286,9 @@ def _cmyk_to_srgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _gif(path: Path) -> str:
-    """Names GIF explicitly in the error."""
+def _is_gif(path: Path) -> bool:
     with path.open("rb") as file:
-        return "a GIF, " if file.read(4) == b"GIF8" else ""
+        return file.read(4) == b"GIF8"
 
 
 @contextmanager

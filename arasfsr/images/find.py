@@ -94,7 +94,6 @@ def read_images(folder: Path, extract: Callable[[Path, Image.Image], T]) -> Foun
         else:
             images[path] = result
     if not images:
-        raise ArgumentError(
-            f"{folder} has no image that can be read ({len(broken)} broken); supported are {', '.join(FORMATS)}"
-        )
+        count = f" ({len(broken)} broken)" if broken else ""
+        raise ArgumentError(f"{folder} has no image that can be read{count}; supported are {', '.join(FORMATS)}")
     return Found(images, broken)

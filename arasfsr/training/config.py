@@ -34,7 +34,7 @@ Side = Annotated[int, Field(ge=1)]
 
 
 class DataConfig(_Section):
-    """How samples are made of images."""
+    """How samples are made from images."""
 
     lr_sizes: list[Side] = Field([16, 24, 32, 40, 48, 64], min_length=1)
     """Sides of the square LR input; each batch draws one of them, and one listed twice is drawn twice as often."""
@@ -72,9 +72,9 @@ class OptimizerConfig(_Section):
     schedule: Literal["one-cycle", "cosine", "steps", "constant"] = "one-cycle"
     """How the learning rate changes during the run."""
     warmup: float = Field(0.1, ge=0, lt=1)
-    """one-cycle: fraction of the run in which the rate rises."""
+    """one-cycle: fraction of the run in which the learning rate rises."""
     milestones: list[Fraction] = [0.5, 0.75]
-    """steps: fractions of the run at which the rate is halved."""
+    """steps: fractions of the run at which the learning rate is halved."""
 
 
 class LossConfig(_Section):
@@ -145,7 +145,11 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> TrainConfig:
     """
     try:
         content = yaml.safe_load(path.read_text()) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except UnicodeDecodeError as error:
+        raise ArgumentError(f"{path}: not a YAML file: not text") from error
+    except yaml.YAMLError as error:
+        raise ArgumentError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
+    except OSError as error:
         raise ArgumentError(f"{path}: {' '.join(str(error).split())}") from error
     for change in changes:
         _change(content, change)

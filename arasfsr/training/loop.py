@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from arasfsr.checkpoints.native import load_model
+from arasfsr.checkpoints.native import RUN_MODEL, load_model
 from arasfsr.errors import ArgumentError, TrainingError
 from arasfsr.evaluation.metrics import psnr
 from arasfsr.images.find import Found
@@ -28,7 +28,7 @@ from arasfsr.training.config import TrainConfig
 from arasfsr.training.data import Photograph, Sample, Samples, hold_out, listing, read_photographs, stack
 from arasfsr.training.distributed import ALONE, Interrupted, Ranks, ignore_interrupts, stop_requests
 from arasfsr.training.logs import LOG, Log, NullLog, duration
-from arasfsr.training.state import MODEL, STATE, Run, read_state
+from arasfsr.training.state import STATE, Run, read_state
 from arasfsr.training.step import NotFinite, autocast, start_run, take_step
 from arasfsr.upscaling import inference
 
@@ -107,7 +107,7 @@ def train(
             "best": run.best,
             "images": len(images),
             "broken": [str(path) for path in found.broken],
-            "model": str(folder / MODEL),
+            "model": str(folder / RUN_MODEL),
         }
         with ranks.together():
             log.write({**summary, "validation": (run.last or {}).get("scores", {})})
@@ -142,7 +142,7 @@ def validate(
 
 def _open_log(run: Run, folder: Path, new: bool) -> Log:
     """Open the run's log, and write the first checkpoint of a new run, so that a kill before the next can resume."""
-    if new and any((folder / name).exists() for name in (STATE, LOG, MODEL)):
+    if new and any((folder / name).exists() for name in (STATE, LOG, RUN_MODEL)):
         raise ArgumentError(f"{folder} already holds a run; continue with --resume or choose another --output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -306,7 +306,7 @@ class _Steps:
             loss = torch.stack(self._losses).mean().item()
             seconds = (time.perf_counter() - self._last_log) / len(self._losses)
             self.log.write({"step": run.step, "loss": loss, "lr": rate, "seconds_per_step": round(seconds, 4)})
-            self._print(f"loss {loss:.5f}  rate {rate:.2e}  {seconds:.3f} s/step  {self._left()}")
+            self._print(f"loss {loss:.5f}  learning rate {rate:.2e}  {seconds:.3f} s/step  {self._left()}")
             self._losses, self._last_log = [], time.perf_counter()
         if self.ranks.first and self.held_out and self._due(config.validation.every):
             with autocast(run):

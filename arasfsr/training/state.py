@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch.optim.swa_utils import AveragedModel
 
-from arasfsr.checkpoints.native import save_model
+from arasfsr.checkpoints.native import RUN_MODEL, save_model
 from arasfsr.errors import CheckpointError, TrainingError, one_line
 from arasfsr.files import replacing
 from arasfsr.model import ImplicitSR
@@ -23,7 +23,6 @@ from arasfsr.training.config import TrainConfig, differences
 _log = logging.getLogger(__name__)
 
 STATE = "last.ckpt"
-MODEL = "model.safetensors"
 
 NAMES_SHOWN = 3
 """Images that an error lists by name."""
@@ -70,7 +69,7 @@ class Run:
         """
         try:
             write_state(folder, self._state())
-            save_model(self.averaged, folder / MODEL)
+            save_model(self.averaged, folder / RUN_MODEL)
         except (OSError, RuntimeError, SafetensorError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
             if (folder / STATE).is_file():
@@ -112,8 +111,8 @@ class Run:
         if differing:
             raise CheckpointError(
                 f"{folder}: its checkpoint has another configuration ({'; '.join(differing)}); a run is resumed with "
-                f"its own. For a longer or another run choose another --output; --init {folder / MODEL} starts it from "
-                "this model"
+                f"its own. For a longer or another run choose another --output; --init {folder / RUN_MODEL} starts it "
+                "from this model"
             )
         known = state.get("images")
         if known is None:

@@ -67,8 +67,23 @@ def test_convert_writes_what_the_public_file_holds(tmp_path: Path) -> None:
     out = tmp_path / "liif.safetensors"
     result = CliRunner().invoke(app, ["convert", str(PUBLIC), str(out)])
     assert result.exit_code == 0
+    assert result.output == f"wrote {out}\n"
     assert list(tmp_path.iterdir()) == [out]
     assert torch.equal(load_model(out).decoder.output.weight, load_model(PUBLIC).decoder.output.weight)
+
+
+def test_convert_says_that_it_overwrote_a_file(tmp_path: Path) -> None:
+    out = tmp_path / "liif.safetensors"
+    out.touch()
+    assert CliRunner().invoke(app, ["convert", str(PUBLIC), str(out)]).output == f"overwrote {out}\n"
+
+
+def test_convert_takes_the_folder_of_a_run(tmp_path: Path) -> None:
+    model = small_model()
+    save_model(model, tmp_path / "model.safetensors")
+    out = tmp_path / "half.safetensors"
+    assert CliRunner().invoke(app, ["convert", str(tmp_path), str(out), "--half"]).exit_code == 0
+    assert load_model(out).config == model.config
 
 
 def test_convert_of_a_missing_file_speaks_of_a_file(tmp_path: Path) -> None:
@@ -177,9 +192,21 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_name_that_is_nothing_lists_the_bundled_models() -> None:
-    with pytest.raises(FileNotFoundError, match="neither a file nor a bundled model; bundled are"):
+def test_a_name_that_is_nothing_says_what_a_model_can_be() -> None:
+    wanted = r"model must be a bundled one \(edsr, tiny\), a file or the folder of a training run"
+    with pytest.raises(FileNotFoundError, match=f"{wanted}, got 'no-such-model', which does not exist"):
         load_model("no-such-model")
+
+
+def test_the_folder_of_a_run_is_its_model(tmp_path: Path) -> None:
+    model = small_model()
+    save_model(model, tmp_path / "model.safetensors")
+    assert torch.equal(load_model(tmp_path).decoder.output.weight, model.decoder.output.weight)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=f"got the folder {tmp_path}, which has no model.safetensors"):
+        load_model(tmp_path)
 
 
 def test_every_bundled_model_loads_and_is_small() -> None:

@@ -74,8 +74,31 @@ def test_a_full_disk_is_no_usage_error(
 
 
 def test_verbose_shows_the_traceback_of_an_error(status: Callable[..., object]) -> None:
-    with pytest.raises(FileNotFoundError, match="neither a file nor a bundled model"):
+    with pytest.raises(FileNotFoundError, match="model must be a bundled one"):
         status("upscale", SAMPLE, "-o", "out.png", "--model", "none", "--verbose")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "step"),
+    [
+        (("upscale", SAMPLE, "-o", "out.png"), "arasfsr.checkpoints.native.load_model"),
+        (("eval", "tiny", "--data", "empty"), "arasfsr.evaluation.evaluate"),
+        (("prepare", "empty", "-o", "out"), "arasfsr.preparation.prepare.Preparer"),
+    ],
+)
+def test_ctrl_c_is_130(
+    status: Callable[..., object],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    step: str,
+) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(step, interrupt)
+    assert status(*arguments) == 130
+    assert capsys.readouterr().err == "arasfsr: interrupted\n"
 
 
 def test_all_done_is_0(status: object) -> None:

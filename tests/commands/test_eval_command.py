@@ -185,6 +185,29 @@ class TestCommand:
         assert result.exit_code == 2
         assert f"got one file as {str(checkpoint)!r} and {str(other)!r}" in plain(result.stderr)
 
+    @pytest.mark.parametrize(
+        ("options", "end"),
+        [
+            ((), "got 64:256, 32:256, 64:211, which are the default; give smaller ones by --pairs LR:HR"),
+            (("--pairs", "64:256"), "got 64:256"),
+        ],
+    )
+    def test_images_too_small_for_all_pairs_are_an_error_that_tells_the_default_from_what_was_given(
+        self, checkpoint: Path, folder: Path, options: tuple[str, ...], end: str
+    ) -> None:
+        assert str(invoke(checkpoint, "--data", folder, *options).exception).endswith(end)
+
+    def test_the_folder_of_a_run_is_a_model(self, face_model: ImplicitSR, folder: Path, tmp_path: Path) -> None:
+        save_model(face_model, tmp_path / "model.safetensors")
+        assert f"  {tmp_path} " in invoke(tmp_path, "--data", folder, "--pairs", "6:16").stderr
+
+    def test_a_run_by_its_folder_and_its_file_is_one_model(self, checkpoint: Path, folder: Path) -> None:
+        file = checkpoint.rename(checkpoint.with_name("model.safetensors"))
+        result = invoke(file.parent, file, "--data", folder)
+        file.rename(checkpoint)
+        assert result.exit_code == 2
+        assert f"got one file as {str(file.parent)!r} and {str(file)!r}" in plain(result.stderr)
+
     def test_images_too_small_for_a_suite_are_an_error_that_names_the_file(
         self, checkpoint: Path, folder: Path
     ) -> None:

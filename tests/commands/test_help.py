@@ -53,6 +53,12 @@ def test_the_help_ends_with_three_examples(arguments: tuple[str, ...], status: i
     assert sum(line.startswith("arasfsr ") for line in examples) == 3
 
 
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])
+def test_h_is_help(command: tuple[str, ...]) -> None:
+    short, long = (CliRunner().invoke(app, (*command, option)) for option in ("-h", "--help"))
+    assert (short.exit_code, short.output) == (0, long.output)
+
+
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("--version",), *((name, "--help") for name in COMMANDS)])
 def test_the_help_is_quick_as_it_imports_no_large_package(arguments: tuple[str, ...]) -> None:
     done = run(*arguments, flags=("-X", "importtime"))

@@ -73,10 +73,11 @@ def test_two_sizes_are_a_usage_error(upscale: Command) -> None:
     )
 
 
-@pytest.mark.parametrize("scale", ["0", "-1", "nan", "inf"])
+@pytest.mark.parametrize("scale", ["0", "-1", "nan", "inf", "abc", "2,5"])
 def test_a_scale_that_is_no_number_above_0_is_a_usage_error(upscale: Command, scale: str) -> None:
     draw("a.png")
-    assert "--scale" in upscale.refusal("a.png", "--scale", scale)
+    said = upscale.refusal("a.png", "--scale", scale)
+    assert said.endswith(f"Invalid value for '--scale' / '-s': must be a finite number above 0, got {scale!r}")
 
 
 @pytest.mark.parametrize("size", ["9", "9x", "0x9", "9x-1", "9.5x9", "9x9x9"])
@@ -141,8 +142,22 @@ def test_a_folder_is_mirrored(upscale: Command) -> None:
 
 def test_a_folder_without_an_output_becomes_one_beside_it(upscale: Command) -> None:
     draw("in/a.png")
-    upscale("in", "--scale", "2")
+    assert upscale("in", "--scale", "2").stdout.startswith("wrote in_x2/a.png ")
     assert files() == ["in/a.png", "in_x2/a.png"]
+
+
+@pytest.mark.parametrize(
+    ("here", "folder", "written"),
+    [("in", ".", "../in_x2/deeper/a.png"), ("in/deeper", "..", "../../in_x2/deeper/a.png")],
+)
+def test_the_current_folder_and_those_above_it_have_a_name_too(
+    upscale: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, here: str, folder: str, written: str
+) -> None:
+    draw("in/deeper/a.png")
+    monkeypatch.chdir(here)
+    assert upscale(folder, "--scale", "2").stdout.startswith(f"wrote {written} ")
+    monkeypatch.chdir(tmp_path)
+    assert files() == ["in/deeper/a.png", "in_x2/deeper/a.png"]
 
 
 def test_outputs_inside_the_input_folder_are_not_inputs_of_the_next_run(upscale: Command) -> None:
@@ -203,7 +218,9 @@ def test_a_folder_without_pictures_is_a_usage_error(upscale: Command) -> None:
 def test_several_files_into_one_file_are_a_usage_error(upscale: Command) -> None:
     draw("a.png")
     draw("b.png")
-    assert "--output must be a folder" in upscale.refusal("a.png", "b.png", "-o", "b.png", "--scale", "2")
+    assert "--output must be a folder if IN is a folder or several pictures, got the file b.png" in upscale.refusal(
+        "a.png", "b.png", "-o", "b.png", "--scale", "2"
+    )
 
 
 @pytest.mark.parametrize("inputs", [("a.png", "b.png"), ("in",)])
@@ -220,21 +237,26 @@ def test_a_folder_may_be_named_like_a_picture_where_a_slash_says_so(upscale: Com
     assert files() == ["in/a.png", "out.png/a.png"]
 
 
-@pytest.mark.parametrize(("options", "format_"), [((), "PNG"), (("--format", "jpg"), "JPEG")])
-def test_an_output_without_a_suffix_has_the_inputs_format_or_that_asked_for(
-    upscale: Command, options: tuple[str, ...], format_: str
-) -> None:
+def test_an_output_without_a_suffix_is_a_usage_error_that_names_both_ways(upscale: Command) -> None:
     draw("a.png")
-    assert upscale("a.png", "-o", "b", "--scale", "2", *options).exit_code == 0
+    said = upscale.refusal("a.png", "-o", "out", "--scale", "2")
+    assert said.endswith("must end in a slash or a suffix, got out (out/ for a folder, out.png for a file)")
+    assert files() == ["a.png"]
+
+
+def test_an_output_without_a_suffix_has_the_format_asked_for(upscale: Command) -> None:
+    draw("a.png")
+    assert upscale("a.png", "-o", "b", "--scale", "2", "--format", "jpg").exit_code == 0
     with Image.open("b") as image:
-        assert (image.format, image.size) == (format_, (12, 8))
+        assert (image.format, image.size) == ("JPEG", (12, 8))
 
 
-def test_a_gif_is_refused_by_name(upscale: Command) -> None:
+@pytest.mark.parametrize("options", [(), ("-o", "b.png")])
+def test_a_gif_is_refused_with_what_to_do(upscale: Command, options: tuple[str, ...]) -> None:
     draw("a.gif")
-    result = upscale("a.gif", "-o", "b.png", "--scale", "2")
+    result = upscale("a.gif", "--scale", "2", *options)
     assert result.exit_code == 1
-    assert "a GIF, no picture of a known format (PNG, JPEG, WEBP, TIFF, BMP)" in result.stderr
+    assert result.stderr == "arasfsr: a.gif: GIF is not read; convert it to PNG\n"
 
 
 def test_an_unknown_output_suffix_is_a_usage_error(upscale: Command) -> None:

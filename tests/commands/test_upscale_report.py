@@ -16,10 +16,13 @@ from arasfsr import BackendUnavailable, load_model
 from arasfsr.query import BACKENDS
 
 
-def test_a_line_tells_output_sizes_and_seconds(upscale: Command) -> None:
+@pytest.mark.parametrize(("there", "done"), [(False, "wrote"), (True, "overwrote")])
+def test_a_line_tells_output_sizes_and_seconds(upscale: Command, there: bool, done: str) -> None:
     draw("a.png")
+    if there:
+        draw("b.png")
     line = upscale("a.png", "-o", "b.png", "--scale", "2").stdout
-    assert line.startswith("wrote b.png (6 x 4 -> 12 x 8, ")
+    assert line.startswith(f"{done} b.png (6 x 4 -> 12 x 8, ")
     assert line.endswith(" s)\n")
 
 
@@ -27,6 +30,24 @@ def test_a_line_tells_output_sizes_and_seconds(upscale: Command) -> None:
 def test_a_picture_that_takes_long_is_announced(upscale: Command, size: str, told: list[str]) -> None:
     draw("a.png")
     assert upscale("a.png", "-o", "b.png", "--size", size).stderr.splitlines() == told
+
+
+def test_the_time_left_is_told_after_some_rows(upscale: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw("a.png")
+    monkeypatch.setattr("arasfsr.commands.progress.LONG_SECONDS", 0)
+    assert "a.png: about " in upscale("a.png", "-o", "b.png", "--size", "1024x1024").stderr
+
+
+def test_ctrl_c_is_one_line_and_leaves_no_file(upscale: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(path: Path, *arguments: object) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    draw("a.png")
+    monkeypatch.setattr("arasfsr.images.files._save_with_pillow", interrupt)
+    result = upscale("a.png", "--scale", "2")
+    assert (result.exit_code, result.output) == (130, "arasfsr: interrupted\n")
+    assert files() == ["a.png"]
 
 
 @pytest.mark.parametrize(
@@ -58,9 +79,13 @@ def test_an_output_beyond_any_memory_is_named(upscale: Command) -> None:
 
 
 @pytest.mark.parametrize("option", ["--width", "--height", "--long-side"])
-def test_a_side_below_1_is_a_usage_error(upscale: Command, option: str) -> None:
+@pytest.mark.parametrize("side", ["0", "abc", "9.5", "2147483648"])
+def test_a_side_that_is_no_number_of_pixels_is_a_usage_error(upscale: Command, option: str, side: str) -> None:
     draw("a.png")
-    assert option in upscale.refusal("a.png", option, "0")
+    said = upscale.refusal("a.png", option, side)
+    assert said.endswith(
+        f"Invalid value for '{option}': must be a whole number of pixels, 1 to 2147483647, got {side!r}"
+    )
 
 
 def test_an_unknown_device_is_named(upscale: Command) -> None:
@@ -133,6 +158,7 @@ def test_json_is_one_record_a_file_and_nothing_else(upscale: Command) -> None:
         "output_size": [12, 8],
         "status": "done",
         "error": None,
+        "overwrote": False,
     }
     assert (failed["status"], failed["error"]) == ("failed", "in/b.png: the file is empty")
     assert (skipped["status"], skipped["output"]) == ("skipped", "out/c.png")

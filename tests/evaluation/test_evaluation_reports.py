@@ -84,7 +84,7 @@ class TestDescription:
         found = dict(describe(made_up))
         assert found["data"] == "faces: 5 images"
         assert found["protocol"].startswith("rgb: RGB of uint8 pictures")
-        assert found["degradation"] == "nn65: nearest pixels, then JPEG of quality 65; made of the target"
+        assert found["degradation"] == "nn65: nearest pixels, then JPEG of quality 65; made from the target"
         assert "bicubic" in found["targets"]
 
     def test_it_names_resamples_and_seed(self, made_up: Evaluation) -> None:
@@ -98,7 +98,7 @@ class TestDescription:
         assert found["suite"] == "ideal"
         assert "smallest image (s.png, shorter side 100)" in found["scaling"]
         assert found["scaling"].endswith("64:128 to 50:100, 64:256 to 25:100, 64:512 to 12:100, 64:1024 to 6:100")
-        assert found["degradation"].endswith("made of the image's largest square")
+        assert found["degradation"].endswith("made from the image's largest square")
 
     def test_it_says_that_no_pair_was_shrunk(self, made_up: Evaluation) -> None:
         whole = replace(made_up, suite=SUITES["ideal"], smallest=("s.png", 1024))

@@ -158,8 +158,10 @@ def test_the_model_is_tiny_by_default(face: Path) -> None:
     assert same(arasfsr.upscale(face), load_model("tiny").upscale(Image.open(face), scale=4))
 
 
-def test_a_file_of_a_model_is_one_too(model: ImplicitSR, face: Path, weights: Path) -> None:
-    for name in (weights, str(weights)):
+def test_the_file_of_a_model_and_the_folder_of_a_run_are_models_too(
+    model: ImplicitSR, face: Path, weights: Path
+) -> None:
+    for name in (weights, str(weights), weights.parent):
         assert same(arasfsr.upscale(face, model=name), model.upscale(Image.open(face), scale=4))
 
 
@@ -177,7 +179,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def test_a_model_is_loaded_once(face: Path, weights: Path, loaded: list[object]) -> None:
-    for name in ("tiny", weights, "tiny", weights):
+    for name in ("tiny", weights, "tiny", weights, weights.parent):
         arasfsr.upscale(face, model=name)
     assert loaded == ["tiny", str(weights)]
 
@@ -227,7 +229,7 @@ def test_loaded_models_can_be_released(face: Path, weights: Path, monkeypatch: p
 
 
 def test_a_model_that_is_not_there_lists_those_that_are(face: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="bundled are edsr, tiny"):
+    with pytest.raises(FileNotFoundError, match=r"a bundled one \(edsr, tiny\)"):
         arasfsr.upscale(face, model="none")
 
 

@@ -274,7 +274,8 @@ def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
 
 
 def test_an_unsupported_format_is_named(tmp_path: Path) -> None:
-    assert "no picture of a known format" in refusal(saved(tmp_path / "a.gif", noise(5, 7)))
+    assert "no picture of a known format" in refusal(saved(tmp_path / "a.ppm", noise(5, 7)))
+    assert refusal(saved(tmp_path / "a.gif", noise(5, 7))) == "GIF is not read; convert it to PNG"
 
 
 @pytest.mark.parametrize("suffix", sorted(set(FORMATS) - {".jpeg", ".tiff"}))

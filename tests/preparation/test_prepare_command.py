@@ -90,6 +90,7 @@ def test_without_opencv_nothing_is_written_and_the_extra_is_named(
         ("--min-sharpness", "-1.0", "a number from 0"),
         ("--min-sharpness", "nan", "a number from 0"),
         ("--workers", "0", "at least 1"),
+        ("--workers", "two", "must be a whole number of at least 1, got 'two'"),
     ],
 )
 def test_a_wrong_option_is_a_usage_error_that_names_the_value_and_the_rule(

@@ -84,6 +84,13 @@ def test_a_bad_change_is_named(change: str, message: str, tmp_path: Path) -> Non
         load_config(tmp_path / "run.yaml", [change])
 
 
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n", b"steps: [1"])
+def test_a_file_that_is_not_yaml_is_refused_as_such(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_bytes(content)
+    with pytest.raises(ArgumentError, match=r"run\.yaml: not a YAML file: "):
+        load_config(tmp_path / "run.yaml")
+
+
 def test_an_unknown_entry_is_named_with_the_known_ones(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("modle: {}\nmodel: {frequency: {chanels: 8}}\noptimizer: {rate: 1}\n")
