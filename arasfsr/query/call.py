@@ -146,11 +146,10 @@ def check_encoding(features: Tensor, image: Tensor | None, weights: Weights) -> 
         return
     if not isinstance(image, Tensor):
         raise ArgumentTypeError(f"image must be a tensor (B, 3, h, w) or None, got {type(image).__name__}")
-    if image.dim() != 4 or image.shape[1] != 3 or image.shape[0] != shape[0] or image.shape[2:] != shape[2:]:
-        raise ArgumentError(
-            f"image must have shape {(shape[0], 3, *shape[2:])}, the batch and size of the features, got "
-            f"{tuple(image.shape)}"
-        )
+    fitting = (shape[0], 3, shape[2], shape[3])
+    if tuple(image.shape) != fitting:
+        must = f"image must have shape {fitting}, the batch and size of the features"
+        raise ArgumentError(f"{must}, got {tuple(image.shape)}")
     if not image.is_floating_point():
         raise ArgumentTypeError(f"image must be floating point with values in [-1, 1], got {image.dtype}")
     if image.device != device:

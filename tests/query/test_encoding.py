@@ -104,7 +104,7 @@ def test_inference_tensors() -> None:
     ("changes", "kind", "message"),
     [
         ({"features": np.zeros((2, 5, 4, 6))}, TypeError, r"features must be a tensor \(B, D, h, w\), got ndarray"),
-        ({"features": torch.rand(5, 4, 6)}, ValueError, r"features must have shape \(B, 5, .*, got \(5, 4, 6\)"),
+        ({"features": torch.rand(5, 5, 6)}, ValueError, r"features must have shape \(B, 5, .*, got \(5, 5, 6\)"),
         ({"features": torch.rand(2, 9, 4, 6)}, ValueError, r"features .* decoder's channels, .*, got \(2, 9, 4, 6\)"),
         ({"features": torch.rand(2, 5, 0, 6)}, ValueError, r"features .* h and w at least 1, got \(2, 5, 0, 6\)"),
         ({"features": torch.rand(2, 5, 4, 0)}, ValueError, r"features .* h and w at least 1, got \(2, 5, 4, 0\)"),
@@ -160,5 +160,5 @@ def test_error_names_the_channels_of_any_decoder(name: str) -> None:
 
 
 def test_replace_checks_too() -> None:
-    with pytest.raises(ArgumentError, match="^features must have shape"):
+    with pytest.raises(ArgumentError, match=r"^features must have shape"):
         dataclasses.replace(encode(), features=torch.rand(2, 6, 4, 6))

@@ -28,7 +28,7 @@ class DIINNWeights(NamedTuple):
     """Width to 3."""
 
     def channels(self) -> int:
-        """Channels of the feature map, D."""
+        """Channels D of the feature map."""
         return self.content[0][0].shape[1] // 9
 
     def to(self, dtype: torch.dtype) -> DIINNWeights:

@@ -31,7 +31,7 @@ class LTEWeights(NamedTuple):
     """Width to 3."""
 
     def channels(self) -> int:
-        """Channels of the feature map, D."""
+        """Channels D of the feature map."""
         return self.amplitude[0].shape[1]
 
     def to(self, dtype: torch.dtype) -> LTEWeights:

@@ -33,12 +33,8 @@ class MLPWeights(NamedTuple):
         return len(self.modulator) > 0
 
     def channels(self) -> int:
-        """Channels of the feature map, D."""
-        return (self.content[0][0].shape[1] - 2 * self.pairs()) // 9
-
-    def pairs(self) -> int:
-        """Pairs (y, x) after the unfolded features in I_0's input: rel, centre (if modulated) and cell."""
-        return 3 if self.is_modulated() else 2
+        """Channels D of the feature map; beside 9 D, I_0 has 4 or 6 inputs."""
+        return self.content[0][0].shape[1] // 9
 
     def to(self, dtype: torch.dtype) -> MLPWeights:
         """The parameters in another dtype; gradients flow back to the originals."""
@@ -114,6 +110,8 @@ class FirstLayer(NamedTuple):
 def split_first_layer(weights: MLPWeights) -> FirstLayer:
     """Split I_0's weight (n, 9 D + 6, or 9 D + 4 without modulation) by the parts of its input z0."""
     weight, bias = weights.content[0]
-    unfolded, *parts = weight.split([9 * weights.channels()] + [2] * weights.pairs(), dim=1)
-    centre = parts[1] if weights.is_modulated() else None
+    modulated = weights.is_modulated()
+    pairs = 3 if modulated else 2
+    unfolded, *parts = weight.split([weight.shape[1] - 2 * pairs] + [2] * pairs, dim=1)
+    centre = parts[1] if modulated else None
     return FirstLayer(unfolded, parts[0], centre, parts[-1], bias)
