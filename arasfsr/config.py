@@ -155,6 +155,17 @@ Decoder = Annotated[
 ]
 
 
+def input_width(decoder: Decoder, channels: int) -> int:
+    """Inputs of the first layer of a decoder of feature maps with that many channels.
+
+    MLP: unfolded features, rel, centre (if modulated) and cell. LTE: the waves. DIINN: unfolded features.
+    """
+    if isinstance(decoder, LTEConfig):
+        return decoder.waves
+    unfolded = 9 * channels
+    return unfolded if isinstance(decoder, DIINNConfig) else unfolded + (6 if decoder.modulated else 4)
+
+
 class ModelConfig(_Description):
     """A model. The defaults are ARASFSR as in arXiv 2511.16341; `liif()`, `lte()` and `diinn()` are its baselines.
 
@@ -215,11 +226,5 @@ class ModelConfig(_Description):
 
     @property
     def input_width(self) -> int:
-        """Inputs of the decoder's first layer.
-
-        MLP: unfolded features, rel, centre (if modulated) and cell. LTE: the waves. DIINN: unfolded features.
-        """
-        if isinstance(self.decoder, LTEConfig):
-            return self.decoder.waves
-        unfolded = 9 * self.feature_channels
-        return unfolded if isinstance(self.decoder, DIINNConfig) else unfolded + (6 if self.decoder.modulated else 4)
+        """Inputs of the decoder's first layer."""
+        return input_width(self.decoder, self.feature_channels)

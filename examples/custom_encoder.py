@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from arasfsr import DecoderConfig, EncoderConfig, Encoding, ModelConfig
+from arasfsr import DecoderConfig, Encoding
 from arasfsr.coords import make_cell, make_coord
 from arasfsr.evaluation.metrics import from_pixels, psnr
 from arasfsr.images.transform import resize, to_tensor
@@ -37,11 +37,7 @@ class MyModel(nn.Module):
             nn.GELU(),
             nn.Conv2d(features, features, 3, padding=1),
         )
-        # the decoder needs the number of features alone; an encoder of the configuration is not built
-        config = ModelConfig(
-            encoder=EncoderConfig(features=features), frequency=None, decoder=DecoderConfig(width=width)
-        )
-        self.decoder = build_decoder(config)
+        self.decoder = build_decoder(DecoderConfig(width=width), channels=features)
 
     def encode(self, image: Tensor) -> Encoding:
         """Encode (B, 3, h, w) in [-1, 1]. Pass None instead of the image for a decoder without the skip."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from arasfsr.coords import grid_coords, make_cell
 from arasfsr.errors import ArgumentError, ArgumentTypeError
-from arasfsr.nn.decoders import Weights
+from arasfsr.nn.decoders import WEIGHTS, Weights
 from arasfsr.nn.decoders.mlp import FirstLayer
 from arasfsr.query.lr_map import make_lr_map
 
@@ -124,6 +124,36 @@ def check_image(inp: Tensor) -> None:
         raise ArgumentError(f"inp must have shape (B, 3, h, w) with h and w at least 1, got {tuple(inp.shape)}")
     if not inp.is_floating_point():
         raise ArgumentTypeError(f"inp must be floating point with values in [-1, 1], got {inp.dtype}")
+
+
+def check_encoding(features: Tensor, image: Tensor | None, weights: Weights) -> None:
+    """Check a feature map (B, D, h, w), the image (B, 3, h, w) or None, and the parameters of a decoder of it."""
+    if not isinstance(weights, WEIGHTS):
+        raise ArgumentTypeError(f"weights must be what a decoder's weights() returns, got {type(weights).__name__}")
+    if not isinstance(features, Tensor):
+        raise ArgumentTypeError(f"features must be a tensor (B, D, h, w), got {type(features).__name__}")
+    shape, channels, device = features.shape, weights.channels(), features.device
+    if len(shape) != 4 or shape[1] != channels or shape[2] < 1 or shape[3] < 1:
+        raise ArgumentError(
+            f"features must have shape (B, {channels}, h, w), {channels} being the decoder's channels, with h and w "
+            f"at least 1, got {tuple(shape)}"
+        )
+    if not features.is_floating_point():
+        raise ArgumentTypeError(f"features must be floating point, got {features.dtype}")
+    if weights.output[0].device != device:
+        raise ArgumentError(f"weights must be on the features' device {device}, got {weights.output[0].device}")
+    if image is None:
+        return
+    if not isinstance(image, Tensor):
+        raise ArgumentTypeError(f"image must be a tensor (B, 3, h, w) or None, got {type(image).__name__}")
+    fitting = (shape[0], 3, shape[2], shape[3])
+    if tuple(image.shape) != fitting:
+        must = f"image must have shape {fitting}, the batch and size of the features"
+        raise ArgumentError(f"{must}, got {tuple(image.shape)}")
+    if not image.is_floating_point():
+        raise ArgumentTypeError(f"image must be floating point with values in [-1, 1], got {image.dtype}")
+    if image.device != device:
+        raise ArgumentError(f"image must be on the features' device {device}, got {image.device}")
 
 
 def check_coord_cell(coord: Tensor, cell: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,22 +9,40 @@ from torch import Tensor
 
 from arasfsr.nn.decoders import Weights
 from arasfsr.nn.frequency import Latent
-from arasfsr.query.call import Grid, Queries, QueryCall, check_coord_cell, check_region, check_size, compute_dtype
+from arasfsr.query.call import (
+    Grid,
+    Queries,
+    QueryCall,
+    check_coord_cell,
+    check_encoding,
+    check_region,
+    check_size,
+    compute_dtype,
+)
 from arasfsr.query.dispatch import dispatch
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """A batch of encoded LR images, which can be decoded at any scale."""
+    """A batch of encoded LR images, which can be decoded at any scale.
+
+    `ImplicitSR.encode` returns one. With an encoder of your own, make it from the feature map, the LR image and the
+    `weights()` of a decoder from `arasfsr.nn.decoders.build_decoder`; arguments that do not fit together raise
+    ArgumentError or ArgumentTypeError.
+    """
 
     features: Tensor
     """Feature map F (B, D, h, w)."""
     image: Tensor | None
     """The LR image for the skip (B, 3, h, w) in [-1, 1]; None in a model without one."""
     weights: Weights
+    """The parameters of a decoder of D channels, `decoder.weights()`."""
     latent: Latent | None = None
     """The frequency module's latent, for its KL divergence; None in a model without one."""
     _cache: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        check_encoding(self.features, self.image, self.weights)
 
     def query(
         self, coord: Tensor, cell: Tensor, backend: str = "auto", dtype: torch.dtype | str | None = None

@@ -6,9 +6,13 @@ ARASFSR's decoder is the subject of `query`.
 
 from __future__ import annotations
 
+from numbers import Integral
+from typing import get_args
+
 from torch import Tensor
 
-from arasfsr.config import DIINNConfig, LTEConfig, ModelConfig
+from arasfsr.config import DecoderConfig, DIINNConfig, LTEConfig, ModelConfig, input_width
+from arasfsr.errors import ArgumentError, ArgumentTypeError
 from arasfsr.nn.decoders import diinn, lte, mlp
 from arasfsr.nn.decoders.base import Geometry
 from arasfsr.nn.decoders.diinn import DIINNDecoder, DIINNWeights
@@ -18,15 +22,35 @@ from arasfsr.nn.decoders.mlp import MLPDecoder, MLPWeights
 Weights = MLPWeights | LTEWeights | DIINNWeights
 """The parameters of one of the decoders."""
 
+WEIGHTS = get_args(Weights)
+"""Their types, one by one, for isinstance in traced code."""
 
-def build_decoder(config: ModelConfig) -> MLPDecoder | LTEDecoder | DIINNDecoder:
-    """The decoder that `config` names."""
-    decoder = config.decoder
-    if isinstance(decoder, LTEConfig):
-        return LTEDecoder(decoder, config.feature_channels)
-    if isinstance(decoder, DIINNConfig):
-        return DIINNDecoder(decoder, config.input_width)
-    return MLPDecoder(decoder, config.input_width)
+
+def build_decoder(
+    config: DecoderConfig | LTEConfig | DIINNConfig | ModelConfig, channels: int | None = None
+) -> MLPDecoder | LTEDecoder | DIINNDecoder:
+    """A decoder with random parameters: a `torch.nn.Module` whose `weights()` an `Encoding` takes.
+
+    Args:
+        config: the decoder's configuration, or a model's.
+        channels: channels D of the feature map (B, D, h, w); by default those of a model's configuration.
+
+    Raises:
+        ValueError, TypeError: an argument is invalid.
+    """
+    if isinstance(config, ModelConfig):
+        channels = config.feature_channels if channels is None else channels
+        config = config.decoder
+    if not isinstance(config, (DecoderConfig, LTEConfig, DIINNConfig)):
+        must = "config must be a DecoderConfig, LTEConfig, DIINNConfig or ModelConfig"
+        raise ArgumentTypeError(f"{must}, got {type(config).__name__}")
+    if not isinstance(channels, Integral) or isinstance(channels, bool) or channels < 1:
+        raise ArgumentError(f"channels must be a whole number of at least 1, got {channels!r}")
+    channels = int(channels)
+    if isinstance(config, LTEConfig):
+        return LTEDecoder(config, channels)
+    inputs = input_width(config, channels)
+    return DIINNDecoder(config, inputs) if isinstance(config, DIINNConfig) else MLPDecoder(config, inputs)
 
 
 def literal(features: Tensor, geometry: Geometry, weights: Weights) -> Tensor:

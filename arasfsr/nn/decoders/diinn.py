@@ -27,6 +27,10 @@ class DIINNWeights(NamedTuple):
     output: Layer
     """Width to 3."""
 
+    def channels(self) -> int:
+        """Channels D of the feature map."""
+        return self.content[0][0].shape[1] // 9
+
     def to(self, dtype: torch.dtype) -> DIINNWeights:
         """The parameters in another dtype; gradients flow back to the originals."""
         return DIINNWeights(cast(self.content, dtype), cast(self.modulator, dtype), cast([self.output], dtype)[0])

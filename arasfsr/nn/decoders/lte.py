@@ -30,6 +30,10 @@ class LTEWeights(NamedTuple):
     output: Layer
     """Width to 3."""
 
+    def channels(self) -> int:
+        """Channels D of the feature map."""
+        return self.amplitude[0].shape[1]
+
     def to(self, dtype: torch.dtype) -> LTEWeights:
         """The parameters, except the phase, in another dtype; gradients flow back to the originals."""
         amplitude, frequency, output = cast([self.amplitude, self.frequency, self.output], dtype)

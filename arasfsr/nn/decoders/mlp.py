@@ -32,6 +32,10 @@ class MLPWeights(NamedTuple):
         """Whether there is a coordinate branch. (A method, since torch 2.9 cannot trace properties of named tuples.)"""
         return len(self.modulator) > 0
 
+    def channels(self) -> int:
+        """Channels D of the feature map; beside 9 D, I_0 has 4 or 6 inputs."""
+        return self.content[0][0].shape[1] // 9
+
     def to(self, dtype: torch.dtype) -> MLPWeights:
         """The parameters in another dtype; gradients flow back to the originals."""
         return MLPWeights(cast(self.content, dtype), cast(self.modulator, dtype), cast([self.output], dtype)[0])
