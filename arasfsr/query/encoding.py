@@ -60,7 +60,7 @@ class Encoding:
 
         Returns:
             (B, Q, 3) in about [-1, 1], float32 (float64 if dtype is float64), differentiable with respect to
-            parameters, image, coord and cell.
+            features, parameters, image, coord and cell.
 
         Raises:
             ValueError, TypeError: an argument is invalid.

@@ -22,7 +22,7 @@ DECODERS = {
 }
 
 
-class Own(nn.Module):
+class Custom(nn.Module):
     """An encoder that is not of the library, which pads to an even size and crops, and a decoder."""
 
     def __init__(self, name: str) -> None:
@@ -37,9 +37,9 @@ class Own(nn.Module):
 
 
 @pytest.fixture(params=DECODERS)
-def own(request: pytest.FixtureRequest) -> Own:
+def own(request: pytest.FixtureRequest) -> Custom:
     torch.manual_seed(0)
-    return Own(request.param)
+    return Custom(request.param)
 
 
 @pytest.fixture
@@ -54,18 +54,18 @@ def encode(**changes: Any) -> Encoding:
     return Encoding(**{**given, **changes})
 
 
-def test_gradients_reach_an_encoder_of_one_s_own(own: Own, arguments: tuple[Tensor, ...]) -> None:
+def test_gradients_reach_a_custom_encoder(own: Custom, arguments: tuple[Tensor, ...]) -> None:
     own(*arguments).square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in own.parameters())
 
 
-def test_an_encoder_of_one_s_own_compiles_into_one_graph(own: Own, arguments: tuple[Tensor, ...]) -> None:
+def test_a_custom_encoder_compiles_into_one_graph(own: Custom, arguments: tuple[Tensor, ...]) -> None:
     compiled = torch.compile(own, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(*arguments), own(*arguments))
 
 
 @pytest.mark.parametrize("strict", [True, False])
-def test_an_encoder_of_one_s_own_exports_for_any_size(own: Own, arguments: tuple[Tensor, ...], strict: bool) -> None:
+def test_a_custom_encoder_exports_for_any_size(own: Custom, arguments: tuple[Tensor, ...], strict: bool) -> None:
     sizes = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
     with torch.no_grad():
         exported = torch.export.export(own, arguments, dynamic_shapes=(sizes, None, None), strict=strict).module()
@@ -74,7 +74,7 @@ def test_an_encoder_of_one_s_own_exports_for_any_size(own: Own, arguments: tuple
             torch.testing.assert_close(exported(image, *arguments[1:]), own(image, *arguments[1:]))
 
 
-def test_features_of_autocast_fit_an_image_and_weights_in_float32(own: Own, arguments: tuple[Tensor, ...]) -> None:
+def test_features_of_autocast_fit_an_image_and_weights_in_float32(own: Custom, arguments: tuple[Tensor, ...]) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = own(*arguments)
     torch.testing.assert_close(found, own(*arguments), rtol=0, atol=0.05)
