@@ -91,6 +91,7 @@ def test_python_runs(page: Path, folder: Path) -> None:
     run(["python", str(script)], folder)
 
 
+@pytest.mark.slow
 @pages_with("bash")
 def test_what_is_not_run_names_options_and_files_that_exist(page: Path) -> None:
     left = [command for block in blocks(page, "bash") for command in commands(block) if why_not_run(command)]
