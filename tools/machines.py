@@ -170,8 +170,8 @@ def speed_section(start: Path, more: Path) -> str:
     if not rows:
         return NONE
     return (
-        f"{markdown(rows)}\n\nMedian times from the feature map to the output, without the encoder; in parentheses, "
-        f"how many times faster ours is. In bfloat16 the {AUTHORS} runs under autocast. Measured on "
+        f"{markdown(rows)}\n\nMedian times of the paper's decoder, from the feature map to the output; in parentheses, "
+        f"the speedup of ours. In bfloat16 the {AUTHORS} runs under autocast. Measured on "
         f"{'; '.join(measured)}. All tables: {link('benchmarks', more, start)}."
     )
 

@@ -94,9 +94,7 @@ def models_section(start: Path) -> str:
         if found := measured.get(f"{case.name} tiled"):
             row["time"] = seconds(found["quartiles_s"][1])
         rows.append(row | {"for": purpose})
-    told = (
-        f"Gains in PSNR over bicubic on {content['pairs'][0]['images']} faces that were shrunk by bicubic interpolation"
-    )
+    told = f"Gains in PSNR over bicubic on {content['pairs'][0]['images']} faces shrunk by bicubic interpolation"
     if path is not None:
         told += f"; time of the decoder from 64 x 64 to 256 x 256 on {machines.device(path)}, {SQUARE.dtype}"
     return f"{markdown(rows, list(rows[0])[1:-1])}\n\n{told}. More: {machines.link('models', MODELS_PAGE, start)}."

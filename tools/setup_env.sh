@@ -18,7 +18,11 @@ setup_env() {
         echo "$python is $("$python" --version 2>&1); needed is Python 3.10 to 3.13, which PYTHON=... may name" >&2
         return 1
     fi
-    echo "setting up $folder: the first time takes some minutes and downloads torch (on Linux with CUDA, some GB)" >&2
+    if [[ -f $folder/installed-plain ]]; then
+        echo "bringing $folder up to date${extras:+ with the extra $extras}" >&2
+    else
+        echo "setting up $folder: this takes some minutes and downloads torch (on Linux with CUDA, some GB)" >&2
+    fi
     "$python" -m venv "$folder"
     (
         if [[ -t 2 ]]; then # a dot every few seconds, to be seen working

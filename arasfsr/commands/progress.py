@@ -87,7 +87,7 @@ class SlowPictures:
         elif self._bands == 2 and self._left > 0:
             seconds = (time.perf_counter() - self._second) / part * self._left
             if seconds >= LONG_SECONDS:
-                typer.echo(f"{self._source}: about {duration(seconds)}", err=True)
+                typer.echo(f"{self._source}: about {duration(seconds)} left", err=True)
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def test_log_lines_go_through_the_bar_while_it_is_on_screen(monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("seconds_per_band", "told"),
-    [((5.0, 0.1), []), ((9.0, 2.0), ["a.png: about 16 s"]), ((0.5, 3600.0), ["a.png: about 8 h 0 min"])],
+    [((5.0, 0.1), []), ((9.0, 2.0), ["a.png: about 16 s left"]), ((0.5, 3600.0), ["a.png: about 8 h 0 min left"])],
 )
 def test_a_picture_that_takes_long_is_announced_once_by_the_time_of_its_second_band(
     monkeypatch: pytest.MonkeyPatch,
