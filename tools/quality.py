@@ -133,7 +133,8 @@ def _size(model: str) -> tuple[int, str]:
 def _model_line(model: str) -> str:
     """A bundled model's size, and, where its training's log is committed, what that took."""
     log = RESULTS / f"quality/{model}-training.jsonl"
-    line = f"- `{model}`: {_size(model)[0]:,} parameters, {_size(model)[1]}"
+    parameters, size = _size(model)
+    line = f"- `{model}`: {parameters:,} parameters, {size}"
     if log.is_file():
         last = json.loads(log.read_text().splitlines()[-1])
         line += f"; trained for {last['step']:,} steps on {last['images']:,} images, "

@@ -161,18 +161,14 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> TrainConfig:
 
 def _change(content: Any, change: str) -> None:
     """Set the entry that a change names; a section that the file does not have is added."""
-    name, equals, value = change.partition("=")
-    *sections, entry = name.split(".")
     try:
+        name, value = change.split("=", 1)
         parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        equals = ""
-    if not equals:
-        raise ArgumentError(f"a change must be ENTRY=VALUE, such as data.workers=4, got {change!r}")
+    except (ValueError, yaml.YAMLError) as error:
+        raise ArgumentError(f"a change must be ENTRY=VALUE, such as data.workers=4, got {change!r}") from error
+    *sections, entry = name.split(".")
     for section in sections:
-        if not isinstance(content, dict):
-            break
-        content = content.setdefault(section, {})
+        content = content.setdefault(section, {}) if isinstance(content, dict) else None
     if not isinstance(content, dict):
         raise ArgumentError(f"{name} cannot be set: {'.'.join(sections) or 'the file'} has no entries")
     content[entry] = parsed

@@ -73,7 +73,9 @@ def test_changes_replace_entries_of_the_file(tmp_path: Path) -> None:
     [
         ("steps", "a change must be ENTRY=VALUE, such as data.workers=4, got 'steps'"),
         ("steps=[", "a change must be ENTRY=VALUE, such as data.workers=4, got 'steps=\\['"),
+        ("steps=2026-13-45", "a change must be ENTRY=VALUE, such as data.workers=4, got 'steps=2026-13-45'"),
         ("steps.x=1", "steps.x cannot be set: steps has no entries"),
+        ("steps.x.y=1", "steps.x.y cannot be set: steps.x has no entries"),
         ("stps=1", "stps: unknown entry; known are model, data"),
         ("steps=0", "steps: Input should be greater than or equal to 1, got 0"),
     ],
