@@ -155,6 +155,10 @@ Decoder = Annotated[
 ]
 
 
+Init = Literal["paper", "balanced"]
+"""How the parameters of a new model start."""
+
+
 def input_width(decoder: Decoder, channels: int) -> int:
     """Inputs of the first layer of a decoder of feature maps with that many channels.
 
@@ -171,13 +175,17 @@ class ModelConfig(_Description):
 
     `frequency=None` disables local frequency estimation, `decoder.modulated=False` global modulation and `skip=False`
     the bilinear skip of the LR image. The decoder sets the defaults of the others: with LTEConfig or DIINNConfig
-    `frequency` defaults to None, with DIINNConfig `skip` defaults to False.
+    `frequency` defaults to None and `init` to "paper", with DIINNConfig `skip` defaults to False.
     """
 
     encoder: Encoder = EncoderConfig()
     frequency: FrequencyConfig | None = FrequencyConfig()
     decoder: Decoder = DecoderConfig()
     skip: bool = Field(True, description="add the LR image, bilinearly sampled, to the decoder's output")
+    init: Init = Field(
+        "balanced",
+        description="initial parameters: balanced learns faster, paper is PyTorch's default, as the authors start",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -187,7 +195,8 @@ class ModelConfig(_Description):
             return given
         decoder = given.get("decoder")
         name = decoder.get("name") if isinstance(decoder, dict) else getattr(decoder, "name", None)
-        defaults: dict[str, dict[str, Any]] = {"lte": {"frequency": None}, "diinn": {"frequency": None, "skip": False}}
+        lte = {"frequency": None, "init": "paper"}
+        defaults: dict[str, dict[str, Any]] = {"lte": lte, "diinn": {**lte, "skip": False}}
         return defaults.get(str(name), {}) | given
 
     @classmethod
@@ -198,6 +207,7 @@ class ModelConfig(_Description):
             frequency=None,
             decoder=DecoderConfig(width=width, layers=layers, modulated=False),
             skip=False,
+            init="paper",
         )
 
     @classmethod

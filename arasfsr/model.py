@@ -28,6 +28,8 @@ class ImplicitSR(nn.Module):
         self.config = config or ModelConfig()
         self.encoder = build_encoder(self.config.encoder)
         self.frequency = FrequencyEstimator(self.config.frequency) if self.config.frequency else None
+        if self.frequency is not None and self.config.init == "balanced":
+            self.frequency.balance()
         self.decoder = build_decoder(self.config)
 
     def encode(self, inp: Tensor, generator: Generators = None) -> Encoding:

@@ -91,6 +91,7 @@ def _config(path: Path, name: str, args: dict[str, Any], tensors: dict[str, Tens
         frequency=frequency,
         decoder=_decoder(name, widths[0], len(widths), tensors),
         skip=switches.get("skip", True),
+        init="paper",
     )
 
 

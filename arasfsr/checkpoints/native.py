@@ -94,10 +94,13 @@ def _read_native(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     if CONFIG_KEY not in metadata:
         raise CheckpointError(f"{path}: not a model of arasfsr, its metadata has no {CONFIG_KEY!r}")
     try:
-        return ModelConfig.model_validate_json(metadata[CONFIG_KEY]), tensors
+        config = ModelConfig.model_validate_json(metadata[CONFIG_KEY])
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors())
         raise CheckpointError(f"{path}: its configuration is not valid in this version ({wrong})") from error
+    if "init" not in config.model_fields_set:  # written before there was a choice
+        config = config.model_copy(update={"init": "paper"})
+    return config, tensors
 
 
 def build_model(path: Path, config: ModelConfig, tensors: dict[str, Tensor]) -> ImplicitSR:

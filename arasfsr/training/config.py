@@ -88,7 +88,8 @@ class LossConfig(_Section):
 
 class ValidationConfig(_Section):
     images: int = Field(16, ge=0)
-    """Images of the training folder that are held out, evenly spread over its sorted names."""
+    """Images of the training folder that are held out, evenly spread over its sorted names: from those that are large
+    enough for all pairs, if there are at least twice as many."""
     pairs: list[tuple[Side, Side]] = [(16, 64), (32, 128)]
     """(LR, HR) sides; images smaller than HR are left out of a pair."""
     every: int = Field(1000, ge=1)

@@ -84,8 +84,10 @@ def read_photographs(folder: Path, memory: float = inf) -> Found[Photograph]:
     return read_images(folder, make)
 
 
-def hold_out(images: Sequence[Photograph], count: int) -> tuple[list[Photograph], list[Photograph]]:
+def hold_out(images: Sequence[Photograph], count: int, side: int) -> tuple[list[Photograph], list[Photograph]]:
     """Split images into those to train on and `count` held-out ones, evenly spread.
+
+    If at least twice as many have a shorter side of `side` pixels or more, all that are held out are among these.
 
     Raises:
         ArgumentError: none would be left to train on.
@@ -95,7 +97,9 @@ def hold_out(images: Sequence[Photograph], count: int) -> tuple[list[Photograph]
             f"validation.images must be below the number of images, {len(images)}, got {count}; "
             "--set validation.images=N changes it"
         )
-    chosen = {round((i + 0.5) * len(images) / count - 0.5) for i in range(count)}
+    large = [i for i, image in enumerate(images) if image.side >= side]
+    among = large if len(large) >= 2 * count else range(len(images))
+    chosen = {among[round((i + 0.5) * len(among) / count - 0.5)] for i in range(count)}
     train = [image for i, image in enumerate(images) if i not in chosen]
     return train, [image for i, image in enumerate(images) if i in chosen]
 

@@ -76,7 +76,8 @@ def train(
     with ranks.together():
         state = read_state(folder) if resume else None
         found = read_photographs(data, config.data.memory * 1e9)
-        images, held_out = hold_out(list(found.images.values()), config.validation.images)
+        largest = max((hr for _, hr in config.validation.pairs), default=0)
+        images, held_out = hold_out(list(found.images.values()), config.validation.images, largest)
         samples = Samples(images, config.data, config.batch, config.seed, config.steps * config.batch)
         least = ranks.size * config.accumulate
         if config.batch < least:

@@ -11,7 +11,7 @@ from typing import get_args
 
 from torch import Tensor
 
-from arasfsr.config import DecoderConfig, DIINNConfig, LTEConfig, ModelConfig, input_width
+from arasfsr.config import DecoderConfig, DIINNConfig, Init, LTEConfig, ModelConfig, input_width
 from arasfsr.errors import ArgumentError, ArgumentTypeError
 from arasfsr.nn.decoders import diinn, lte, mlp
 from arasfsr.nn.decoders.base import Geometry
@@ -27,20 +27,21 @@ WEIGHTS = get_args(Weights)
 
 
 def build_decoder(
-    config: DecoderConfig | LTEConfig | DIINNConfig | ModelConfig, channels: int | None = None
+    config: DecoderConfig | LTEConfig | DIINNConfig | ModelConfig, channels: int | None = None, init: Init = "balanced"
 ) -> MLPDecoder | LTEDecoder | DIINNDecoder:
     """A decoder with random parameters: a `torch.nn.Module` whose `weights()` an `Encoding` takes.
 
     Args:
         config: the decoder's configuration, or a model's.
         channels: channels D of the feature map (B, D, h, w); by default those of a model's configuration.
+        init: initial parameters, as in ModelConfig; a model's configuration has its own.
 
     Raises:
         ValueError, TypeError: an argument is invalid.
     """
     if isinstance(config, ModelConfig):
         channels = config.feature_channels if channels is None else channels
-        config = config.decoder
+        init, config = config.init, config.decoder
     if not isinstance(config, (DecoderConfig, LTEConfig, DIINNConfig)):
         must = "config must be a DecoderConfig, LTEConfig, DIINNConfig or ModelConfig"
         raise ArgumentTypeError(f"{must}, got {type(config).__name__}")
@@ -50,7 +51,12 @@ def build_decoder(
     if isinstance(config, LTEConfig):
         return LTEDecoder(config, channels)
     inputs = input_width(config, channels)
-    return DIINNDecoder(config, inputs) if isinstance(config, DIINNConfig) else MLPDecoder(config, inputs)
+    if isinstance(config, DIINNConfig):
+        return DIINNDecoder(config, inputs)
+    decoder = MLPDecoder(config, inputs)
+    if init == "balanced":
+        decoder.balance()
+    return decoder
 
 
 def literal(features: Tensor, geometry: Geometry, weights: Weights) -> Tensor:

@@ -5,6 +5,7 @@ The fast form is in `query.lr_map`, `query.tiled` and the fused kernels (docs/me
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
@@ -12,10 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arasfsr.config import FOURIER_CHANNELS, DecoderConfig
+from arasfsr.config import FOURIER_CHANNELS, FOURIER_OCTAVES, DecoderConfig
 from arasfsr.coords import fourier_encoding
 from arasfsr.nn.activation import activation
 from arasfsr.nn.decoders.base import Geometry, Layer, cast, ensemble, layer_of, unfold
+
+REL_DEVIATION, CELL_DEVIATION = 0.2, 0.06
+"""Standard deviations, after `balance`, of I_0's columns for rel and for cell."""
+
+PHASE = (math.pi / 4, 3 * math.pi / 4)
+"""Range of the biases of C_1 .. C_{L-1} after `balance`: the sines s_2 .. s_L, which multiply f, start near 1."""
+
+OCTAVE_GAIN = 1.5
+"""Factor by which `balance` multiplies C_0's columns for octave 0; for octave k it is 2^(-k/2) times that."""
 
 
 class MLPWeights(NamedTuple):
@@ -64,6 +74,24 @@ class MLPDecoder(nn.Module):
             nn.Linear(width if i else FOURIER_CHANNELS, width) for i in range(layers if modulated else 0)
         )
         self.output = nn.Linear(width, 3)
+
+    @torch.no_grad()
+    def balance(self) -> None:
+        """Start with activations of equal size in all layers, open gates and weak high octaves (docs/learning.md).
+
+        The content branch is uniform as in He et al. (arXiv 1502.01852), with biases of zero.
+        """
+        for layer in self.content:
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        first = split_first_layer(self.weights())
+        nn.init.normal_(first.rel, std=REL_DEVIATION)
+        nn.init.normal_(first.cell, std=CELL_DEVIATION)
+        if self.modulator:
+            octaves = self.modulator[0].weight[:, 2:].unflatten(1, (FOURIER_OCTAVES, -1))
+            octaves *= OCTAVE_GAIN * 2 ** (-torch.arange(FOURIER_OCTAVES, device=octaves.device) / 2).unsqueeze(-1)
+        for layer in self.modulator[1:]:
+            nn.init.uniform_(layer.bias, *PHASE)
 
     def weights(self) -> MLPWeights:
         """The parameters as the operator reads them."""
