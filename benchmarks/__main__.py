@@ -149,14 +149,19 @@ def methods(
     data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Images to learn from.")],
     test: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Images to score on.")],
     runs: Annotated[Path, typer.Option(file_okay=False, help="Where trainings lie.")] = Path("runs/methods"),
-    steps: Annotated[int | None, typer.Option(min=1, help="Of each; by default as configured.")] = None,
+    most: Annotated[
+        int | None, typer.Option(min=1, help="Trainings of this call; by default all that are left.")
+    ] = None,
     device: Device = AUTO,
-    json: Target = None,
+    json: Annotated[Path | None, typer.Option(dir_okay=False, help="A line of JSON for each training.")] = None,
 ) -> None:
-    """Train the paper's methods with equal means and score them; after an interruption it goes on."""
-    from tools.quality import METHODS_FILE, compare
+    """Train the paper's methods with equal means and score them, one training after the other.
 
-    write_text(json or METHODS_FILE, serializer.dumps(compare(data, test, runs, str(device), steps), indent=1) + "\n")
+    Another call goes on with those that are left; several at once share them.
+    """
+    from tools.methods import METHODS_FILE, compare
+
+    compare(data, test, runs, json or METHODS_FILE, str(device), most)
 
 
 @app.command()
