@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as serializer
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +14,7 @@ from benchmarks import cases as registered
 from benchmarks.bars import BARS
 from benchmarks.ceilings import SIDES, dtypes
 from benchmarks.contestants import known
-from benchmarks.results import RESULTS, SUITES_FILE, device_name, write_results, write_text
+from benchmarks.results import RESULTS, SUITES_FILE, device_name, write_results
 from benchmarks.run import CASE_SECONDS, run_cases
 from benchmarks.session import ContestantFailed
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ from arasfsr.training.loop import train
 from benchmarks import counts
 from benchmarks.cases import Case
 from benchmarks.results import RESULTS, ROOT, machine
+from benchmarks.tables import markdown
+from tools.trials import TRIALS, Trial
 
 CONFIG = ROOT / "configs" / "comparison.yaml"
 METHODS_FILE = RESULTS / "quality" / "methods.jsonl"
@@ -50,6 +53,7 @@ SEEDS = (1, 2, 3)
 EXAMPLE = Case("query", "tiny", (32, 32), (128, 128), 1, "float32")
 STEPS, LONG = 1_000, 3_000
 LONG_METHODS = ("ARASFSR", "paper's initialisation", "without frequency", "LTE")
+OURS = "ARASFSR"
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ class Training:
     def config(self) -> TrainConfig:
         """The configuration: ARASFSR's in all but the model, the rate and the seed."""
         content = load_config(CONFIG).model_dump(mode="json")
-        ours, change = content["model"]["decoder"], METHODS[self.method]
+        ours = content["model"]["decoder"]
+        change = TRIALS[self.method].model if self.method in TRIALS else METHODS[self.method]
         theirs = change.get("decoder", {})
         decoder = {"width": ours["width"], **theirs} if "name" in theirs else {**ours, **theirs}
         changes = {
@@ -84,14 +89,17 @@ class Training:
 
 def due(done: Mapping[Training, Mapping[str, Any]]) -> Iterator[Training]:
     """The trainings that are left, as far as those done tell: every method at every rate with the first seed; then, at
-    the rate of the method's best validation, the other seeds; then the long ones.
+    the rate of the method's best validation, the other seeds; then, at ARASFSR's, the trials; then the long ones.
     """
     first = [Training(method, STEPS, lr, SEEDS[0]) for method in METHODS for lr in RATES]
     rates = {method: best_rate(done, method) for method in METHODS}
     chosen = [(method, lr) for method, lr in rates.items() if lr is not None]
     more = [Training(method, STEPS, lr, seed) for seed in SEEDS[1:] for method, lr in chosen]
+    trials = [
+        Training(name, STEPS, lr, seed) for seed in SEEDS for name in TRIALS for ours, lr in chosen if ours == OURS
+    ]
     long = [Training(method, LONG, lr, seed) for seed in SEEDS for method, lr in chosen if method in LONG_METHODS]
-    yield from (training for training in (*first, *more, *long) if training not in done)
+    yield from (training for training in (*first, *more, *trials, *long) if training not in done)
 
 
 def best_rate(done: Mapping[Training, Mapping[str, Any]], method: str) -> float | None:
@@ -119,13 +127,61 @@ def compare(data: Path, images: Path, runs: Path, path: Path, device: str = "cpu
         for training in due(read(path)):
             with _claimed(runs / f"{training.name}.lock") as claimed:
                 if claimed and training not in read(path):
-                    row = {**asdict(training), **run(training.config(), data, images, runs / training.name, device)}
+                    changed = TRIALS.get(training.method, Trial()).code()
+                    with changed:
+                        row = run(training.config(), data, images, runs / training.name, device)
                     with path.open("a") as file:
-                        file.write(json.dumps(row) + "\n")
+                        file.write(json.dumps(asdict(training) | row) + "\n")
                     break
         else:
             return
         count += 1
+
+
+def methods_section() -> str:
+    """Two tables, of the short and of the long trainings: a row for each method, a column for each pair."""
+    done = read(METHODS_FILE)
+    rates = {method: best_rate(done, method) for method in METHODS}
+    lengths = [steps for steps in (STEPS, LONG) if any(each.steps == steps for each in done)]
+    return "\n\n".join(_table(done, steps, rates) for steps in lengths)
+
+
+def trials_section() -> str:
+    """The same table of ARASFSR and what was tried with it."""
+    done = read(METHODS_FILE)
+    return _table(done, STEPS, dict.fromkeys((OURS, *TRIALS), best_rate(done, OURS)))
+
+
+def _table(done: Mapping[Training, Mapping[str, Any]], steps: int, rates: Mapping[str, float | None]) -> str:
+    """Scores after so many steps, of each method at its rate; the best mean of a pair is bold."""
+    found = {
+        method: [row for each, row in done.items() if (each.method, each.steps, each.lr) == (method, steps, lr)]
+        for method, lr in rates.items()
+    }
+    found = {method: rows for method, rows in found.items() if rows}
+    table = [
+        {
+            "method": method,
+            "rate": f"{rates[method]:g}",
+            "MACs": f"{rows[0]['macs'] / 1e3:.0f} k",
+            "CPU": f"{mean(row['cpu_seconds'] for row in rows):.0f} s",
+            "seeds": len(rows),
+        }
+        for method, rows in found.items()
+    ]
+    for pair in PAIRS.split(","):
+        scores = [[row["scores"][pair]["psnr"] for row in rows] for rows in found.values()]
+        best = max(map(mean, scores), default=0.0)
+        for line, each in zip(table, scores, strict=True):
+            line[pair.replace(":", " to ")] = _cell(each, best)
+    samples = f"{load_config(CONFIG).batch} samples on {next(iter(done.values()))['images']:,} images"
+    return f"{steps:,} steps of {samples}:\n\n{markdown(table, list(table[0])[1:] if table else ())}"
+
+
+def _cell(scores: Sequence[float], best: float) -> str:
+    """The mean over seeds, bold if it is the best, and their range."""
+    told = f"**{mean(scores):.2f}**" if mean(scores) == best else f"{mean(scores):.2f}"
+    return f"{told} ({min(scores):.2f} to {max(scores):.2f})" if len(scores) > 1 else told
 
 
 @contextmanager
@@ -176,4 +232,4 @@ def macs(config: ModelConfig) -> float:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             encoding.render(hr, backend="tiled")
         decoder = counter.get_total_flops() / 2
-    return (encoder.get_total_flops() / 2 + decoder) / math.prod(hr)
+    return float(encoder.get_total_flops() / 2 + decoder) / math.prod(hr)

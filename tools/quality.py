@@ -1,4 +1,4 @@
-"""Scores: the paper's methods trained alike, and the tables of them and of the bundled models."""
+"""Scores of the bundled models: their tables."""
 
 from __future__ import annotations
 
@@ -8,66 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pandas import DataFrame, Series
 from safetensors.torch import load_file
 
-from arasfsr import load_model
-from arasfsr.evaluation import evaluate, own_pairs, parse_pairs, to_json
-from arasfsr.training.config import TrainConfig, load_config
-from arasfsr.training.loop import train
-from arasfsr.training.state import STATE
 from benchmarks.bars import SQUARE
 from benchmarks.results import RESULTS, ROOT, load, read_rows
 from benchmarks.tables import markdown, seconds
 from tools import machines
 
-CONFIG = ROOT / "configs" / "comparison.yaml"
-METHODS_FILE = RESULTS / "quality" / "methods.json"
 BUNDLED, REAL = RESULTS / "quality" / "bundled-y-float.json", RESULTS / "quality" / "real.json"
 MODELS_PAGE = ROOT / "docs" / "models.md"
-PAIRS = "64:256,32:256,16:128,64:211"
 
 MODELS = {
     "tiny": (replace(SQUARE, model="tiny"), "the default; fast on CPUs"),
     "edsr": (SQUARE, "the paper's size; the best scores"),
 }
 """The bundled models: a case with a decoder of their size, and what they are for."""
-
-CHANGES: dict[str, dict[str, Any]] = {
-    "ARASFSR": {},
-    "without frequency": {"frequency": None},
-    "without modulation": {"decoder": {"modulated": False}},
-    "without skip": {"skip": False},
-    "LIIF": {"frequency": None, "decoder": {"modulated": False}, "skip": False},
-    "LTE": {"frequency": None, "decoder": {"name": "lte", "layers": 3, "waves": 96}},
-    "DIINN": {"frequency": None, "decoder": {"name": "diinn", "layers": 4}, "skip": False},
-}
-"""By method, what differs from ARASFSR's model; of a decoder of another kind, everything but the width."""
-
-
-def config_of(method: str, steps: int | None = None) -> TrainConfig:
-    """The training of a method, of as many steps as configured or given."""
-    content = load_config(CONFIG).model_dump(mode="json")
-    ours, change = content["model"]["decoder"], CHANGES[method]
-    theirs = change.get("decoder", {})
-    decoder = {"width": ours["width"], **theirs} if "name" in theirs else {**ours, **theirs}
-    model = {**content["model"], **change, "decoder": decoder}
-    return TrainConfig.model_validate({**content, "model": model, "steps": steps or content["steps"]})
-
-
-def compare(data: Path, images: Path, runs: Path, device: str = "cpu", steps: int | None = None) -> dict[str, Any]:
-    """Train every method on `data`, or finish its training, and score it, and bicubic, on `images`.
-
-    Returns what `arasfsr eval --json` writes, and `training`: steps, batch and numbers of images.
-    """
-    models, used = {}, {}
-    for method in CHANGES:
-        config, folder = config_of(method, steps), runs / method.replace(" ", "-").lower()
-        count = train(config, data, folder, resume=(folder / STATE).is_file(), device=device)["images"]
-        models[method] = load_model(folder, device)
-        used = {"steps": config.steps, "batch": config.batch, "images": count, "held_out": config.validation.images}
-    scores = evaluate(models, images, own_pairs(parse_pairs(PAIRS), "bic"), "y-float")
-    return {**json.loads(to_json(scores)), "training": used}
 
 
 def _scores(score: Mapping[str, float]) -> str:
@@ -140,20 +95,3 @@ def _model_line(model: str) -> str:
         line += f"; trained for {last['step']:,} steps on {last['images']:,} images, "
         line += f"{last['seconds'] / 60:.0f} minutes on two CPU cores"
     return line
-
-
-def methods_section() -> str:
-    """A row for each of the paper's methods, a column for each pair; the best of a column is bold."""
-    if not METHODS_FILE.is_file():
-        return machines.NONE
-    content = load(METHODS_FILE)
-    pairs, used, table = content["pairs"], content["training"], DataFrame({"method": content["methods"]})
-    for pair in pairs:
-        scores = Series(pair["mean"])[content["methods"]]
-        best = f"{max(score['psnr'] for score in scores):.2f}"
-        column = scores.map(_scores).str.replace(f"{best} ", f"**{best}** ", regex=False)
-        table[f"{pair['lr']} to {pair['hr']}"] = column.to_numpy()
-    return (
-        f"{used['steps']:,} steps of {used['batch']} samples on {used['images']:,} images; scored on "
-        f"{pairs[0]['images']} others, {_protocol(content)}\n\n{markdown(table, list(table.columns)[1:])}"
-    )

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.plots import draw, draw_headlines
 from benchmarks.results import RESULTS, ROOT, SUITES_FILE, load, write_text
 from benchmarks.tables import frame
-from tools import entries, machines, quality, versions
+from tools import entries, machines, methods, quality, versions
 from tools.gpu import history
 
 DOCS = ROOT / "docs"
@@ -22,7 +22,7 @@ SECTIONS: dict[Path, dict[str, Callable[[], str]]] = {
     },
     DOCS / "models.md": {"quality": quality.quality_section},
     DOCS / "training.md": {"entries": entries.entries_section},
-    DOCS / "evaluation.md": {"methods": quality.methods_section},
+    DOCS / "evaluation.md": {"methods": methods.methods_section},
     DOCS / "kernels.md": {"status": partial(history.status, RESULTS)},
     BENCHMARKS: {
         "bars": partial(machines.bars_section, DOCS),

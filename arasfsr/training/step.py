@@ -33,7 +33,8 @@ def start_run(
     torch.manual_seed(config.seed)
     model = ImplicitSR(config.model)
     if init is not None:
-        differing = differences(init.config.model_dump(mode="json"), config.model.model_dump(mode="json"))
+        found, wanted = (each.model_dump(mode="json", exclude={"init"}) for each in (init.config, config.model))
+        differing = differences(found, wanted)
         if differing:
             raise CheckpointError(f"the model to start from has another configuration: {'; '.join(differing)}")
         model.load_state_dict(init.state_dict())

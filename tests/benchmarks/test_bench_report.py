@@ -240,27 +240,6 @@ def test_excerpts_have_a_page_of_their_own_and_a_sentence(results: Path) -> None
     ]
 
 
-def test_methods_have_a_line_each_and_the_best_stands_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = {"bicubic": (26.0, 0.7), "A": (28.25, 0.8), "B": (28.5, 0.75)}
-    mean = {name: {"psnr": psnr, "ssim": ssim} for name, (psnr, ssim) in scores.items()}
-    content = {
-        "methods": list(scores),
-        "protocol": "y-float",
-        "degradation": "bic",
-        "pairs": [{"lr": 64, "hr": 256, "images": 40, "mean": mean}],
-        "training": {"steps": 1500, "batch": 8, "images": 1088},
-    }
-    monkeypatch.setattr(quality, "METHODS_FILE", tmp_path / "methods.json")
-    (tmp_path / "methods.json").write_text(json.dumps(content))
-    text = quality.methods_section()
-    assert text.startswith("1,500 steps of 8 samples on 1,088 images; scored on 40 others")
-    assert text.splitlines()[-3:] == [
-        "| bicubic | 26.00 / 0.7000 |",
-        "| A | 28.25 / 0.8000 |",
-        "| B | **28.50** / 0.7500 |",
-    ]
-
-
 def test_a_missed_bar_is_called_so(results: Path) -> None:
     slow = {"ratio": 2.04, "bar": 3.0, "median_s": {"reference": 4.0, "tiled": 2.0}, "machine": MACHINE}
     quick = {"seconds": 0.5, "bar": 1.0, "machine": MACHINE}

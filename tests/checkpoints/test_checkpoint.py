@@ -47,6 +47,11 @@ def test_a_model_comes_back_as_it_was_saved(model: ImplicitSR, tmp_path: Path) -
     assert torch.equal(loaded(inp, coord, cell), model(inp, coord, cell))
 
 
+@pytest.mark.parametrize("source", ["tiny", PUBLIC])
+def test_a_file_that_does_not_name_its_initialisation_started_as_in_the_paper(source: str | Path) -> None:
+    assert load_model(source).config.init == "paper"
+
+
 def test_float16_halves_the_file(tmp_path: Path) -> None:
     model = small_model()
     save_model(model, tmp_path / "half.safetensors", torch.float16)

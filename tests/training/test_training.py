@@ -285,9 +285,9 @@ def test_a_finished_run_says_so_and_restores_its_model(
     assert (run / "log.jsonl").read_text() == log
 
 
-def test_a_run_can_start_from_a_model(folder: Path, tmp_path: Path) -> None:
+def test_a_run_can_start_from_a_model_however_that_started(folder: Path, tmp_path: Path) -> None:
     config = TrainConfig.model_validate({**RUN, "steps": 1, "optimizer": {"lr": 1e-9, "schedule": "constant"}})
-    start = ImplicitSR(config.model)
+    start = ImplicitSR(config.model.model_copy(update={"init": "paper"}))
     save_model(start, tmp_path / "start.safetensors")
     train(config, folder, tmp_path / "run", init=tmp_path / "start.safetensors")
     found = load_model(tmp_path / "run" / "model.safetensors")

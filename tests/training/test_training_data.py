@@ -89,12 +89,25 @@ def test_images_beyond_the_memory_limit_are_not_kept(tmp_path: Path) -> None:
 
 def test_held_out_images_are_not_trained_on() -> None:
     images = photographs(*[(8, 8)] * 10)
-    train_images, held_out = hold_out(images, 3)
+    train_images, held_out = hold_out(images, 3, 8)
     assert len(held_out) == 3
     assert len(train_images) == 7
     assert not {photograph.path for photograph in train_images} & {photograph.path for photograph in held_out}
 
 
+def test_held_out_images_are_large_enough_for_all_pairs() -> None:
+    images = photographs(*[(8, 8), (16, 20)] * 4)
+    train_images, held_out = hold_out(images, 2, 16)
+    assert [photograph.size for photograph in held_out] == [(16, 20)] * 2
+    assert len(train_images) == 6
+
+
+def test_large_images_are_left_to_train_on_where_there_are_few() -> None:
+    images = photographs(*[(16, 16), (8, 8)] * 3)
+    _, held_out = hold_out(images, 2, 16)
+    assert {photograph.size for photograph in held_out} == {(8, 8), (16, 16)}
+
+
 def test_an_image_must_be_left_to_train_on() -> None:
     with pytest.raises(ValueError, match=r"validation\.images must be below the number of images, 3, got 3"):
-        hold_out(photographs(*[(8, 8)] * 3), 3)
+        hold_out(photographs(*[(8, 8)] * 3), 3, 8)

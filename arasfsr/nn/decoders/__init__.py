@@ -50,6 +50,8 @@ def build_decoder(
     channels = int(channels)
     if isinstance(config, LTEConfig):
         return LTEDecoder(config, channels)
+    if init not in get_args(Init):
+        raise ArgumentError(f"init must be one of {', '.join(get_args(Init))}, got {init!r}")
     inputs = input_width(config, channels)
     if isinstance(config, DIINNConfig):
         return DIINNDecoder(config, inputs)

@@ -81,17 +81,18 @@ class MLPDecoder(nn.Module):
 
         The content branch is uniform as in He et al. (arXiv 1502.01852), with biases of zero.
         """
-        for layer in self.content:
-            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
-        first = split_first_layer(self.weights())
+        weights = self.weights()
+        for weight, bias in weights.content:
+            nn.init.kaiming_uniform_(weight, nonlinearity="relu")
+            nn.init.zeros_(bias)
+        first = split_first_layer(weights)
         nn.init.normal_(first.rel, std=REL_DEVIATION)
         nn.init.normal_(first.cell, std=CELL_DEVIATION)
-        if self.modulator:
-            octaves = self.modulator[0].weight[:, 2:].unflatten(1, (FOURIER_OCTAVES, -1))
-            octaves *= OCTAVE_GAIN * 2 ** (-torch.arange(FOURIER_OCTAVES, device=octaves.device) / 2).unsqueeze(-1)
-        for layer in self.modulator[1:]:
-            nn.init.uniform_(layer.bias, *PHASE)
+        for weight, _ in weights.modulator[:1]:
+            octaves = weight[:, 2:].unflatten(1, (FOURIER_OCTAVES, -1))
+            octaves *= OCTAVE_GAIN * 2 ** (-torch.arange(FOURIER_OCTAVES, device=weight.device) / 2).unsqueeze(-1)
+        for _, bias in weights.modulator[1:]:
+            nn.init.uniform_(bias, *PHASE)
 
     def weights(self) -> MLPWeights:
         """The parameters as the operator reads them."""
