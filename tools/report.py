@@ -23,6 +23,7 @@ SECTIONS: dict[Path, dict[str, Callable[[], str]]] = {
     DOCS / "models.md": {"quality": quality.quality_section},
     DOCS / "training.md": {"entries": entries.entries_section},
     DOCS / "evaluation.md": {"methods": methods.methods_section},
+    DOCS / "learning.md": {"trials": methods.trials_section},
     DOCS / "kernels.md": {"status": partial(history.status, RESULTS)},
     BENCHMARKS: {
         "bars": partial(machines.bars_section, DOCS),

@@ -19,7 +19,7 @@ def test_a_decoder_of_channels_is_the_one_of_a_model_with_as_many(name: str) -> 
     torch.manual_seed(0)
     of_model = build_decoder(config).state_dict()
     torch.manual_seed(0)
-    of_channels = build_decoder(config.decoder, config.feature_channels).state_dict()
+    of_channels = build_decoder(config.decoder, config.feature_channels, config.init).state_dict()
     assert list(of_channels) == list(of_model)
     assert all(torch.equal(of_channels[name], of_model[name]) for name in of_model)
 
