@@ -31,6 +31,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the last checkpoint in the output folder.")
     ] = False,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Resume with other steps, another learning rate or another schedule.")
+    ] = False,
     new_data: Annotated[bool, typer.Option("--new-data", help="Resume even if the images have changed.")] = False,
     init: Annotated[
         str | None,
@@ -66,8 +69,9 @@ def train(
     from arasfsr.training.logs import duration
     from arasfsr.training.loop import train as run
 
-    if new_data and not resume:
-        raise typer.BadParameter("needs --resume", param_hint="--new-data")
+    for name, given in (("--extend", extend), ("--new-data", new_data)):
+        if given and not resume:
+            raise typer.BadParameter("needs --resume", param_hint=name)
     if init is not None and resume:
         raise typer.BadParameter("must not be given with --resume, which has the run's own model", param_hint="--init")
     choose_backend()
@@ -77,7 +81,7 @@ def train(
         if not ranks.first:
             logging.disable(logging.WARNING)
         try:
-            summary = run(settings, data, folder, resume, own, init, new_data, ranks)
+            summary = run(settings, data, folder, resume, own, init, new_data, ranks, extend)
         except (Interrupted, TrainingError) as stop:
             status = 128 + stop.signum if isinstance(stop, Interrupted) else 1
             if ranks.first:

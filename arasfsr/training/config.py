@@ -127,9 +127,11 @@ class TrainConfig(_Section):
     """Also write losses and scores for TensorBoard, into the folder `tensorboard` of the run; needs the extra
     `tensorboard`."""
 
-    def fixed_entries(self) -> dict[str, Any]:
-        """The entries that must not change when a run resumes."""
+    def fixed_entries(self, extend: bool = False) -> dict[str, Any]:
+        """The entries that must not change when a run resumes, or, if `extend`, when it is extended."""
         rest: Any = {"accumulate": True, "log_every": True, "checkpoint_every": True, "tensorboard": True}
+        if extend:
+            rest |= {"steps": True, "optimizer": set(OptimizerConfig.model_fields) - {"name"}}
         return self.model_dump(mode="json", exclude=rest | {"data": {"workers", "memory"}})
 
 
@@ -200,12 +202,12 @@ def _sections(annotation: Any) -> list[type[BaseModel]]:
     return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 
-def differences(found: Any, wanted: Any, name: str = "") -> list[str]:
-    """The entries in which two dumped configurations differ: "steps is 100, not 200"."""
+def differences(found: Any, wanted: Any, name: str = "", words: str = "{name} is {found}, not {wanted}") -> list[str]:
+    """The entries in which two dumped configurations differ: "steps is 100, not 200", or in other words."""
     if found == wanted:
         return []
     if isinstance(found, dict) and isinstance(wanted, dict):
         prefix = f"{name}." if name else ""
         keys = dict.fromkeys((*wanted, *found))
-        return [line for key in keys for line in differences(found.get(key), wanted.get(key), f"{prefix}{key}")]
-    return [f"{name} is {json.dumps(found)}, not {json.dumps(wanted)}"]
+        return [line for key in keys for line in differences(found.get(key), wanted.get(key), f"{prefix}{key}", words)]
+    return [words.format(name=name, found=json.dumps(found), wanted=json.dumps(wanted))]

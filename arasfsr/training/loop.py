@@ -47,6 +47,7 @@ def train(
     init: Path | str | None = None,
     new_data: bool = False,
     ranks: Ranks = ALONE,
+    extend: bool = False,
 ) -> dict[str, Any]:
     """Train a model on a folder of images.
 
@@ -62,12 +63,15 @@ def train(
         init: a model of the same configuration whose parameters a new run starts from.
         new_data: resume even if the images have changed.
         ranks: this process among those of the run.
+        extend: resume even if `steps` and the optimizer's entries except its name have changed. From the next step on
+            the learning rate is what it would be if the run had begun with the new entries.
 
     Returns:
         A summary of the run, which is also the last line of log.jsonl.
 
     Raises:
-        ArgumentError: the data cannot be used, `folder` cannot be written, or it holds a run and `resume` is false.
+        ArgumentError: the data cannot be used, `folder` cannot be written, it holds a run and `resume` is false, or a
+            run is extended to `steps` that it has already taken.
         CheckpointError: there is nothing to resume, or it has another configuration or other images.
         TrainingError: the run cannot go on: a loss that is not finite, a full disk, a process that ended.
         Interrupted: SIGTERM or SIGINT arrived, in any process; the checkpoint is written.
@@ -88,7 +92,7 @@ def train(
         listings = {"training": listing(images, data), "held out": listing(held_out, data)}
         run = start_run(config, device, listings, None if init is None or resume else load_model(init))
         if state is not None:
-            run.restore(state, folder, new_data)
+            run.restore(state, folder, new_data, extend)
     log = NullLog()
     with ranks.together():
         if ranks.first:
@@ -142,7 +146,7 @@ def validate(
 
 
 def _open_log(run: Run, folder: Path, new: bool) -> Log:
-    """Open the run's log, and write the first checkpoint of a new run, so that a kill before the next can resume."""
+    """Open the run's log, and write a checkpoint if the run is new or extended, so that it can resume after a kill."""
     if new and any((folder / name).exists() for name in (STATE, LOG, RUN_MODEL)):
         raise ArgumentError(f"{folder} already holds a run; continue with --resume or choose another --output")
     try:
@@ -153,7 +157,8 @@ def _open_log(run: Run, folder: Path, new: bool) -> Log:
         raise ArgumentError(f"{folder} cannot be written: {error.strerror}; choose another --output") from error
     log = Log(folder, run.step, run.config.tensorboard)
     try:
-        if new or run.step == run.config.steps:  # a kill between the last checkpoint and its model left no model
+        finished = run.step == run.config.steps  # a kill between the last checkpoint and its model left no model
+        if new or run.extension or finished:
             run.save(folder)
     except TrainingError:
         log.close()
@@ -177,12 +182,14 @@ def _report_start(
         _log.log(level, line)
 
     if run.step == run.config.steps:
-        say(f"already finished: {run.step} steps")
+        say(f"already finished: {run.step} steps; --resume --extend with more steps continues it")
         return
     start = f"resumed after step {run.step}" if resume else "begun"
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     where = f"{device}" if ranks.size == 1 else f"{ranks.size} processes, {device.type}"
     say(f"{start}, {run.config.steps} steps in all: {parameters:,} parameters, on {where}")
+    if run.extension:
+        say(run.extension)
     counts = f"{len(found.images) - len(held_out)} images to train on, {len(held_out)} held out"
     say(f"{counts}, {len(found.broken)} broken and skipped")
     reread = sum(each.kept is None for each in found.images.values())

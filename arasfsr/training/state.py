@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from safetensors import SafetensorError
 from torch.optim.swa_utils import AveragedModel
 
 from arasfsr.checkpoints.native import RUN_MODEL, save_model
-from arasfsr.errors import CheckpointError, TrainingError, one_line
+from arasfsr.errors import ArgumentError, CheckpointError, TrainingError, one_line
 from arasfsr.files import replacing
 from arasfsr.model import ImplicitSR
 from arasfsr.training.config import TrainConfig, differences
@@ -46,6 +47,8 @@ class Run:
     """The last validation: its step and the scores by pair."""
     best: dict[str, Any] | None = None
     """The step with the best mean PSNR over the pairs, and that PSNR in dB."""
+    extension: str | None = None
+    """A line on what has changed, if the run was extended when it was resumed."""
 
     @property
     def averaged(self) -> ImplicitSR:
@@ -78,18 +81,25 @@ class Run:
                 kept = "it has no checkpoint to continue from"
             raise TrainingError(f"{folder}: cannot write step {self.step}: {reason}; {kept}") from error
 
-    def restore(self, state: dict[str, Any], folder: Path, new_data: bool = False) -> None:
-        """Continue from the checkpoint `state`, read from `folder`.
+    def restore(self, state: dict[str, Any], folder: Path, new_data: bool = False, extend: bool = False) -> None:
+        """Continue from the checkpoint `state`, read from `folder`, in a run at step 0.
+
+        If `extend`, `steps` and the optimizer's entries except its name may differ from the checkpoint's. From the next
+        step on the learning rate is what it would be if the run had begun with the new entries.
 
         Raises:
+            ArgumentError: the run is extended, and `steps` is not above the checkpoint's step.
             CheckpointError: it has another configuration or, unless `new_data`, other images.
         """
-        self._check(state, folder, new_data)
+        changes = self._check(state, folder, new_data, extend)
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
         self.step = state["step"]
+        if changes:
+            self._extend(state["optimizer"], changes)
+        else:
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
         self.seconds, self.last, self.best = state.get("seconds", 0.0), state.get("last"), state.get("best")
 
     def _state(self) -> dict[str, Any]:
@@ -106,13 +116,36 @@ class Run:
             "schedule": self.schedule.state_dict(),
         }
 
-    def _check(self, state: dict[str, Any], folder: Path, new_data: bool) -> None:
-        differing = _config_differences(state["config"], self.config)
+    def _extend(self, saved: dict[str, Any], changes: Sequence[str]) -> None:
+        """Advance the new schedule to the current step, and take only the moments from the saved optimizer."""
+        self.optimizer.step()  # does nothing without gradients, but schedules warn if they are advanced before it
+        for _ in range(self.step):
+            self.schedule.step()
+        groups = self.optimizer.state_dict()["param_groups"]
+        for group, old in zip(groups, saved["param_groups"], strict=True):
+            group["params"] = old["params"]  # the moments are saved by these numbers
+        self.optimizer.load_state_dict({**saved, "param_groups": groups})
+        before, now = float(saved["param_groups"][0]["lr"]), float(groups[0]["lr"])
+        self.extension = (
+            f"extended: {', '.join(changes)}; the schedule is recomputed, the learning rate goes from {before:.2e} to "
+            f"{now:.2e}"
+        )
+
+    def _check(self, state: dict[str, Any], folder: Path, new_data: bool, extend: bool) -> list[str]:
+        """The entries that an extension changes. Raises as `restore`."""
+        differing = differences(_known_entries(state, extend), self.config.fixed_entries(extend))
         if differing:
             raise CheckpointError(
                 f"{folder}: its checkpoint has another configuration ({'; '.join(differing)}); a run is resumed with "
-                f"its own. For a longer or another run choose another --output; --init {folder / RUN_MODEL} starts it "
-                "from this model"
+                "its own. With --extend, steps and the optimizer's entries except its name may change. For another "
+                f"run choose another --output; --init {folder / RUN_MODEL} starts it from this model"
+            )
+        changes = differences(
+            _known_entries(state), self.config.fixed_entries(), words="{name} from {found} to {wanted}"
+        )
+        if changes and self.config.steps <= state["step"]:
+            raise ArgumentError(
+                f"steps must be above {state['step']}, the step that the run has reached, got {self.config.steps}"
             )
         known = state.get("images")
         if known is None:
@@ -122,6 +155,7 @@ class Run:
                 f"{folder}: its checkpoint has other images ({_image_differences(known, self.images)}); pass the same "
                 "images, or --new-data"
             )
+        return changes
 
 
 NEEDED = ("config", "step", "model", "average", "optimizer", "schedule")
@@ -153,13 +187,12 @@ def read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def _config_differences(found: str, wanted: TrainConfig) -> list[str]:
-    """The entries that must not change and in which a checkpoint's configuration, as JSON, differs from `wanted`."""
+def _known_entries(state: dict[str, Any], extend: bool = False) -> Any:
+    """The entries of a checkpoint that must not change: `TrainConfig.fixed_entries`."""
     try:
-        known = TrainConfig.model_validate_json(found).fixed_entries()
+        return TrainConfig.model_validate_json(state["config"]).fixed_entries(extend)
     except ValidationError:  # a version with other entries
-        known = json.loads(found)
-    return differences(known, wanted.fixed_entries())
+        return json.loads(state["config"])
 
 
 def _image_differences(known: dict[str, list[str]], given: dict[str, list[str]]) -> str:

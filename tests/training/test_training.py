@@ -229,7 +229,7 @@ def test_another_configuration_does_not_resume(folder: Path, tmp_path: Path) -> 
         train(TrainConfig.model_validate({**RUN, "steps": 2}), folder, tmp_path / "run", resume=True)
     model = tmp_path / "run" / "model.safetensors"
     assert str(refusal.value).endswith(
-        f"For a longer or another run choose another --output; --init {model} starts it from this model"
+        f"For another run choose another --output; --init {model} starts it from this model"
     )
 
 

@@ -91,8 +91,8 @@ def two_processes(work: Callable[..., None], *arguments: Any) -> dict[int, tuple
     return {rank: (kind, text) for rank, kind, text in (results.get() for _ in ended)}
 
 
-def _train(ranks: Ranks, config: dict[str, Any], data: Path, folder: Path, resume: bool = False) -> None:
-    train(TrainConfig.model_validate(config), data, folder, resume, ranks=ranks)
+def _train(ranks: Ranks, config: dict[str, Any], data: Path, folder: Path, extend: bool = False) -> None:
+    train(TrainConfig.model_validate(config), data, folder, resume=extend, ranks=ranks, extend=extend)
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -125,6 +125,15 @@ def test_a_signal_to_one_process_stops_all_and_one_process_can_resume(data: Path
     assert ended == {0: stopped, 1: stopped}
     train(TrainConfig.model_validate(RUN), data, tmp_path / "two", resume=True)
     train(TrainConfig.model_validate(RUN), data, tmp_path / "one")
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+
+
+def test_two_processes_extend_a_run_as_one(data: Path, tmp_path: Path) -> None:
+    longer = {**RUN, "steps": 30, "optimizer": {"lr": 2e-3, "schedule": "cosine"}}
+    for name in ("one", "two"):
+        train(TrainConfig.model_validate(RUN), data, tmp_path / name)
+    train(TrainConfig.model_validate(longer), data, tmp_path / "one", resume=True, extend=True)
+    assert two_processes(_train, longer, data, tmp_path / "two", True) == {0: ("done", ""), 1: ("done", "")}
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
 
 
