@@ -156,9 +156,16 @@ def test_the_validations_and_the_time_are_kept(run: Path, data: Path) -> None:
     assert [record["step"] for record in records(run) if "validation" in record] == [4, 6, 8, 8]  # and the summary
 
 
-def test_without_a_change_nothing_is_extended(run: Path, data: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_change_a_run_is_resumed_as_it_was(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop_before(6, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        train(config_of(), data, tmp_path / "run")
     with caplog.at_level("INFO"):
-        assert train(config_of(), data, run, resume=True, extend=True)["step"] == 6
+        train(config_of(), data, tmp_path / "run", resume=True, extend=True)
+        train(config_of(), data, tmp_path / "run", resume=True, extend=True)
+    assert "resumed after step 5" in caplog.text
     assert "already finished: 6 steps" in caplog.text
     assert "extended" not in caplog.text
 
