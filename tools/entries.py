@@ -6,13 +6,15 @@ import json
 from typing import Literal, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from arasfsr.training.config import TrainConfig
 from benchmarks.tables import markdown
 
 
 def entries_section() -> str:
-    """A row for each entry, those of the sections with their dotted names; `model` is a link."""
+    """A row for each entry, those of the sections with their dotted names, also of sections that are null by default;
+    `model` is a link."""
     return markdown(_rows(TrainConfig(), ""))
 
 
@@ -31,4 +33,11 @@ def _rows(section: BaseModel, prefix: str) -> list[dict[str, str]]:
             if get_origin(field.annotation) is Literal:
                 meaning = f"{', '.join(get_args(field.annotation))}. {meaning}"
             rows.append({"entry": f"`{prefix}{name}`", "default": f"`{default}`", "meaning": meaning})
+            for optional in _optional(field):
+                rows += _rows(optional(), f"{prefix}{name}.")
     return rows
+
+
+def _optional(field: FieldInfo) -> list[type[BaseModel]]:
+    """The section that an entry takes besides null, if it takes one."""
+    return [kind for kind in get_args(field.annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]

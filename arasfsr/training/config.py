@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
 from arasfsr.config import ModelConfig
 from arasfsr.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from pydantic import SerializerFunctionWrapHandler
     from pydantic_core import ErrorDetails
 
 
@@ -58,6 +59,23 @@ class DataConfig(_Section):
     memory: float = Field(4.0, ge=0)
     """Gigabytes of decoded images that each training process keeps in memory; the others are read from disk each
     time."""
+
+
+class BudgetConfig(_Section):
+    """Batches of equal cost, whatever the side of their LR inputs."""
+
+    lr_pixels: int = Field(8192, ge=1)
+    """LR pixels of a batch: with LR inputs of side l it has max(1, round(lr_pixels / l^2)) samples."""
+    queries: int = Field(8192, ge=1)
+    """Random target pixels of a batch, divided equally among its samples; at least one for each."""
+
+    def samples(self, lr_side: int) -> int:
+        """Samples of a batch with LR inputs of that side."""
+        return max(1, round(self.lr_pixels / lr_side**2))
+
+    def queries_per_sample(self, lr_side: int) -> int:
+        """Random target pixels of each sample of such a batch."""
+        return max(1, self.queries // self.samples(lr_side))
 
 
 class OptimizerConfig(_Section):
@@ -108,6 +126,9 @@ class TrainConfig(_Section):
     """Steps of the whole run."""
     batch: int = Field(16, ge=1)
     """Samples per step, over all processes."""
+    budget: BudgetConfig | None = None
+    """Replaces `batch` and `data.queries`: every batch costs about the same, and those of small LR inputs have more
+    samples."""
     accumulate: int = Field(1, ge=1)
     """Parts into which each process splits its samples of a step, to save memory; only rounding depends on it."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -126,6 +147,37 @@ class TrainConfig(_Section):
     tensorboard: bool = False
     """Also write losses and scores for TensorBoard, into the folder `tensorboard` of the run; needs the extra
     `tensorboard`."""
+
+    @model_validator(mode="after")
+    def _budget_alone(self) -> TrainConfig:
+        if self.budget is not None:
+            replaced: list[tuple[BaseModel, str, str]] = [
+                (self, "batch", "batch"),
+                (self.data, "queries", "data.queries"),
+            ]
+            given = [
+                f"{name}: {json.dumps(getattr(section, entry))}"
+                for section, entry, name in replaced
+                if entry in section.model_fields_set
+            ]
+            if given:
+                raise ValueError(
+                    f"batch and data.queries must not be given with budget, which replaces them, got {', '.join(given)}"
+                )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what the budget replaces: a dump is a valid configuration."""
+        entries: dict[str, Any] = dump(self)
+        if self.budget is not None:
+            entries.pop("batch", None)
+            entries.get("data", {}).pop("queries", None)
+        return entries
+
+    def samples(self, lr_side: int) -> int:
+        """Samples of a batch with LR inputs of that side, over all processes."""
+        return self.batch if self.budget is None else self.budget.samples(lr_side)
 
     def fixed_entries(self, extend: bool = False) -> dict[str, Any]:
         """The entries that must not change when a run resumes, or, if `extend`, when it is extended."""
@@ -178,6 +230,8 @@ def _change(content: Any, change: str) -> None:
 
 
 def _problem(entry: ErrorDetails) -> str:
+    if not entry["loc"] and entry["type"] == "value_error":  # about several entries, which it names
+        return str(entry["ctx"]["error"])
     name = ".".join(map(str, entry["loc"])) or "the file"
     if entry["type"] == "extra_forbidden":
         return f"{name}: unknown entry; known are {', '.join(_entries(entry['loc'][:-1]))}"

@@ -23,7 +23,7 @@ from arasfsr.coords import pixel_centres
 from arasfsr.errors import ArgumentError, ImageError, TrainingError
 from arasfsr.images.find import Found, read_images
 from arasfsr.images.transform import largest_square, normalise_pixels, read_rgb, resize, to_tensor
-from arasfsr.training.config import DataConfig
+from arasfsr.training.config import BudgetConfig, DataConfig
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,8 @@ def _seed(rng: np.random.Generator) -> Tensor:
 class Samples(Dataset[Sample]):
     """The samples of a run. Sample k belongs to batch k // batch.
 
-    All samples of a batch have LR inputs of one size, and targets of one size too if the scale is drawn per batch.
+    With a budget, `batch` is the size of the largest batches, and the others have the first of their numbers only. All
+    samples of a batch have LR inputs of one size, and targets of one size too if the scale is drawn per batch.
 
     Raises:
         ArgumentError: no image is large enough for any sample.
@@ -165,6 +166,7 @@ class Samples(Dataset[Sample]):
     batch: int
     seed: int
     length: int
+    budget: BudgetConfig | None = None
 
     def __post_init__(self) -> None:
         sides = np.array([photograph.side for photograph in self.images], dtype=np.float64)
@@ -178,7 +180,8 @@ class Samples(Dataset[Sample]):
         self._order = np.argsort(sides, kind="stable")
         self._sides = sides[self._order]
         self._shares = np.cumsum(self._sides**self.config.size_exponent)
-        self._usable = [side for side in self.config.lr_sizes if side * self.config.scale[0] <= self._largest]
+        self.lr_sizes = [side for side in self.config.lr_sizes if side * self.config.scale[0] <= self._largest]
+        """Those of the configuration for which some image is large enough."""
 
     def __len__(self) -> int:
         return self.length
@@ -197,10 +200,16 @@ class Samples(Dataset[Sample]):
         lr = to_tensor(resize(hr, (lr_side, lr_side)))
         if config.queries is None:
             return Sample(lr, None, None, to_tensor(hr), _seed(rng))
-        pixel = rng.integers(0, hr_side, (config.queries, 2))
+        queries = config.queries if self.budget is None else self.budget.queries_per_sample(lr_side)
+        pixel = rng.integers(0, hr_side, (queries, 2))
         target = torch.from_numpy(normalise_pixels(np.asarray(hr)[pixel[:, 0], pixel[:, 1]]))
         cell = torch.full((1, 2), 2 / hr_side)
         return Sample(lr, pixel_centres(torch.from_numpy(pixel), hr_side), cell, target, _seed(rng))
+
+    def numbers(self, batch: int) -> range:
+        """The numbers of the samples of a batch."""
+        count = self.batch if self.budget is None else self.budget.samples(self._sizes(batch)[0])
+        return range(batch * self.batch, batch * self.batch + count)
 
     def path(self, k: int) -> Path:
         """The file that sample k comes from."""
@@ -211,7 +220,7 @@ class Samples(Dataset[Sample]):
     def _sizes(self, batch: int) -> tuple[int, int | None]:
         """LR side and HR side of a batch; the HR side is None if each sample draws its own scale."""
         rng = np.random.default_rng([self.seed, 0, batch])
-        lr_side = int(rng.choice(self._usable))
+        lr_side = int(rng.choice(self.lr_sizes))
         if self.config.queries is not None and not self.config.scale_per_batch:
             return lr_side, None
         hr_side = round(lr_side * self._scale(self._largest / lr_side, rng)) or 1

@@ -82,13 +82,9 @@ def train(
         found = read_photographs(data, config.data.memory * 1e9)
         largest = max((hr for _, hr in config.validation.pairs), default=0)
         images, held_out = hold_out(list(found.images.values()), config.validation.images, largest)
-        samples = Samples(images, config.data, config.batch, config.seed, config.steps * config.batch)
-        least = ranks.size * config.accumulate
-        if config.batch < least:
-            raise ArgumentError(
-                f"batch must be at least {least}, processes ({ranks.size}) times accumulate ({config.accumulate}), got "
-                f"{config.batch}"
-            )
+        most = max(map(config.samples, config.data.lr_sizes))
+        samples = Samples(images, config.data, most, config.seed, config.steps * most, config.budget)
+        _check_batches(config, samples.lr_sizes, ranks.size)
         listings = {"training": listing(images, data), "held out": listing(held_out, data)}
         run = start_run(config, device, listings, None if init is None or resume else load_model(init))
         if state is not None:
@@ -143,6 +139,17 @@ def validate(
             if scores:
                 result[f"{lr_side}:{hr_side}"] = {"psnr": sum(scores) / len(scores), "images": len(scores)}
     return result
+
+
+def _check_batches(config: TrainConfig, lr_sizes: Sequence[int], processes: int) -> None:
+    """Every process must have a sample of every batch in each of its parts."""
+    least, lr_side = processes * config.accumulate, max(lr_sizes)
+    if config.samples(lr_side) < least:
+        batch = "batch" if config.budget is None else f"the batch of budget.lr_pixels at LR side {lr_side}"
+        raise ArgumentError(
+            f"{batch} must be at least {least}, processes ({processes}) times accumulate ({config.accumulate}), got "
+            f"{config.samples(lr_side)}"
+        )
 
 
 def _open_log(run: Run, folder: Path, new: bool) -> Log:
@@ -267,11 +274,14 @@ class _Steps:
 
     def _loader(self) -> DataLoader[Sample]:
         config = self.run.config
-        shares = self.ranks.share(config.batch, config.accumulate)
-        steps = range(self.run.step, config.steps)
+        batches = map(self.samples.numbers, range(self.run.step, config.steps))
         return DataLoader(
             self.samples,
-            batch_sampler=([step * config.batch + i for i in share] for step in steps for share in shares),
+            batch_sampler=(
+                [batch[i] for i in share]
+                for batch in batches
+                for share in self.ranks.share(len(batch), config.accumulate)
+            ),
             num_workers=config.data.workers,
             collate_fn=stack,
             pin_memory=self.device.type == "cuda",
@@ -286,9 +296,7 @@ class _Steps:
 
     def _files(self) -> str:
         """The files that the samples of the current step come from."""
-        batch = self.run.config.batch
-        numbers = range(self.run.step * batch, (self.run.step + 1) * batch)
-        return ", ".join(dict.fromkeys(str(self.samples.path(k)) for k in numbers))
+        return ", ".join(dict.fromkeys(str(self.samples.path(k)) for k in self.samples.numbers(self.run.step)))
 
     def _due(self, every: int) -> bool:
         return self.run.step % every == 0 or self.run.step == self.run.config.steps

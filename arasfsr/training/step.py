@@ -86,7 +86,7 @@ def _accumulate(run: Run, part: Sample) -> Tensor:
     loss = total = loss_of(prediction, part.target, run.config.loss)
     if encoding.latent is not None and run.config.loss.kl_weight:
         total = loss + run.config.loss.kl_weight * encoding.latent.kl()
-    share = part.inp.shape[0] / run.config.batch
+    share = part.inp.shape[0] / run.config.samples(part.inp.shape[-1])
     (total * share).backward()
     return loss.detach() * share
 

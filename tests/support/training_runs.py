@@ -26,6 +26,13 @@ RUN: dict[str, Any] = {
 FIVE_SIZES = [(24 + i, 28) for i in range(5)]
 
 
+def with_budget(run: dict[str, Any], lr_pixels: int, queries: int) -> dict[str, Any]:
+    """A run's configuration with a budget instead of what that replaces."""
+    data = {name: entry for name, entry in run["data"].items() if name != "queries"}
+    rest = {name: entry for name, entry in run.items() if name != "batch"}
+    return {**rest, "data": data, "budget": {"lr_pixels": lr_pixels, "queries": queries}}
+
+
 def save_smooth_images(folder: Path, sizes: Sequence[tuple[int, int]]) -> Path:
     """Save images 0.png, 1.png ... of these sizes, (width, height); the folder."""
     folder.mkdir(parents=True, exist_ok=True)

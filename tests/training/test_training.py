@@ -19,7 +19,7 @@ import training_runs
 import yaml
 from models import small_model
 from PIL import Image
-from training_runs import losses, records, save_smooth_images
+from training_runs import losses, records, save_smooth_images, with_budget
 from typer.testing import CliRunner
 
 from arasfsr import ArgumentError, CheckpointError, ImplicitSR, load_model, save_model
@@ -84,6 +84,29 @@ def test_a_bad_change_is_named(change: str, message: str, tmp_path: Path) -> Non
     (tmp_path / "run.yaml").write_text("steps: 100\n")
     with pytest.raises(ValueError, match=message):
         load_config(tmp_path / "run.yaml", [change])
+
+
+@pytest.mark.parametrize(
+    ("entries", "given"),
+    [
+        ("batch: 16", "batch: 16"),
+        ("data: {queries: null}", "data.queries: null"),
+        ("batch: 3\ndata: {queries: 5}", "batch: 3, data.queries: 5"),
+    ],
+)
+def test_a_budget_is_not_given_with_what_it_replaces(entries: str, given: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(f"budget: {{lr_pixels: 4096}}\n{entries}\n")
+    with pytest.raises(ArgumentError) as caught:
+        load_config(path)
+    message = "batch and data.queries must not be given with budget, which replaces them, got"
+    assert str(caught.value) == f"{path}: {message} {given}"
+
+
+def test_a_dump_of_a_configuration_is_a_configuration() -> None:
+    for config in (TrainConfig(), TrainConfig.model_validate({"budget": {"queries": 100}, "data": {"flip": False}})):
+        assert TrainConfig.model_validate_json(config.model_dump_json()) == config
+        assert TrainConfig.model_validate(config.model_dump()) == config
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n", b"steps: [1"])
@@ -300,6 +323,15 @@ def test_a_run_cannot_start_from_a_model_of_another_configuration(folder: Path, 
         train(TrainConfig.model_validate(RUN), folder, tmp_path / "run", init=tmp_path / "start.safetensors")
 
 
+def test_a_run_with_a_budget_resumes_with_the_same_budget_alone(folder: Path, tmp_path: Path) -> None:
+    config = with_budget({**RUN, "steps": 1}, 200, 300)
+    train(TrainConfig.model_validate(config), folder, tmp_path / "run")
+    train(TrainConfig.model_validate(config), folder, tmp_path / "run", resume=True)
+    changed = TrainConfig.model_validate(with_budget(config, 100, 300))
+    with pytest.raises(CheckpointError, match=r"\(budget\.lr_pixels is 200, not 100\)"):
+        train(changed, folder, tmp_path / "run", resume=True)
+
+
 def test_there_must_be_something_to_resume(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has no last.ckpt"):
         train(TrainConfig.model_validate(RUN), folder, tmp_path / "run", resume=True)
@@ -337,9 +369,19 @@ def assert_same(run: Path, whole: Path) -> None:
     assert (run / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_run_resumes_to_the_same_losses(signum: int, folder: Path, tmp_path: Path) -> None:
-    config = {**RUN, "steps": 40}
+@pytest.mark.parametrize(
+    ("config", "signum"),
+    [
+        (RUN, signal.SIGKILL),
+        (RUN, signal.SIGTERM),
+        (RUN, signal.SIGINT),
+        (with_budget(RUN, 2 * 8 * 8, 128), signal.SIGTERM),  # batches of 2 or 4
+    ],
+)
+def test_an_interrupted_run_resumes_to_the_same_losses(
+    config: dict[str, Any], signum: int, folder: Path, tmp_path: Path
+) -> None:
+    config = {**config, "steps": 40}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train(TrainConfig.model_validate(config), folder, whole)
     command = command_of(config, folder, broken)

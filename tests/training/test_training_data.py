@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from training_runs import save_smooth_images
 
-from arasfsr.training.config import DataConfig
+from arasfsr.training.config import BudgetConfig, DataConfig
 from arasfsr.training.data import Photograph, Samples, hold_out, read_photographs
 
 
@@ -71,6 +71,22 @@ def test_larger_images_are_drawn_more_often_when_asked() -> None:
     samples = Samples(images, config, 1, 0, 300)
     large = sum(2 / samples[k].cell[0, 0].item() > 17 for k in range(300))
     assert large > 200
+
+
+@pytest.mark.parametrize(
+    ("lr_side", "count", "queries"), [(16, 32, 256), (24, 14, 585), (32, 8, 1024), (48, 4, 2048), (64, 2, 4096)]
+)
+def test_a_budget_gives_every_batch_about_as_many_pixels(lr_side: int, count: int, queries: int) -> None:
+    budget, images = BudgetConfig(lr_pixels=8192, queries=8192), photographs((64, 64))
+    samples = Samples(images, DataConfig(lr_sizes=[lr_side]), 32, 0, 64, budget)
+    assert samples.numbers(1) == range(32, 32 + count)
+    assert samples[32].target.shape == (queries, 3)
+
+
+def test_a_budget_too_small_for_its_inputs_leaves_one_sample_and_one_query() -> None:
+    budget = BudgetConfig(lr_pixels=10, queries=1)
+    assert (budget.samples(16), budget.queries_per_sample(16)) == (1, 1)
+    assert BudgetConfig(lr_pixels=8192, queries=10).queries_per_sample(16) == 1
 
 
 def test_images_too_small_for_any_sample_are_an_error() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from training_runs import FIVE_SIZES, losses, save_smooth_images
+from training_runs import FIVE_SIZES, losses, save_smooth_images, with_budget
 
 from arasfsr import load_model
 from arasfsr.errors import TrainingError
@@ -95,11 +95,16 @@ def _train(ranks: Ranks, config: dict[str, Any], data: Path, folder: Path, exten
     train(TrainConfig.model_validate(config), data, folder, resume=extend, ranks=ranks, extend=extend)
 
 
-@pytest.mark.parametrize("full", [False, True])
-def test_two_processes_with_accumulation_equal_one(full: bool, data: Path, tmp_path: Path) -> None:
-    config = {**RUN, "data": {**RUN["data"], "queries": None if full else 32}}
+WHOLE: dict[str, Any] = {**RUN, "data": {**RUN["data"], "queries": None}}
+BUDGET = with_budget(RUN, 5 * 8 * 8, 150)  # batches of 5 or 9
+
+
+@pytest.mark.parametrize(("config", "parts"), [(RUN, 1), (WHOLE, 2), (BUDGET, 2)])
+def test_two_processes_with_accumulation_equal_one(
+    config: dict[str, Any], parts: int, data: Path, tmp_path: Path
+) -> None:
     train(TrainConfig.model_validate(config), data, tmp_path / "one")
-    ended = two_processes(_train, {**config, "accumulate": 1 + full}, data, tmp_path / "two")
+    ended = two_processes(_train, {**config, "accumulate": parts}, data, tmp_path / "two")
     assert ended == {0: ("done", ""), 1: ("done", "")}
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(one) == 20

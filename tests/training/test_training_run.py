@@ -14,11 +14,11 @@ import torch
 import training_runs
 from PIL import Image
 from torch import Tensor
-from training_runs import FIVE_SIZES, losses, records, save_smooth_images
+from training_runs import FIVE_SIZES, losses, records, save_smooth_images, with_budget
 from typer.testing import CliRunner
 
 from arasfsr import cli, load_model
-from arasfsr.errors import CheckpointError, TrainingError
+from arasfsr.errors import ArgumentError, CheckpointError, TrainingError
 from arasfsr.training import step as step_module
 from arasfsr.training.config import DataConfig, TrainConfig
 from arasfsr.training.data import Photograph, Samples
@@ -76,6 +76,30 @@ def test_accumulation_changes_only_rounding(data: Path, tmp_path: Path) -> None:
     assert losses(tmp_path / "5") == pytest.approx(losses(tmp_path / "1"), rel=1e-5)
 
 
+def test_with_inputs_of_one_size_a_budget_is_a_batch(data: Path, tmp_path: Path) -> None:
+    one_size = {**RUN["data"], "lr_sizes": [6]}
+    train(config_of(data=one_size), data, tmp_path / "batch")  # 5 samples of 64 queries
+    budget = with_budget({**RUN, "data": one_size}, 5 * 6 * 6, 5 * 64)
+    train(TrainConfig.model_validate(budget), data, tmp_path / "budget")
+    assert losses(tmp_path / "budget") == losses(tmp_path / "batch")
+
+
+def test_with_a_budget_accumulation_and_workers_change_only_rounding(data: Path, tmp_path: Path) -> None:
+    config = with_budget(RUN, 5 * 8 * 8, 320)  # batches of 5 or 9
+    train(TrainConfig.model_validate(config), data, tmp_path / "plain")
+    changed = {**config, "accumulate": 2, "data": {**config["data"], "workers": 2}}
+    train(TrainConfig.model_validate(changed), data, tmp_path / "parts")
+    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "plain"), rel=1e-5)
+
+
+def test_a_budget_too_small_for_the_parts_is_an_error(data: Path, tmp_path: Path) -> None:
+    message = (
+        r"the batch of budget\.lr_pixels at LR side 8 must be at least 3, processes \(1\) times accumulate \(3\), got 2"
+    )
+    with pytest.raises(ArgumentError, match=message):
+        train(TrainConfig.model_validate(with_budget({**RUN, "accumulate": 3}, 120, 320)), data, tmp_path / "run")
+
+
 def test_bfloat16_is_close_to_float32_and_keeps_float32_parameters(data: Path, tmp_path: Path) -> None:
     for precision in ("float32", "bfloat16"):
         train(config_of(precision=precision), data, tmp_path / precision)
@@ -119,6 +143,15 @@ def test_the_summary_has_time_last_and_best_validation(data: Path, tmp_path: Pat
 
 
 # --- what ends it ------------------------------------------------------------------------------------------------
+
+
+def test_a_non_finite_loss_names_the_files_of_a_batch_with_a_budget(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_module, "loss_of", lambda prediction, target, config: prediction.mean() * float("nan"))
+    with pytest.raises(TrainingError, match=r"^step 1: the loss is nan") as caught:
+        train(TrainConfig.model_validate(with_budget(RUN, 1, 64)), data, tmp_path / "run")  # one sample
+    assert str(caught.value).count(".png") == 1
 
 
 def test_a_non_finite_loss_stops_the_run_and_names_the_files(
