@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from torch import Tensor
 from arasfsr.errors import ArgumentError
 from arasfsr.images.files import read_image
 from arasfsr.images.raster import flatten_on_white, round_to_8_bits, to_pil
+
+Box: TypeAlias = tuple[int, int, int, int]
+"""A part of an image, as Pillow has it: left, top, right and bottom, the last two exclusive."""
 
 JPEG_QUALITY = 65
 """JPEG quality of `nn65`."""
@@ -44,11 +48,16 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
 
 
+def largest_box(size: tuple[int, int]) -> Box:
+    """The largest centred square of an image of `size` = (width, height)."""
+    side = min(size)
+    left, top = ((length - side) // 2 for length in size)
+    return left, top, left + side, top + side
+
+
 def largest_square(image: Image.Image) -> Image.Image:
     """Crop to the largest centred square; an odd pixel is removed at the right or bottom."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side))
+    return image.crop(largest_box(image.size))
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,25 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 Side = Annotated[int, Field(ge=1)]
 
 
+class AugmentConfig(_Section):
+    """Random changes of samples, drawn uniformly. Crop, rotation, zoom, shift and resizing to the target are one
+    resampling."""
+
+    probability: Fraction = 0.5
+    """Fraction of samples that are changed, in all of these ways."""
+    rotation: float = Field(5.0, ge=0, le=45)
+    """Largest rotation in degrees, to either side."""
+    zoom: Annotated[tuple[Positive, Positive], AfterValidator(_ordered)] = (0.9, 1.1)
+    """Range of the magnification: above 1 a sample shows less of the image, below 1 more; beyond the image its edge
+    continues."""
+    shift: float = Field(0.04, ge=0, le=0.5)
+    """Largest shift along each axis, as a fraction of the side of what the sample shows."""
+    brightness: Fraction = 0.1
+    """Largest number added to all colours, to either side, where white is 1; the result is clipped."""
+    contrast: Fraction = 0.1
+    """Largest change of the factor 1 by which differences from mid-gray are multiplied, to either side."""
+
+
 class DataConfig(_Section):
     """How samples are made from images."""
 
@@ -54,6 +73,8 @@ class DataConfig(_Section):
     """Images are drawn with a probability proportional to this power of their shorter side."""
     flip: bool = True
     """Flip half of the samples horizontally."""
+    augment: AugmentConfig | None = None
+    """Also rotate, zoom and shift samples, and change their brightness and contrast."""
     workers: int = Field(0, ge=0)
     """Worker processes that make samples in advance; 0 makes them in the training process."""
     memory: float = Field(4.0, ge=0)

@@ -22,7 +22,8 @@ from torch.utils.data import Dataset
 from arasfsr.coords import pixel_centres
 from arasfsr.errors import ArgumentError, ImageError, TrainingError
 from arasfsr.images.find import Found, read_images
-from arasfsr.images.transform import largest_square, normalise_pixels, read_rgb, resize, to_tensor
+from arasfsr.images.transform import Box, largest_box, normalise_pixels, read_rgb, resize, to_tensor
+from arasfsr.training.augment import augmented
 from arasfsr.training.config import BudgetConfig, DataConfig
 
 
@@ -146,6 +147,10 @@ def stack(samples: Sequence[Sample]) -> Sample:
     )
 
 
+def _flipped(image: Image.Image, flip: bool) -> Image.Image:
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
+
+
 def _seed(rng: np.random.Generator) -> Tensor:
     return torch.tensor(rng.integers(2**63))
 
@@ -191,12 +196,15 @@ class Samples(Dataset[Sample]):
         lr_side, hr_side = self._sizes(k // self.batch)
         rng = np.random.default_rng([self.seed, 1, k])
         least = hr_side or lr_side * config.scale[0]
-        image = self._crop(self._draw(least, rng).image, round(least), rng)
-        if config.flip and rng.random() < 0.5:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        image = self._draw(least, rng).image
+        box = self._box(image.size, round(least), rng)
+        flip = config.flip and rng.random() < 0.5
         if hr_side is None:
-            hr_side = round(lr_side * self._scale(image.width / lr_side, rng)) or 1
-        hr = resize(image, (hr_side, hr_side))
+            hr_side = round(lr_side * self._scale((box[2] - box[0]) / lr_side, rng)) or 1
+        if config.augment is not None and rng.random() < config.augment.probability:
+            hr = _flipped(augmented(image, box, hr_side, config.augment, rng), flip)
+        else:
+            hr = resize(_flipped(image.crop(box), flip), (hr_side, hr_side))
         lr = to_tensor(resize(hr, (lr_side, lr_side)))
         if config.queries is None:
             return Sample(lr, None, None, to_tensor(hr), _seed(rng))
@@ -237,12 +245,11 @@ class Samples(Dataset[Sample]):
         place = np.searchsorted(self._shares, below + rng.random() * (self._shares[-1] - below), side="right")
         return self.images[int(self._order[min(place, len(self._order) - 1)])]
 
-    def _crop(self, image: Image.Image, least: int, rng: np.random.Generator) -> Image.Image:
+    def _box(self, size: tuple[int, int], least: int, rng: np.random.Generator) -> Box:
         """The largest square, in the middle, or a patch anywhere, never smaller than the smallest target."""
         if rng.random() < self.config.whole:
-            return largest_square(image)
-        short = min(image.size)
+            return largest_box(size)
+        short = min(size)
         side = min(short, max(round(short * rng.uniform(*self.config.patch)), least))
-        left = int(rng.integers(0, image.width - side + 1))
-        top = int(rng.integers(0, image.height - side + 1))
-        return image.crop((left, top, left + side, top + side))
+        left, top = (int(rng.integers(0, length - side + 1)) for length in size)
+        return left, top, left + side, top + side

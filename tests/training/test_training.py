@@ -103,6 +103,21 @@ def test_a_budget_is_not_given_with_what_it_replaces(entries: str, given: str, t
     assert str(caught.value) == f"{path}: {message} {given}"
 
 
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("rotation: 60", "rotation: Input should be less than or equal to 45, got 60"),
+        ("zoom: [1.1, 0.9]", r"zoom: .*must be \[low, high\] with low <= high, got \[1.1, 0.9\]"),
+        ("shift: 0.6", "shift: Input should be less than or equal to 0.5, got 0.6"),
+        ("blur: 1", "blur: unknown entry; known are probability, rotation, zoom, shift, brightness, contrast$"),
+    ],
+)
+def test_a_bad_augmentation_is_named(entry: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(f"data: {{augment: {{{entry}}}}}")
+    with pytest.raises(ArgumentError, match=rf"run\.yaml: data\.augment\.{message}"):
+        load_config(tmp_path / "run.yaml")
+
+
 def test_a_dump_of_a_configuration_is_a_configuration() -> None:
     for config in (TrainConfig(), TrainConfig.model_validate({"budget": {"queries": 100}, "data": {"flip": False}})):
         assert TrainConfig.model_validate_json(config.model_dump_json()) == config

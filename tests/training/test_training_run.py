@@ -100,6 +100,14 @@ def test_a_budget_too_small_for_the_parts_is_an_error(data: Path, tmp_path: Path
         train(TrainConfig.model_validate(with_budget({**RUN, "accumulate": 3}, 120, 320)), data, tmp_path / "run")
 
 
+def test_augmented_samples_are_the_same_from_workers(data: Path, tmp_path: Path) -> None:
+    changes = {**RUN["data"], "augment": {}}
+    train(config_of(), data, tmp_path / "plain")
+    train(config_of(data=changes), data, tmp_path / "one")
+    train(config_of(data={**changes, "workers": 2}), data, tmp_path / "workers")
+    assert losses(tmp_path / "workers") == losses(tmp_path / "one") != losses(tmp_path / "plain")
+
+
 def test_bfloat16_is_close_to_float32_and_keeps_float32_parameters(data: Path, tmp_path: Path) -> None:
     for precision in ("float32", "bfloat16"):
         train(config_of(precision=precision), data, tmp_path / precision)
