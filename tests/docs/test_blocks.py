@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from documented import ROOT, Block, blocks, commands, created, fill, run
+from documented import ROOT, Block, blocks, commands, created, fill, run, shortened
 
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")]
 
@@ -78,7 +78,7 @@ def folder(tmp_path: Path) -> Path:
 def test_commands_run(page: Path, folder: Path) -> None:
     for block in blocks(page, "bash"):
         for command in runnable(block):
-            run(["bash", "-euo", "pipefail", "-c", command], folder)
+            run(["bash", "-euo", "pipefail", "-c", shortened(command)], folder)
             missing = [name for name in created(command) if not (folder / name).exists()]
             assert not missing, f"{page.name}:{block.line}: {command}"
 

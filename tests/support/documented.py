@@ -19,8 +19,11 @@ ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "arasfsr" / "assets"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
-SHORT: dict[str, Any] = {"steps": 2, "batch": 2, "log_every": 1, "checkpoint_every": 1}
-"""What replaces entries of a configuration, so that a training takes seconds."""
+SHORT: dict[str, Any] = {"steps": 2, "log_every": 1, "checkpoint_every": 1}
+"""What replaces entries of a configuration, so that a training takes seconds; batches become small too."""
+
+SHORT_STEPS = "steps=3"
+"""What replaces `--set steps=N`."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,15 @@ def fill(folder: Path) -> None:
     (folder / "configs").mkdir()
     for path in (ROOT / "configs").glob("*.yaml"):
         config = {**yaml.safe_load(path.read_text()), **SHORT}
+        config |= {"budget": {"lr_pixels": 512, "queries": 512}} if "budget" in config else {"batch": 2}
         config["validation"] = {"images": 1, "pairs": [[16, 32]], "every": 2}
         (folder / "configs" / path.name).write_text(yaml.safe_dump(config))
     shutil.copy(ROOT / "tests" / "golden" / "liif-tiny.pth", folder / "liif.pth")
+
+
+def shortened(command: str) -> str:
+    """The command with few steps."""
+    return re.sub(r"\bsteps=\d+", SHORT_STEPS, command)
 
 
 def run(arguments: list[str], folder: Path) -> str:
