@@ -18,6 +18,7 @@ BENCHMARKS = DOCS / "benchmarks.md"
 SECTIONS: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "README.md": {
         "models": partial(quality.models_section, ROOT),
+        "methods": partial(methods.headline_section, ROOT),
         "speed": partial(machines.speed_section, ROOT, BENCHMARKS),
     },
     DOCS / "models.md": {"quality": quality.quality_section},
