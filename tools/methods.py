@@ -154,9 +154,7 @@ def headline_section(start: Path) -> str:
     rates = {method: best_rate(done, method) for method in LONG_METHODS}
     wanted = [Training(method, LONG, lr, seed) for method, lr in rates.items() if lr is not None for seed in SEEDS]
     steps = LONG if all(training in done for training in wanted) else STEPS
-    told = (
-        "PSNR in dB, mean and range over seeds; MACs for an output pixel at scale 4; time of the training on one core"
-    )
+    told = "PSNR in dB, mean and range over seeds; MACs for an output pixel at scale 4; CPU time of the training"
     more = machines.link("evaluation", EVALUATION_PAGE, start)
     return f"{_table(done, steps, rates)}\n\n{_training(done, steps)}. {told}. All methods: {more}."
 

@@ -158,19 +158,25 @@ def test_a_training_that_another_process_is_at_is_left_to_it(call: list[str], tm
     assert [row["method"] for row in rows(tmp_path)] == ["LIIF"]
 
 
-def test_a_table_has_means_over_seeds_and_their_ranges_and_the_best_is_bold(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "methods.jsonl"
-    scores = {"LIIF": (28.1, 28.2, 28.3), "LTE": (28.0, 28.5, 29.0)}
+def write_rows(path: Path, scores: dict[tuple[str, int], tuple[float, ...]]) -> None:
+    """A file in which every method is best at the rate 0.002, with these scores by method and steps, seed by seed."""
+    tried = [(method, STEPS, lr, 1, 0.0) for method, _ in scores for lr in (1e-3, 3e-3)]
+    best = [(method, steps, 2e-3, i + 1, s) for (method, steps), each in scores.items() for i, s in enumerate(each)]
     with path.open("w") as file:
-        for method, each in scores.items():
-            for lr, seed, psnr in ((1e-3, 1, 0.0), (3e-3, 1, 0.0), *((2e-3, i + 1, s) for i, s in enumerate(each))):
-                row = {"method": method, "steps": STEPS, "lr": lr, "seed": seed, "validation": psnr}
-                pairs = {pair: {"psnr": psnr} for pair in PAIRS.split(",")}
-                used = {"images": 1096, "macs": 150_000, "cpu_seconds": 200 + seed}
-                file.write(json.dumps(row | used | {"scores": pairs}) + "\n")
-    monkeypatch.setattr(methods, "METHODS_FILE", path)
+        for method, steps, lr, seed, psnr in (*tried, *best):
+            row = {"method": method, "steps": steps, "lr": lr, "seed": seed, "validation": psnr}
+            used = {"images": 1096, "macs": 150_000, "cpu_seconds": 200 + seed}
+            file.write(json.dumps(row | used | {"scores": {pair: {"psnr": psnr} for pair in PAIRS.split(",")}}) + "\n")
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(methods, "METHODS_FILE", tmp_path / "methods.jsonl")
+    return tmp_path / "methods.jsonl"
+
+
+def test_a_table_has_means_over_seeds_and_their_ranges_and_the_best_is_bold(file: Path) -> None:
+    write_rows(file, {("LIIF", STEPS): (28.1, 28.2, 28.3), ("LTE", STEPS): (28.0, 28.5, 29.0)})
     lines = methods.methods_section().splitlines()
     assert lines[0] == "1,000 steps of 8 samples on 1,096 images:"
     best, other = "**28.50** (28.00 to 29.00)", "28.20 (28.10 to 28.30)"
@@ -178,3 +184,32 @@ def test_a_table_has_means_over_seeds_and_their_ranges_and_the_best_is_bold(
         f"| LTE | 0.002 | 150 k | 202 s | 3 | {' | '.join([best] * 4)} |",
         f"| LIIF | 0.002 | 150 k | 202 s | 3 | {' | '.join([other] * 4)} |",
     ]
+
+
+def test_long_trainings_have_a_table_of_their_own(file: Path) -> None:
+    write_rows(file, {("LTE", STEPS): (28.0,), ("LTE", LONG): (29.0, 29.2)})
+    lines = methods.methods_section().splitlines()
+    assert [line for line in lines if line.endswith(":")] == [
+        "1,000 steps of 8 samples on 1,096 images:",
+        "3,000 steps of 8 samples on 1,096 images:",
+    ]
+    assert lines[-1].endswith("| 2 |" + " **29.10** (29.00 to 29.20) |" * 4)
+
+
+@pytest.mark.parametrize(("seeds", "steps"), [((28.0,), "1,000"), ((28.0, 28.1, 28.2), "3,000")])
+def test_the_readme_has_the_long_trainings_as_soon_as_all_are_done(
+    file: Path, seeds: tuple[float, ...], steps: str
+) -> None:
+    short = {(method, STEPS): (27.0, 27.1, 27.2) for method in methods.LONG_METHODS}
+    write_rows(file, short | {(method, LONG): seeds for method in methods.LONG_METHODS})
+    text = methods.headline_section(methods.ROOT)
+    assert f"\n{steps} steps of 8 samples on 1,096 images. PSNR in dB" in text
+    assert ("28.10" in text) == (steps == "3,000")
+
+
+def test_trials_are_compared_with_arasfsr_at_its_rate(file: Path) -> None:
+    trial = next(iter(TRIALS))
+    write_rows(file, {("ARASFSR", STEPS): (28.0,), (trial, STEPS): (28.5,), ("LTE", STEPS): (29.0,)})
+    lines = methods.trials_section().splitlines()[2:]
+    assert [line.split(" | ")[0] for line in lines] == ["| ARASFSR", f"| {trial}"]
+    assert lines[1].endswith(" **28.50** |" * 4)
