@@ -184,7 +184,7 @@ class ModelConfig(_Description):
     skip: bool = Field(True, description="add the LR image, bilinearly sampled, to the decoder's output")
     init: Init = Field(
         "balanced",
-        description="initial parameters: balanced learns faster, paper is PyTorch's default, as the authors start",
+        description="initial parameters of ARASFSR's own parts: balanced, or paper, PyTorch's, as the authors start",
     )
 
     @model_validator(mode="before")

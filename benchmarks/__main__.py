@@ -152,15 +152,21 @@ def methods(
         int | None, typer.Option(min=1, help="Trainings of this call; by default all that are left.")
     ] = None,
     device: Device = AUTO,
-    json: Annotated[Path | None, typer.Option(dir_okay=False, help="A line of JSON for each training.")] = None,
+    json: Annotated[Path, typer.Option(dir_okay=False, help="A line for each training.")] = Path("runs/methods.jsonl"),
 ) -> None:
     """Train the paper's methods with equal means and score them, one training after the other.
 
-    Another call goes on with those that are left; several at once share them.
+    Another call with the same --runs and --json goes on with those that are left; several at once share them. A
+    training that was interrupted starts again.
     """
-    from tools.methods import METHODS_FILE, compare
+    from arasfsr import ArasfsrError
+    from tools.methods import compare
 
-    compare(data, test, runs, json or METHODS_FILE, str(device), most)
+    try:
+        compare(data, test, runs, json, str(device), most)
+    except ArasfsrError as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(1) from error
 
 
 @app.command()

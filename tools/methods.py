@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import math
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from arasfsr import ImplicitSR, ModelConfig, load_model
 from arasfsr.config import DecoderConfig
 from arasfsr.evaluation import evaluate, own_pairs, parse_pairs
+from arasfsr.images.find import read_images
 from arasfsr.training.config import TrainConfig, load_config
 from arasfsr.training.loop import train
 from benchmarks import counts
@@ -37,7 +39,7 @@ PAIRS = "16:64,32:128,32:256,64:256"
 
 METHODS: dict[str, dict[str, Any]] = {
     "ARASFSR": {},
-    "paper's initialisation": {"init": "paper"},
+    "ARASFSR, `init: paper`": {"init": "paper"},
     "without frequency": {"frequency": None},
     "LTE": {"frequency": None, "decoder": {"name": "lte", "layers": 3, "waves": 96}, "init": "paper"},
     "without modulation": {"decoder": {"modulated": False}},
@@ -53,7 +55,7 @@ RATES: dict[float, float | None] = {1e-3: None, 2e-3: None, 3e-3: 1.0}
 SEEDS = (1, 2, 3)
 EXAMPLE = Case("query", "tiny", (32, 32), (128, 128), 1, "float32")
 STEPS, LONG = 1_000, 3_000
-LONG_METHODS = ("ARASFSR", "paper's initialisation", "without frequency", "LTE")
+LONG_METHODS = ("ARASFSR", "ARASFSR, `init: paper`", "without frequency", "LTE")
 OURS = "ARASFSR"
 EVALUATION_PAGE = ROOT / "docs" / "evaluation.md"
 
@@ -70,7 +72,7 @@ class Training:
     @property
     def name(self) -> str:
         """A folder's name, such as without-skip-1000-0.002-1."""
-        return f"{self.method.replace(' ', '-').replace(chr(39), '').lower()}-{self.steps}-{self.lr}-{self.seed}"
+        return re.sub(r"[^a-z]+", "-", self.method.lower()).strip("-") + f"-{self.steps}-{self.lr}-{self.seed}"
 
     def config(self) -> TrainConfig:
         """The configuration: ARASFSR's in all but the model, the rate and the seed."""
@@ -122,8 +124,13 @@ def compare(data: Path, images: Path, runs: Path, path: Path, device: str = "cpu
     """Train, score and add a line to `path` for each training that is left, or at most so many of them.
 
     Several processes may do so at once: each takes trainings that no other is at.
+
+    Raises:
+        ArasfsrError: a folder has no images, or too few.
     """
+    read_images(images, lambda *_: None)  # an error before the first training, not after it
     runs.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
     while most is None or count < most:
         for training in due(read(path)):

@@ -43,8 +43,7 @@ class AugmentConfig(_Section):
     rotation: float = Field(5.0, ge=0, le=45)
     """Largest rotation in degrees, to either side."""
     zoom: Annotated[tuple[Positive, Positive], AfterValidator(_ordered)] = (0.9, 1.1)
-    """Range of the magnification: above 1 a sample shows less of the image, below 1 more; beyond the image its edge
-    continues."""
+    """Range of the magnification: above 1 a sample shows less of the image, below 1 more."""
     shift: float = Field(0.04, ge=0, le=0.5)
     """Largest shift along each axis, as a fraction of the side of what the sample shows."""
     brightness: Fraction = 0.1
@@ -97,6 +96,11 @@ class BudgetConfig(_Section):
     def queries_per_sample(self, lr_side: int) -> int:
         """Random target pixels of each sample of such a batch."""
         return max(1, self.queries // self.samples(lr_side))
+
+    def summary(self, lr_sizes: Sequence[int]) -> str:
+        """What a batch holds, in a line: "LR 16: 32 samples of 256 queries"."""
+        sides = sorted(set(lr_sizes))
+        return ", ".join(f"LR {n}: {self.samples(n)} samples of {self.queries_per_sample(n)} queries" for n in sides)
 
 
 class OptimizerConfig(_Section):
@@ -183,7 +187,8 @@ class TrainConfig(_Section):
             ]
             if given:
                 raise ValueError(
-                    f"batch and data.queries must not be given with budget, which replaces them, got {', '.join(given)}"
+                    "batch and data.queries must not be given with budget, which replaces them: remove "
+                    f"{', '.join(given)}"
                 )
         return self
 
@@ -204,7 +209,7 @@ class TrainConfig(_Section):
         """The entries that must not change when a run resumes, or, if `extend`, when it is extended."""
         rest: Any = {"accumulate": True, "log_every": True, "checkpoint_every": True, "tensorboard": True}
         if extend:
-            rest |= {"steps": True, "optimizer": set(OptimizerConfig.model_fields) - {"name"}}
+            rest |= {"steps": True, "clip": True, "optimizer": set(OptimizerConfig.model_fields) - {"name"}}
         return self.model_dump(mode="json", exclude=rest | {"data": {"workers", "memory"}})
 
 
@@ -256,7 +261,7 @@ def _problem(entry: ErrorDetails) -> str:
     name = ".".join(map(str, entry["loc"])) or "the file"
     if entry["type"] == "extra_forbidden":
         return f"{name}: unknown entry; known are {', '.join(_entries(entry['loc'][:-1]))}"
-    return f"{name}: {entry['msg']}, got {entry['input']!r}"
+    return f"{name}: {entry['msg'].removeprefix('Value error, ')}, got {entry['input']!r}"
 
 
 def _entries(location: Sequence[int | str]) -> list[str]:
@@ -277,6 +282,9 @@ def _sections(annotation: Any) -> list[type[BaseModel]]:
     return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 
+_ABSENT = object()
+
+
 def differences(found: Any, wanted: Any, name: str = "", words: str = "{name} is {found}, not {wanted}") -> list[str]:
     """The entries in which two dumped configurations differ: "steps is 100, not 200", or in other words."""
     if found == wanted:
@@ -284,5 +292,7 @@ def differences(found: Any, wanted: Any, name: str = "", words: str = "{name} is
     if isinstance(found, dict) and isinstance(wanted, dict):
         prefix = f"{name}." if name else ""
         keys = dict.fromkeys((*wanted, *found))
-        return [line for key in keys for line in differences(found.get(key), wanted.get(key), f"{prefix}{key}", words)]
-    return [words.format(name=name, found=json.dumps(found), wanted=json.dumps(wanted))]
+        pairs = {key: (found.get(key, _ABSENT), wanted.get(key, _ABSENT)) for key in keys}
+        return [line for key, pair in pairs.items() for line in differences(*pair, f"{prefix}{key}", words)]
+    told = ("not given" if value is _ABSENT else json.dumps(value) for value in (found, wanted))
+    return [words.format(name=name, found=next(told), wanted=next(told))]

@@ -63,8 +63,8 @@ def train(
         init: a model of the same configuration whose parameters a new run starts from.
         new_data: resume even if the images have changed.
         ranks: this process among those of the run.
-        extend: resume even if `steps` and the optimizer's entries except its name have changed. From the next step on
-            the learning rate is what it would be if the run had begun with the new entries.
+        extend: resume even if `steps`, `clip` and the optimizer's entries except its name have changed. From the next
+            step on the learning rate is what it would be if the run had begun with the new entries.
 
     Returns:
         A summary of the run, which is also the last line of log.jsonl.
@@ -145,10 +145,12 @@ def _check_batches(config: TrainConfig, lr_sizes: Sequence[int], processes: int)
     """Every process must have a sample of every batch in each of its parts."""
     least, lr_side = processes * config.accumulate, max(lr_sizes)
     if config.samples(lr_side) < least:
-        batch = "batch" if config.budget is None else f"the batch of budget.lr_pixels at LR side {lr_side}"
+        wanted = f"at least {least}, processes ({processes}) times accumulate ({config.accumulate})"
+        if config.budget is None:
+            raise ArgumentError(f"batch must be {wanted}, got {config.batch}")
         raise ArgumentError(
-            f"{batch} must be at least {least}, processes ({processes}) times accumulate ({config.accumulate}), got "
-            f"{config.samples(lr_side)}"
+            f"budget.lr_pixels must give {wanted}, samples at LR side {lr_side}, got {config.budget.lr_pixels}, which "
+            f"gives {config.samples(lr_side)}"
         )
 
 
@@ -189,12 +191,14 @@ def _report_start(
         _log.log(level, line)
 
     if run.step == run.config.steps:
-        say(f"already finished: {run.step} steps; --resume --extend with more steps continues it")
+        say(f"already finished: {run.step} steps; --resume --extend --set steps=N, above {run.step}, continues it")
         return
     start = f"resumed after step {run.step}" if resume else "begun"
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     where = f"{device}" if ranks.size == 1 else f"{ranks.size} processes, {device.type}"
     say(f"{start}, {run.config.steps} steps in all: {parameters:,} parameters, on {where}")
+    if run.config.budget is not None:
+        say(run.config.budget.summary(run.config.data.lr_sizes))
     if run.extension:
         say(run.extension)
     counts = f"{len(found.images) - len(held_out)} images to train on, {len(held_out)} held out"

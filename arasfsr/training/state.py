@@ -84,8 +84,8 @@ class Run:
     def restore(self, state: dict[str, Any], folder: Path, new_data: bool = False, extend: bool = False) -> None:
         """Continue from the checkpoint `state`, read from `folder`, in a run at step 0.
 
-        If `extend`, `steps` and the optimizer's entries except its name may differ from the checkpoint's. From the next
-        step on the learning rate is what it would be if the run had begun with the new entries.
+        If `extend`, `steps`, `clip` and the optimizer's entries except its name may differ from the checkpoint's. From
+        the next step on the learning rate is what it would be if the run had begun with the new entries.
 
         Raises:
             ArgumentError: the run is extended, and `steps` is not above the checkpoint's step.
@@ -127,8 +127,8 @@ class Run:
         self.optimizer.load_state_dict({**saved, "param_groups": groups})
         before, now = float(saved["param_groups"][0]["lr"]), float(groups[0]["lr"])
         self.extension = (
-            f"extended: {', '.join(changes)}; the schedule is recomputed, the learning rate goes from {before:.2e} to "
-            f"{now:.2e}"
+            f"extended: {', '.join(changes)}; the schedule is recomputed, the next learning rate is {now:.2e}, not "
+            f"{before:.2e}"
         )
 
     def _check(self, state: dict[str, Any], folder: Path, new_data: bool, extend: bool) -> list[str]:
@@ -137,8 +137,9 @@ class Run:
         if differing:
             raise CheckpointError(
                 f"{folder}: its checkpoint has another configuration ({'; '.join(differing)}); a run is resumed with "
-                "its own. With --extend, steps and the optimizer's entries except its name may change. For another "
-                f"run choose another --output; --init {folder / RUN_MODEL} starts it from this model"
+                "its own: pass the same file and the same --set. --extend changes only steps, clip and the optimizer's "
+                f"entries except its name. For another run choose another --output; --init {folder / RUN_MODEL} starts "
+                "it from this model"
             )
         changes = differences(
             _known_entries(state), self.config.fixed_entries(), words="{name} from {found} to {wanted}"

@@ -114,8 +114,11 @@ def build_optimizer(
     optimizer = kind(model.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
     schedules = torch.optim.lr_scheduler
     if config.schedule == "one-cycle":
+        warmup = config.warmup
+        if warmup * (steps + 1) == 1:  # OneCycleLR would divide by zero
+            warmup *= 1 - 1e-9
         return optimizer, schedules.OneCycleLR(
-            optimizer, config.lr, total_steps=steps + 1, pct_start=config.warmup, cycle_momentum=False
+            optimizer, config.lr, total_steps=steps + 1, pct_start=warmup, cycle_momentum=False
         )
     if config.schedule == "cosine":
         return optimizer, schedules.CosineAnnealingLR(optimizer, steps)

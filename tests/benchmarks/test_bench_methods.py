@@ -150,6 +150,15 @@ def test_a_call_goes_on_with_the_trainings_that_are_left(call: list[str], tmp_pa
     assert rows(tmp_path) == [first, second]
 
 
+def test_a_folder_without_images_is_one_line_before_any_training(call: list[str], tmp_path: Path) -> None:
+    for path in (tmp_path / "test").iterdir():
+        path.unlink()
+    done = CliRunner().invoke(app, call)
+    assert done.exit_code == 1
+    assert "has no image" in done.output
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_training_that_another_process_is_at_is_left_to_it(call: list[str], tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     with (tmp_path / "runs" / "arasfsr-1-0.001-1.lock").open("w") as file:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from arasfsr import ArgumentError, DecoderConfig, ImplicitSR, ModelConfig
+from arasfsr import ArgumentError, DecoderConfig, ImplicitSR, LTEConfig, ModelConfig
 from arasfsr.config import Init
 from arasfsr.coords import fourier_encoding, local_ensemble, make_cell, make_coord
 from arasfsr.nn.decoders import build_decoder
@@ -138,6 +138,16 @@ def test_baselines_start_as_published(config: ModelConfig, init: Init) -> None:
     assert config.init == init
 
 
-def test_error_names_init() -> None:
+def test_an_initialisation_takes_the_place_of_a_model_s() -> None:
+    weights = []
+    for config, init in ((ModelConfig(init="paper"), None), (ModelConfig(), "paper"), (ModelConfig(), None)):
+        torch.manual_seed(0)
+        weights.append(build_decoder(config, init=init).weights().content[0][0])  # type: ignore[arg-type]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("config", [DecoderConfig(), LTEConfig(), ModelConfig()])
+def test_error_names_init(config: DecoderConfig | LTEConfig | ModelConfig) -> None:
     with pytest.raises(ArgumentError, match=r"^init must be one of paper, balanced, got 'he'$"):
-        build_decoder(DecoderConfig(), 8, "he")  # type: ignore[arg-type]
+        build_decoder(config, 8, "he")  # type: ignore[arg-type]

@@ -24,11 +24,11 @@ from typer.testing import CliRunner
 
 from arasfsr import CheckpointError, ImplicitSR, load_model, save_model
 from arasfsr.cli import app
-from arasfsr.training.config import LossConfig, TrainConfig
+from arasfsr.training.config import LossConfig, OptimizerConfig, TrainConfig
 from arasfsr.training.logs import duration
 from arasfsr.training.loop import train
 from arasfsr.training.state import read_state, write_state
-from arasfsr.training.step import loss_of, warm_average
+from arasfsr.training.step import build_optimizer, loss_of, warm_average
 
 RUN: dict[str, Any] = {**training_runs.RUN, "steps": 12, "batch": 2, "checkpoint_every": 4}
 
@@ -231,6 +231,24 @@ def test_a_run_with_a_budget_resumes_with_the_same_budget_alone(folder: Path, tm
     changed = TrainConfig.model_validate(with_budget(config, 100, 300))
     with pytest.raises(CheckpointError, match=r"\(budget\.lr_pixels is 200, not 100\)"):
         train(changed, folder, tmp_path / "run", resume=True)
+
+
+def test_what_a_budget_gives_is_logged(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        train(TrainConfig.model_validate(with_budget({**RUN, "steps": 1}, 200, 300)), folder, tmp_path / "run")
+    assert "LR 6: 6 samples of 50 queries, LR 8: 3 samples of 100 queries" in caplog.messages
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(0.1, 9), (0.5, 1), (0.25, 3), (0.1, 10)])
+def test_a_one_cycle_may_have_a_warmup_of_one_step(warmup: float, steps: int) -> None:
+    parameters = torch.nn.Linear(1, 1)
+    optimizer, schedule = build_optimizer(parameters, OptimizerConfig(warmup=warmup), steps)  # type: ignore[arg-type]
+    rates = []
+    for _ in range(steps):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert max(rates) == pytest.approx(1e-3, rel=0.1)
 
 
 def test_there_must_be_something_to_resume(folder: Path, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_budget_is_not_given_with_what_it_replaces(entries: str, given: str, t
     path.write_text(f"budget: {{lr_pixels: 4096}}\n{entries}\n")
     with pytest.raises(ArgumentError) as caught:
         load_config(path)
-    message = "batch and data.queries must not be given with budget, which replaces them, got"
+    message = "batch and data.queries must not be given with budget, which replaces them: remove"
     assert str(caught.value) == f"{path}: {message} {given}"
 
 

@@ -94,7 +94,8 @@ def test_with_a_budget_accumulation_and_workers_change_only_rounding(data: Path,
 
 def test_a_budget_too_small_for_the_parts_is_an_error(data: Path, tmp_path: Path) -> None:
     message = (
-        r"the batch of budget\.lr_pixels at LR side 8 must be at least 3, processes \(1\) times accumulate \(3\), got 2"
+        r"budget\.lr_pixels must give at least 3, processes \(1\) times accumulate \(3\), samples at LR side 8, "
+        r"got \d+, which gives 2"
     )
     with pytest.raises(ArgumentError, match=message):
         train(TrainConfig.model_validate(with_budget({**RUN, "accumulate": 3}, 120, 320)), data, tmp_path / "run")

@@ -27,36 +27,39 @@ WEIGHTS = get_args(Weights)
 
 
 def build_decoder(
-    config: DecoderConfig | LTEConfig | DIINNConfig | ModelConfig, channels: int | None = None, init: Init = "balanced"
+    config: DecoderConfig | LTEConfig | DIINNConfig | ModelConfig,
+    channels: int | None = None,
+    init: Init | None = None,
 ) -> MLPDecoder | LTEDecoder | DIINNDecoder:
     """A decoder with random parameters: a `torch.nn.Module` whose `weights()` an `Encoding` takes.
 
     Args:
         config: the decoder's configuration, or a model's.
         channels: channels D of the feature map (B, D, h, w); by default those of a model's configuration.
-        init: initial parameters, as in ModelConfig; a model's configuration has its own.
+        init: initial parameters, as in ModelConfig; by default those of a model's configuration, or "balanced". LTE and
+            DIINN start as published either way.
 
     Raises:
         ValueError, TypeError: an argument is invalid.
     """
     if isinstance(config, ModelConfig):
         channels = config.feature_channels if channels is None else channels
-        init, config = config.init, config.decoder
+        init, config = init or config.init, config.decoder
     if not isinstance(config, (DecoderConfig, LTEConfig, DIINNConfig)):
         must = "config must be a DecoderConfig, LTEConfig, DIINNConfig or ModelConfig"
         raise ArgumentTypeError(f"{must}, got {type(config).__name__}")
     if not isinstance(channels, Integral) or isinstance(channels, bool) or channels < 1:
         raise ArgumentError(f"channels must be a whole number of at least 1, got {channels!r}")
+    if init not in (None, *get_args(Init)):
+        raise ArgumentError(f"init must be one of {', '.join(get_args(Init))}, got {init!r}")
     channels = int(channels)
     if isinstance(config, LTEConfig):
         return LTEDecoder(config, channels)
-    if init not in get_args(Init):
-        raise ArgumentError(f"init must be one of {', '.join(get_args(Init))}, got {init!r}")
     inputs = input_width(config, channels)
     if isinstance(config, DIINNConfig):
         return DIINNDecoder(config, inputs)
     decoder = MLPDecoder(config, inputs)
-    if init == "balanced":
+    if init != "paper":
         decoder.balance()
     return decoder
 
