@@ -136,8 +136,7 @@ def compare(data: Path, images: Path, runs: Path, path: Path, device: str = "cpu
         for training in due(read(path)):
             with _claimed(runs / f"{training.name}.lock") as claimed:
                 if claimed and training not in read(path):
-                    changed = TRIALS.get(training.method, Trial()).code()
-                    with changed:
+                    with TRIALS.get(training.method, Trial()).code():
                         row = run(training.config(), data, images, runs / training.name, device)
                     with path.open("a") as file:
                         file.write(json.dumps(asdict(training) | row) + "\n")
