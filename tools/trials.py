@@ -77,4 +77,5 @@ TRIALS: dict[str, Trial] = {
     "rel and cell at 3 times the rate": Trial(code=lambda: own_rate(3)),
     "frequency module at a quarter of its width": Trial({"frequency": FREQUENCY}),
     "frequency maps as waves": Trial(code=waves),
+    "decoder of width 64": Trial({"decoder": {"width": 64}}),  # as many MACs as LTE
 }
