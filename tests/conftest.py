@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,8 @@ if "ARASFSR_LAUNCHES" in os.environ:
 def pytest_configure() -> None:
     if not GOLDEN_NAMES:
         raise pytest.UsageError(f"{VARIABLE} must be a folder with golden cases (*.pth), got {GOLDEN}")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # or what tests start would ignore it, too
 
 
 def pytest_report_header() -> str:
