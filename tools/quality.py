@@ -86,12 +86,13 @@ def _size(model: str) -> tuple[int, str]:
 
 
 def _model_line(model: str) -> str:
-    """A bundled model's size, and, where its training's log is committed, what that took."""
-    log = RESULTS / f"quality/{model}-training.jsonl"
+    """A bundled model's size, and, where its training's logs are committed, one for each stage, what that took."""
     parameters, size = _size(model)
     line = f"- `{model}`: {parameters:,} parameters, {size}"
-    if log.is_file():
-        last = json.loads(log.read_text().splitlines()[-1])
-        line += f"; trained for {last['step']:,} steps on {last['images']:,} images, "
-        line += f"{last['seconds'] / 60:.0f} minutes on two CPU cores"
+    logs = sorted((RESULTS / "quality").glob(f"{model}-training-*.jsonl"))
+    if stages := [json.loads(log.read_text().splitlines()[-1]) for log in logs]:
+        steps = " + ".join(f"{stage['step']:,}" for stage in stages)
+        minutes = sum(stage["seconds"] for stage in stages) / 60
+        line += f"; trained for {steps} steps on {stages[-1]['images']:,} images, "
+        line += f"{minutes:.0f} minutes on two CPU cores"
     return line
